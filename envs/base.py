@@ -1,0 +1,61 @@
+"""The vector-environment protocol: what a trainer may ask of the world.
+
+Time-step semantics are *same-step reset*: when an episode ends, ``obs`` already belongs to the next episode and
+``next_obs`` still holds the true last observation. Every row is a real environment step.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from gymnasium.spaces import Box
+
+
+class EnvError(RuntimeError):
+    """The world broke its promise (non-finite value, dead worker, unusable space). The message says which environment."""
+
+
+class Step(NamedTuple):
+    """One vector step of ``N`` sub-environments. Arrays belong to the environment and are valid until its next call."""
+
+    obs: np.ndarray  # [N, O] float32: what to act on next; after an episode end, the first of the new episode
+    reward: np.ndarray  # [N] float64, as the task defines it
+    next_obs: np.ndarray  # [N, O] float32: the true successor, before any reset
+    terminated: np.ndarray  # [N] bool: the task ended, nothing follows
+    truncated: np.ndarray  # [N] bool: the clock ended it, the state has a future
+    group: np.ndarray  # [N] int64: group id of the transition (robot, terrain ...; by default the sub-environment)
+    episode_return: np.ndarray  # [N] float64: undiscounted return of the episode that ended here, NaN elsewhere
+    episode_length: np.ndarray  # [N] int64: its length in steps, 0 elsewhere
+
+
+class VectorEnv(Protocol):
+    """``N`` sub-environments stepped together; continuous observations and actions."""
+
+    name: str  # for people: "AntBullet", "Pendulum-v1"
+    num_envs: int
+    observation_space: Box  # of one sub-environment, one axis
+    action_space: Box  # of one sub-environment, one axis
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``."""
+        ...
+
+    def step(self, action: np.ndarray) -> Step:
+        """Apply ``action [N, A]`` (already inside the action space). Raises EnvError on a non-finite answer."""
+        ...
+
+    def state(self) -> list[dict]:
+        """What is needed to continue bit for bit in a fresh process, one JSON-like dict a sub-environment."""
+        ...
+
+    def set_state(self, state: list[dict]) -> np.ndarray:
+        """Continue from ``state()``; return the observations to act on next ``[N, O]``."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. A second call does nothing."""
+        ...
+
+
+def seeds(seed: int, num_envs: int) -> list[int]:
+    """One independent seed a sub-environment: neighbouring run seeds share none (``seed + i`` would)."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(num_envs)]
