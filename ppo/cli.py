@@ -15,7 +15,7 @@ import ppo.config
 from envs.base import EnvError
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run; in a multirun, one of many."""
     from ppo.logging.base import LoggerError, Run

@@ -97,7 +97,6 @@ def describe(
         "lr": numbers.lr.item(),
         "clip/low": numbers.clip_low.item(),
         "clip/high": numbers.clip_high.item(),
-        "loss/kl": 0.0,
         "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
         "obs/clipped": (batch.obs.abs() >= cfg.normalise.clip_obs).float().mean().item() if cfg.normalise.obs else 0.0,
         "time/rollout": rollout_s,

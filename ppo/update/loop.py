@@ -106,7 +106,10 @@ def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, f
         reduce = {"ratio/min": Tensor.min, "ratio/max": Tensor.max}.get(name, Tensor.mean)
         metrics[name] = (Tensor.sum if name.startswith("guard/") else reduce)(values).item()
     metrics |= {f"kl/error_{k}": metrics[f"kl/{k}"] - metrics["kl/exact"] for k in FAMILY if k.startswith("k")}
-    metrics |= {"loss/entropy": -knobs.entropy.item() * metrics["policy/entropy"]}
+    if knobs.entropy > 0:
+        metrics["loss/entropy"] = -metrics["policy/entropy"]
+    if knobs.kl > 0:
+        metrics["loss/kl"] = named["kl/stop"].mean().item()
     return metrics
 
 
