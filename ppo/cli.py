@@ -6,13 +6,14 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 import ppo.config
 from envs.base import EnvError
+from ppo.config import suggest
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="config")
@@ -51,9 +52,23 @@ def main() -> None:
 
 def _say(error: Exception) -> int:
     """Print the error as one line; the exit code."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    print("error: " + " ".join(line for line in lines if line), file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return 2
+
+
+def one_line(error: BaseException) -> str:
+    """What was wrong and where, without the framework's advice for its own developers."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: no such option{suggest(name, error.options)}"
+    cause = error.__cause__ if isinstance(error, HydraException) else None
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            known = [key for key in cause.parent_node or () if key != "_target_"]
+            return f"{cause.full_key}: no such key or group{suggest(str(cause.key), known)}"
+        return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line) or type(error).__name__
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -6,7 +6,7 @@ function's signature is the schema: ``strategy`` binds the two and refuses what 
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, make_dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
@@ -134,7 +134,7 @@ def strategy(group: str, node: DictConfig) -> Callable:
     name = target.rsplit(".", 1)[-1]
     for key in options:
         if key not in known:
-            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{_suggest(key, known)}")
+            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(key, known)}")
     schema = make_dataclass(name, [_schema_field(p) for p in known.values()])
     try:
         bound = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options), throw_on_missing=True)
@@ -151,11 +151,13 @@ def _schema_field(p: inspect.Parameter):
     return p.name, p.annotation, dataclass_field(default=p.default)
 
 
-def _suggest(key: str, known) -> str:
+def suggest(key: str, known: Iterable[str]) -> str:
+    """What the writer of ``key`` may have meant, as the end of an error message."""
+    known = list(known)
     close = difflib.get_close_matches(key, known, 1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; it takes {', '.join(known)}" if known else "; it takes none"
+    return f"; there is {', '.join(known)}" if known else "; there is none"
 
 
 def check(cfg: DictConfig) -> None:
