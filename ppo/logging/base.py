@@ -63,9 +63,10 @@ class Forgiving:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            what = str(error).strip().split("\n")[0] or type(error).__name__
-            print(
-                f"logger: {type(self._logger).__name__} failed, the run goes on without it: {what}",
-                file=sys.stderr,
-                flush=True,
-            )
+            name = type(self._logger).__name__
+            print(f"logger: {name} failed, the run goes on: {first_line(error)}", file=sys.stderr, flush=True)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
