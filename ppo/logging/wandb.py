@@ -4,12 +4,11 @@ The mode is decided here because wandb's own way of deciding asks on a terminal,
 a half for a dead network. Its files live in the run folder; offline ones are uploaded later by ``wandb sync``.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppo.logging.base import Logger, LoggerError, Run, first_line
+from ppo.logging.base import Logger, LoggerError, Run, first_line, say
 from ppo.logging.none import none
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def wandb(
         try:
             if sdk.login(prompt=False, verify=False):
                 handle = sdk.init(mode="online", **arguments)
-                _say(f"online, {handle.url}")
+                say(f"wandb: online, {handle.url}")
                 return Wandb(handle)
             why = "not logged in, see `wandb login`"
         except trouble as error:
@@ -93,7 +92,7 @@ def wandb(
         handle = sdk.init(mode="offline", **(arguments | {"resume": None}))
     except trouble as error:
         raise LoggerError(f"logger=wandb cannot start: {first_line(error)}; logger=none does without") from error
-    _say(f"offline{f' ({why})' if why else ''}; upload with: wandb sync {_folder(handle)}")
+    say(f"wandb: offline{f' ({why})' if why else ''}; upload with: wandb sync {_folder(handle)}")
     return Wandb(handle)
 
 
@@ -122,7 +121,3 @@ class Wandb:
 def _folder(handle: "sdk.Run") -> Path:
     """What ``wandb sync`` wants to be given."""
     return Path(handle.dir).parent
-
-
-def _say(text: str) -> None:
-    print(f"wandb: {text}", file=sys.stderr, flush=True)
