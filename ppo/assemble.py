@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run: every choice bound to its function, nothing stepped, nothing written."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ppo.config import ConfigError, check, strategy
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, RewardScale, normalise_obs
+from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
 from ppo.update.loop import build_measure
 from ppo.update.optim import Learner, adam
@@ -72,7 +74,7 @@ def assemble(cfg: DictConfig) -> Parts:
             network=network,
             flat=flat,
             generator=generator,
-            step=torch.compile(step, fullgraph=True, dynamic=False) if cfg.compile else step,
+            step=compile_step(step, cfg.compile.lower(), planned_steps(cfg)),
             measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
@@ -82,6 +84,12 @@ def assemble(cfg: DictConfig) -> Parts:
     except BaseException:
         envs.close()
         raise
+
+
+def planned_steps(cfg: DictConfig) -> int:
+    """Gradient steps of the whole run if no update stops early."""
+    batch = cfg.num_envs * cfg.num_steps
+    return math.ceil(cfg.total_steps / batch) * cfg.epochs * (batch // cfg.minibatch_size)
 
 
 def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:

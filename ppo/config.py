@@ -95,7 +95,7 @@ class Config:
     seed: int = 1
     device: str = "cpu"
     threads: int = 1  # torch's; more than one slows small networks down
-    compile: bool = False
+    compile: str = "auto"
     coef: Coef = field(default_factory=Coef)
     adam: Adam = field(default_factory=Adam)
     normalise: Normalise = field(default_factory=Normalise)
@@ -185,6 +185,7 @@ def check(cfg: DictConfig) -> None:
     ):
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")
+    require(cfg.compile.lower() in ("auto", "true", "false"), "compile", "must be auto, true or false")
     require(cfg.guard.clamp <= 80, "guard.clamp", "exp of more than 80 overflows float32")
     batch = cfg.num_envs * cfg.num_steps
     require(

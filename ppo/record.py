@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppo import checkpoint
 from ppo.assemble import Parts, State
 from ppo.config import ConfigError, plain, strategy
-from ppo.logging.base import Run
+from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
@@ -31,9 +31,8 @@ class Record:
     def __enter__(self) -> "Record":
         folder, cfg = self._run.folder, self._cfg
         if (folder / "metrics.jsonl").exists():
-            self._parts.envs.close()
             raise ConfigError(f"{folder}: already holds a run; choose another folder (hydra.run.dir=...)")
-        self._logger = strategy("logger", cfg.logger)(self._run)
+        self._logger = Forgiving(strategy("logger", cfg.logger)(self._run))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._write_status(status="running")
@@ -45,7 +44,6 @@ class Record:
 
     def __exit__(self, kind, error, trace) -> None:
         failed = kind is not None
-        self._parts.envs.close()
         self._console.close()
         self._jsonl.close()
         self._logger.close(self._row, failed)

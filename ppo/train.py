@@ -1,6 +1,7 @@
 """Train a policy with PPO: ``python -m ppo.train kl=exact norm=group``. The loop, a screen long."""
 
 import time
+from contextlib import closing
 
 import torch
 from omegaconf import DictConfig
@@ -18,7 +19,7 @@ def train(cfg: DictConfig, run: Run) -> float:
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
     state = start(cfg, parts)
-    with Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
+    with closing(parts.envs), Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
         obs = torch.tensor(parts.envs.reset(cfg.seed), device=parts.flat.device)
         while state.env_steps < cfg.total_steps:
             progress = state.env_steps / cfg.total_steps
