@@ -101,7 +101,7 @@ def build_step(
 
     def loss(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Samples]:
         policy, value = functional_call(network, cut(params), (batch.obs,))
-        log_ratio = policy.log_prob(batch.action) - batch.log_prob
+        log_ratio = policy.log_ratio(batch.policy, batch.action)
         clamped = log_ratio.clamp(-guards.clamp, guards.clamp)
         objective = terms.objective(clamped, batch.advantage, knobs.clip_low, knobs.clip_high)
         total = -(weight * objective).sum()

@@ -120,7 +120,7 @@ def build_measure(network: ActorCritic, kl: Callable, *, clamp: float) -> Callab
     @torch.no_grad()
     def measure(params: Float[Tensor, " P"], batch: Batch) -> dict[str, float]:
         policy, _ = functional_call(network, cut(params), (batch.obs,))
-        log_ratio = (policy.log_prob(batch.action) - batch.log_prob).clamp(-clamp, clamp)
+        log_ratio = policy.log_ratio(batch.policy, batch.action).clamp(-clamp, clamp)
         weight = (batch.mask.float() / batch.mask.sum().clamp(min=1)).unsqueeze(-1)
         mean_part, sigma_part = ((weight * part).sum(0) for part in batch.policy.kl_parts(policy))
         chosen = (weight[:, 0] * kl(batch.policy, policy, log_ratio)).sum()
