@@ -136,11 +136,10 @@ def reward_scaler(cfg: DictConfig, scale: RewardScale) -> Callable[[Tensor], Ten
     return partial(scale.apply, clip=cfg.normalise.clip_reward)
 
 
-def knobs(cfg: DictConfig, parts: Parts, progress: float, lr: float) -> Knobs:
+def knobs(cfg: DictConfig, parts: Parts, lr: float, bounds: tuple[float, float]) -> Knobs:
     """The numbers of the next update, as tensors."""
-    low, high = parts.clip(progress)
     limit = parts.limits.minibatch
     max_norm = float("inf") if cfg.max_grad_norm is None else cfg.max_grad_norm
-    numbers = (lr, low, high, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
+    numbers = (lr, *bounds, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
     return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))
 

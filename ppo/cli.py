@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -29,8 +30,8 @@ def job(cfg: DictConfig) -> float:
         folder=folder,
         name=folder.name,
         config=ppo.config.plain(cfg),
-        group=Path(hydra_cfg.sweep.dir).name if multirun else None,
-        job_type=hydra_cfg.job.override_dirname or None if multirun else None,
+        group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
+        job_type=arm(hydra_cfg.overrides.task) if multirun else None,
     )
     try:
         return train(cfg, run)
@@ -39,6 +40,11 @@ def job(cfg: DictConfig) -> float:
         if multirun:
             raise
         sys.exit(_say(error))
+
+
+def arm(overrides: Sequence[str]) -> str:
+    """What a comparison calls this job: all that was asked for but the seed and where it is logged."""
+    return ",".join(o for o in overrides if not o.startswith(("seed=", "logger=", "logger."))) or "default"
 
 
 def main() -> None:

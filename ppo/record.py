@@ -16,7 +16,6 @@ from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
 from ppo.types import Batch
-from ppo.update.gradient_step import Knobs
 from ppo.update.loop import Halt
 
 
@@ -87,14 +86,14 @@ class Record:
 
 
 def describe(
-    cfg: DictConfig, state: State, numbers: Knobs, batch: Batch, episodes: list, rollout_s: float, update_s: float
+    cfg: DictConfig, state: State, bounds: tuple[float, float], batch: Batch, episodes: list, rollout_s: float, update_s: float
 ) -> dict[str, float]:
     """The metrics that the update itself cannot know: schedules, normalisers, episodes, speed."""
     steps = len(batch.value)
     metrics = {
-        "lr": numbers.lr.item(),
-        "clip/low": numbers.clip_low.item(),
-        "clip/high": numbers.clip_high.item(),
+        "lr": state.lr,
+        "clip/low": bounds[0],
+        "clip/high": bounds[1],
         "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
         "obs/clipped": (batch.obs.abs() >= cfg.normalise.clip_obs).float().mean().item() if cfg.normalise.obs else 0.0,
         "time/rollout": rollout_s,

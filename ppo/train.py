@@ -11,7 +11,7 @@ from ppo.buffer.rollout import collect, prepare
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.record import Record, describe
-from ppo.update.loop import update
+from ppo.update.loop import check_on_policy, update
 
 
 def train(cfg: DictConfig, run: Run) -> float:
@@ -25,7 +25,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             progress = state.env_steps / cfg.total_steps
             normalise = obs_normaliser(cfg, state.obs_moments)
             lr = parts.lr(progress, state.kl, state.lr, cfg.target_kl)
-            numbers = knobs(cfg, parts, progress, lr)
+            bounds = parts.clip(progress)
 
             began = time.perf_counter()
             rollout, obs, episodes = collect(
@@ -37,10 +37,12 @@ def train(cfg: DictConfig, run: Run) -> float:
             scale_reward = reward_scaler(cfg, reward_scale)
             batch = prepare(rollout, parts.network, normalise, scale_reward, gamma=cfg.gamma, lam=cfg.gae_lambda)
             learner, halt, metrics = update(
-                *(parts.step, parts.measure, state.learner, batch, numbers, parts.limits, parts.norm, parts.generator),
+                *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, lr, bounds)),
+                *(parts.limits, parts.norm, parts.generator),
                 epochs=cfg.epochs,
                 minibatch_size=cfg.minibatch_size,
             )
+            check_on_policy(metrics, first_log_ratio=cfg.guard.first_log_ratio)
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()
 
@@ -53,7 +55,7 @@ def train(cfg: DictConfig, run: Run) -> float:
                 lr=lr,
                 kl=metrics["kl/chosen"],
             )
-            metrics |= describe(cfg, state, numbers, batch, episodes, collected - began, updated - collected)
+            metrics |= describe(cfg, state, bounds, batch, episodes, collected - began, updated - collected)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
     return evaluation.last

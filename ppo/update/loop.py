@@ -86,6 +86,20 @@ def update(
     return learner, halt, metrics
 
 
+class OffPolicyError(RuntimeError):
+    """The policy at the first minibatch was not the one that acted."""
+
+
+def check_on_policy(metrics: dict[str, float], *, first_log_ratio: float) -> None:
+    """Before the first step of an update old and new policy are the same; whatever differs is a bug, not learning."""
+    found = metrics["check/first_log_ratio"]
+    if not found <= first_log_ratio:
+        raise OffPolicyError(
+            f"at the first minibatch max |log ratio| is {found:.3g} (KL {metrics['check/first_kl']:.3g}), not 0: something "
+            "moved between acting and learning (a normaliser, dropout, an environment that changes its observations?)"
+        )
+
+
 def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, float]:
     """Reduce the steps' metrics to the update's: means over the steps taken, sums of counts, extremes of extremes.
 
