@@ -62,7 +62,12 @@ def assemble(cfg: DictConfig) -> Parts:
         network = build_network(cfg, envs, generator).to(device)
         flat = flatten(network)
         terms = Terms(
-            chosen["objective"], chosen["kl"], chosen["value"], cfg.coef.value > 0, cfg.coef.entropy > 0, cfg.coef.kl > 0
+            chosen["objective"],
+            chosen["kl"],
+            chosen["value"],
+            cfg.coef.value > 0,
+            cfg.coef.entropy > 0,
+            cfg.coef.kl > 0,
         )
         guard = {key: cfg.guard[key] for key in Guards._fields}
         step = build_step(
@@ -142,4 +147,3 @@ def knobs(cfg: DictConfig, parts: Parts, lr: float, bounds: tuple[float, float])
     max_norm = float("inf") if cfg.max_grad_norm is None else cfg.max_grad_norm
     numbers = (lr, *bounds, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
     return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))
-

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, make_dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_method
@@ -122,7 +122,7 @@ def strategy(group: str, node: DictConfig) -> Callable:
     """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key."""
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
-    options = OmegaConf.to_container(node, resolve=True)
+    options = plain(node)
     target = options.pop("_target_")
     if not str(target).startswith(PACKAGES):
         raise ConfigError(f"{group}._target_: {target!r} is outside {' and '.join(p[:-1] for p in PACKAGES)}")
@@ -137,7 +137,7 @@ def strategy(group: str, node: DictConfig) -> Callable:
             raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(key, known)}")
     schema = make_dataclass(name, [_schema_field(p) for p in known.values()])
     try:
-        bound = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options), throw_on_missing=True)
+        bound = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), options)))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{group}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     return partial(function, **bound)
@@ -171,7 +171,16 @@ def check(cfg: DictConfig) -> None:
         require(cfg[key] >= 1, key, "must be at least 1")
     for key in ("eval.episodes",):
         require(OmegaConf.select(cfg, key) >= 1, key, "must be at least 1")
-    for key in ("workers", "seed", "eval.every", "eval.seed", "checkpoint.every", "coef.value", "coef.entropy", "coef.kl"):
+    for key in (
+        "workers",
+        "seed",
+        "eval.every",
+        "eval.seed",
+        "checkpoint.every",
+        "coef.value",
+        "coef.entropy",
+        "coef.kl",
+    ):
         require(OmegaConf.select(cfg, key) >= 0, key, "must not be negative")
     for key in ("gamma", "gae_lambda"):
         require(0 <= cfg[key] <= 1, key, "must lie in [0, 1]")
@@ -193,7 +202,9 @@ def check(cfg: DictConfig) -> None:
         "minibatch_size",
         f"must divide num_envs * num_steps = {cfg.num_envs} * {cfg.num_steps} = {batch}",
     )
-    require(cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}")
+    require(
+        cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}"
+    )
     require(cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
     for group, name in (("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback"), ("lr", "adaptive_kl")):
         chosen = str(cfg[group]._target_).rsplit(".", 1)[-1] if cfg[group] else None
@@ -203,6 +214,6 @@ def check(cfg: DictConfig) -> None:
         require(cfg.lr.min <= cfg.lr.max, "lr.min", f"must not exceed lr.max={cfg.lr.max}")
 
 
-def plain(cfg: DictConfig) -> dict:
+def plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain containers."""
-    return OmegaConf.to_container(cfg, resolve=True)
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))

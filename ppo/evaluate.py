@@ -88,7 +88,9 @@ class Evaluation:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Prints mean, standard deviation and number of episodes; exit code 2 on bad input."""
-    parser = argparse.ArgumentParser(prog="python -m ppo.evaluate", description="Play a run's policy deterministically.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ppo.evaluate", description="Play a run's policy deterministically."
+    )
     parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
     parser.add_argument("--episodes", type=int, default=10)
@@ -116,7 +118,7 @@ def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     action = strategy("action", cfg.action)
 
     def with_policy(num_envs: int, body: Callable, **options):
-        envs = strategy("env", OmegaConf.merge(cfg.env, options))(num_envs, 0)
+        envs = strategy("env", OmegaConf.create(cfg.env | options))(num_envs, 0)
         try:
             network = build_network(cfg, envs, torch.Generator()).to(device)
             flat = flatten(network)

@@ -37,7 +37,9 @@ class Record:
         self._write_status(status="running")
         self._jsonl = Jsonl(folder / "metrics.jsonl")
         self._console = Console(cfg.total_steps)
-        self._console.line(f"{self._run.name}: {self._parts.envs.name}, {self._parts.flat.numel():,} parameters, {folder}")
+        self._console.line(
+            f"{self._run.name}: {self._parts.envs.name}, {self._parts.flat.numel():,} parameters, {folder}"
+        )
         self._began = time.perf_counter()
         return self
 
@@ -66,7 +68,11 @@ class Record:
         tensors |= checkpoint.to_tensors(state.reward_scale, "reward_scale")
         tensors["generator"] = self._parts.generator.get_state()
         progress = {k: getattr(state, k) for k in ("env_steps", "updates", "lr", "kl", "best")}
-        meta = {"progress": progress, "config": plain(self._cfg), "metrics": {k: v for k, v in self._row.items() if k.startswith("eval/")}}
+        meta = {
+            "progress": progress,
+            "config": plain(self._cfg),
+            "metrics": {name: value for name, value in self._row.items() if name.startswith("eval/")},
+        }
         folder = self._run.folder / "checkpoints"
         checkpoint.save(folder / "latest.safetensors", tensors, meta)
         if self._row.get("eval/return") is not None and self._row["eval/return"] == state.best:
@@ -86,12 +92,18 @@ class Record:
 
 
 def describe(
-    cfg: DictConfig, state: State, bounds: tuple[float, float], batch: Batch, episodes: list, rollout_s: float, update_s: float
+    cfg: DictConfig,
+    state: State,
+    bounds: tuple[float, float],
+    batch: Batch,
+    episodes: list,
+    rollout_s: float,
+    update_s: float,
 ) -> dict[str, float]:
     """The metrics that the update itself cannot know: schedules, normalisers, episodes, speed."""
     steps = len(batch.value)
-    metrics = {
-        "lr": state.lr,
+    metrics: dict[str, float] = {
+        "lr": state.lr or 0.0,
         "clip/low": bounds[0],
         "clip/high": bounds[1],
         "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
@@ -116,7 +128,9 @@ def explain(halt: Halt, cfg: DictConfig) -> str:
     """One line: why the update stopped; estimator, value, limit, epoch and minibatch."""
     where = f"epoch {halt.epoch}, minibatch {halt.minibatch}"
     if halt.reason == "nonfinite":
-        return f"stopped: a non-finite loss, gradient or KL at {where}; the step was refused, the weights are as before it"
+        return (
+            f"stopped: a non-finite loss, gradient or KL at {where}; the step was refused, the weights are as before it"
+        )
     estimator = "exact" if halt.reason == "rollback" else str(cfg.kl._target_).rsplit(".", 1)[-1]
     limit = f"{halt.limit:.4g} ({cfg.stop.factor:g} x target_kl {cfg.target_kl:g})"
     done = {"minibatch": "stopped before", "epoch": "stopped after", "rollback": "undid"}[halt.reason]

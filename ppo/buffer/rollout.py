@@ -8,7 +8,7 @@ from torch import Tensor
 
 from envs.base import VectorEnv
 from ppo.buffer.gae import gae
-from ppo.buffer.trajectory import allocate, flatten_time
+from ppo.buffer.trajectory import allocate, flatten_time, write
 from ppo.network.actor_critic import ActorCritic
 from ppo.types import Batch, Gaussian, Transition
 
@@ -32,7 +32,8 @@ def collect(
     """
     device = next(network.parameters()).device
     noise = torch.randn((num_steps, envs.num_envs, *envs.action_space.shape), generator=generator).to(device)
-    rollout, episodes = None, []
+    rollout: Transition | None = None
+    episodes: list[tuple[float, int]] = []
     for t in range(num_steps):
         policy = network.policy(normalise(obs))
         action = policy.mean + policy.log_std.exp() * noise[t]
@@ -50,20 +51,13 @@ def collect(
         )
         if rollout is None:
             rollout = allocate(transition, num_steps)
-        _write(rollout, transition, t)
+        write(rollout, transition, t)
         if ended.any():
             finished = ended.nonzero()[0]
             episodes += zip(step.episode_return[finished].tolist(), step.episode_length[finished].tolist(), strict=True)
         obs = torch.tensor(step.obs, device=device)  # a copy: the environment's array is valid until its next call
+    assert rollout is not None, "num_steps is at least 1"
     return rollout, obs, episodes
-
-
-def _write(rollout: Transition, transition: Transition, t: int) -> None:
-    for stored, new in zip(rollout, transition, strict=True):
-        if isinstance(new, Tensor):
-            stored[t] = new
-        else:
-            _write(stored, new, t)
 
 
 @torch.no_grad()

@@ -11,6 +11,11 @@ def allocate(example: Transition, num_steps: int) -> Transition:
     return tree_map(lambda x: x.new_empty((num_steps, *x.shape)), example)
 
 
+def write(rollout: Transition, transition: Transition, t: int) -> None:
+    """Store the ``t``-th transition."""
+    tree_map(lambda stored, new: stored[t].copy_(new), rollout, transition)
+
+
 def flatten_time(batch: Batch) -> Batch:
     """[T, N, ...] -> [T * N, ...]."""
     return tree_map(lambda x: x.flatten(0, 1), batch)

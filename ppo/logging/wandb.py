@@ -24,7 +24,7 @@ def wandb(
     entity: str | None = None,
     group: str | None = None,
     job_type: str | None = None,
-    tags: list[str] = [],  # noqa: B006  never mutated; its type is the option's schema
+    tags: list[str] = [],
     mode: str = "auto",
     id: str | None = None,
     timeout: float = 15.0,

@@ -37,9 +37,7 @@ class Moments(NamedTuple):
         return torch.where(std > 0, std, 1.0)
 
 
-def normalise_obs(
-    obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0
-) -> Float[Tensor, "*B O"]:
+def normalise_obs(obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0) -> Float[Tensor, "*B O"]:
     """(obs - mean) / std, clipped to +-clip, float32."""
     return ((obs - moments.mean) / moments.std).clamp(-clip, clip).float()
 

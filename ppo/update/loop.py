@@ -79,7 +79,11 @@ def update(
             break
     planned = epochs * (len(batch.value) // minibatch_size)
     metrics = summarise(torch.stack(rows), knobs) | measure(learner.params, batch) | batch_metrics(batch)
-    metrics |= {"update/epochs": kept * minibatch_size / len(batch.value), "update/steps": kept, "update/planned": planned}
+    metrics |= {
+        "update/epochs": kept * minibatch_size / len(batch.value),
+        "update/steps": kept,
+        "update/planned": planned,
+    }
     metrics |= {"update/stop": halt.reason if halt else "none", "advantage/sign_flip": signs_changed}
     if halt:
         metrics |= {f"stop/{field}": getattr(halt, field) for field in Halt._fields[1:]}
