@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,8 @@ def _film(envs: VectorEnv, act: Callable, *, seed: int, path: Path, fps: int = 3
     frames: list[np.ndarray] = []
     play(envs, act, seed, lambda: frames.append(envs.render()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(path, frames, **({"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}))
+    pace: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}
+    imageio.imwrite(path, np.stack(frames), **pace)
     print(f"video: {path} ({len(frames)} frames)")
 
 

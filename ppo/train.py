@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
+from ppo.buffer.trajectory import allocate
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.record import Record, describe
@@ -20,7 +21,8 @@ def train(cfg: DictConfig, run: Run) -> float:
     parts = assemble(cfg)
     state = start(cfg, parts)
     with closing(parts.envs), Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
-        obs = torch.tensor(parts.envs.reset(cfg.seed), device=parts.flat.device)
+        obs = parts.envs.reset(cfg.seed)
+        rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], *parts.envs.action_space.shape)
         while state.env_steps < cfg.total_steps:
             progress = state.env_steps / cfg.total_steps
             normalise = obs_normaliser(cfg, state.obs_moments)
@@ -28,14 +30,16 @@ def train(cfg: DictConfig, run: Run) -> float:
             bounds = parts.clip(progress)
 
             began = time.perf_counter()
-            rollout, obs, episodes = collect(
-                parts.envs, parts.network, normalise, parts.to_world, obs, parts.generator, num_steps=cfg.num_steps
-            )
+            obs, episodes = collect(parts.envs, parts.network, normalise, parts.to_world, obs, rollout, parts.generator)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)
             scale_reward = reward_scaler(cfg, reward_scale)
-            batch = prepare(rollout, parts.network, normalise, scale_reward, gamma=cfg.gamma, lam=cfg.gae_lambda)
+            batch = prepare(
+                *(rollout, parts.network, normalise, scale_reward, parts.flat.device),
+                gamma=cfg.gamma,
+                lam=cfg.gae_lambda,
+            )
             learner, halt, metrics = update(
                 *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, lr, bounds)),
                 *(parts.limits, parts.norm, parts.generator),

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from ppo.buffer.trajectory import pick, shuffle
+from ppo.buffer.trajectory import shuffle, unstack
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
 from ppo.types import Batch
@@ -57,8 +57,8 @@ def update(
         if epoch == 1:
             signs_changed = (raw.sign() != minibatches.advantage.sign())[minibatches.mask].float().mean().item()
         first = len(rows)
-        for k in range(len(minibatches.value)):
-            learner, row = step(learner, pick(minibatches, k), knobs)
+        for minibatch in unstack(minibatches):
+            learner, row = step(learner, minibatch, knobs)
             rows.append(row)
             if eager_stop and learner.stopped:
                 break
