@@ -105,7 +105,7 @@ class Wandb:
         handle.define_metric("*", step_metric="env_steps")
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
-        """Hand the row to wandb's own process: about a millisecond, whatever the network does."""
+        """Hand the row to wandb's own process: a few milliseconds, whatever the network does."""
         self._handle.log(row | {"env_steps": env_steps})
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
