@@ -1,0 +1,1 @@
+"""The world: environments behind one vector protocol. Knows nothing of the trainer."""

@@ -60,7 +60,7 @@ METRICS: dict[str, Metric] = {
     "kl/error_k2": Metric("nat", "kl/k2 - kl/exact", _STEPPED),
     "kl/error_k3": Metric("nat", "kl/k3 - kl/exact", _STEPPED),
     "kl/error_k1_clamped": Metric("nat", "kl/k1_clamped - kl/exact", _STEPPED),
-    "kl/chosen": Metric("nat", f"the estimator named by kl=; {_MEAN}", _STEPPED),
+    "kl/chosen": Metric("nat", f"the estimator named by kl=, which lr=adaptive_kl reads; {_FULL}"),
     "kl/final": Metric("nat", f"exact KL(old‖new), {_FULL}"),
     "kl/overshoot": Metric("", "kl/final / target_kl - 1", "target_kl is set"),
     "kl/final_reverse": Metric("nat", f"exact KL(new‖old), {_FULL}"),
@@ -105,7 +105,7 @@ METRICS: dict[str, Metric] = {
     "advantage/max_abs": Metric("scaled reward", "largest magnitude, before normalisation"),
     "advantage/sign_flip": Metric("fraction", "samples whose sign the normaliser changed"),
     # How the update went.
-    "update/epochs": Metric("count", "epochs with at least one executed step"),
+    "update/epochs": Metric("count", "epochs done and kept; a part of one counts as a fraction"),
     "update/steps": Metric("count", "gradient steps executed and kept"),
     "update/planned": Metric("count", "gradient steps of a full update: epochs x minibatches"),
     "update/stop": Metric("text", "why it ended: none, minibatch, epoch, rollback or nonfinite"),
@@ -117,7 +117,7 @@ METRICS: dict[str, Metric] = {
     "guard/clamped": Metric("count", "|r| beyond the clamp (10): clamped before exp"),
     "guard/warned": Metric("count", "|r| beyond the warning (5)"),
     "guard/extreme": Metric("count", "ratio above 100 or below 0.01"),
-    "guard/nonfinite": Metric("count", "non-finite ratio, loss or gradient; counts the refused step too"),
+    "guard/nonfinite": Metric("count", "samples whose r is NaN or infinite; a refused step's are counted too"),
     # Statistics of the world.
     "reward/scale": Metric("reward", "standard deviation by which rewards are divided; 1 when they are not"),
     "obs/clipped": Metric("fraction", "entries of the normalised observations at the clip, over the rollout"),

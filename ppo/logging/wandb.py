@@ -4,7 +4,6 @@ The mode is decided here because wandb's own way of deciding asks on a terminal,
 a half for a dead network. Its files live in the run folder; offline ones are uploaded later by ``wandb sync``.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ def wandb(
     entity: str | None = None,
     group: str | None = None,
     job_type: str | None = None,
-    tags: Sequence[str] = (),
+    tags: list[str] = [],  # noqa: B006  never mutated; its type is the option's schema
     mode: str = "auto",
     id: str | None = None,
     timeout: float = 15.0,

@@ -1,0 +1,19 @@
+"""From the policy's unbounded action to one the environment takes. The policy's own action is what a trainer stores."""
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.base import EnvError
+
+
+def clip(action: np.ndarray, space: Box) -> np.ndarray:
+    """``min(max(action, low), high)`` of ``action [*B, A]``, in the dtype of the space."""
+    return np.clip(action, space.low, space.high).astype(space.dtype, copy=False)
+
+
+def tanh(action: np.ndarray, space: Box) -> np.ndarray:
+    """``low + (high - low) (tanh(action) + 1) / 2`` of ``action [*B, A]``; EnvError where the space has no bounds."""
+    if not space.is_bounded():
+        raise EnvError(f"action=tanh needs an action space with bounds on both sides, not {space}; use action=clip")
+    squashed = space.low + (space.high - space.low) * (0.5 * (np.tanh(action) + 1.0))
+    return clip(squashed, space)  # rounding may step over a bound

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from envs.base import EnvError
+from envs.gym import gym, mujoco
+
+
+def test_pendulum_is_truncated_by_its_clock_without_junk_rows():
+    env = gym(2, 0, id="Pendulum-v1")
+    env.reset(0)
+    for t in range(1, 402):
+        step = env.step(np.zeros((2, 1)))
+        assert (step.truncated == (t % 200 == 0)).all() and not step.terminated.any()
+        assert (step.episode_length == (200 if t % 200 == 0 else 0)).all()
+        # A pendulum at rest angle moves: an ignored action would repeat the observation.
+        assert (step.next_obs[:, 2] != 0).all()
+    env.close()
+
+
+def test_kwargs_reach_the_environment():
+    light, heavy = (gym(1, 0, id="Pendulum-v1", kwargs={"g": g}) for g in (1.0, 20.0))
+    for env in (light, heavy):
+        env.reset(0)
+    assert light.step(np.zeros((1, 1))).obs[0, 2] != heavy.step(np.zeros((1, 1))).obs[0, 2]
+
+
+@pytest.mark.parametrize(
+    "id, kwargs, says",
+    [
+        ("Nope-v0", {}, "doesn't exist"),
+        ("CartPole-v1", {}, "action space is Discrete"),
+        ("Blackjack-v1", {}, "observation space is Tuple"),
+        ("Pendulum-v1", {"colour": 1}, "colour"),
+        ("nowhere:Thing-v0", {}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_made_ends_in_one_line(id, kwargs, says):
+    with pytest.raises(EnvError, match=says) as error:
+        gym(1, 0, id=id, kwargs=kwargs)
+    assert "\n" not in str(error.value) and id in str(error.value)
+
+
+def test_mujoco_takes_v5_only():
+    with pytest.raises(EnvError, match="v5"):
+        mujoco(1, 0, id="Ant-v4")
+
+
+@pytest.mark.parametrize("id", ["HalfCheetah-v5", "Hopper-v5"])
+def test_a_mujoco_state_continues_bit_for_bit(id):
+    pytest.importorskip("mujoco")
+    env, other = (mujoco(2, 0, id=id) for _ in range(2))
+    rng = np.random.default_rng(0)
+    env.reset(3)
+    for _ in range(150):
+        env.step(rng.uniform(-1, 1, (2, *env.action_space.shape)))
+    other.set_state(env.state())
+    for _ in range(50):
+        action = rng.uniform(-1, 1, (2, *env.action_space.shape))
+        for x, y in zip(env.step(action), other.step(action)):
+            np.testing.assert_array_equal(x, y)

@@ -1,0 +1,179 @@
+from functools import partial
+
+import numpy as np
+import pytest
+
+from envs.base import EnvError, seeds
+from envs.vector import vector
+from tests.envs.toy import Counter, Faulty, Grouped, Image, Restless
+
+WORKERS = [0]
+
+
+@pytest.fixture
+def open_vector():
+    """Makes vectors and closes them after the test."""
+    opened = []
+
+    def make(*args, **kwargs):
+        opened.append(vector(*args, **kwargs))
+        return opened[-1]
+
+    yield make
+    for env in opened:
+        env.close()
+
+
+def actions(env, steps, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (steps, env.num_envs, env.action_space.shape[0])).astype(np.float32)
+
+
+def play(env, plan):
+    return [type(step)(*(array.copy() for array in step)) for step in map(env.step, plan)]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_same_step_reset(open_vector, workers):
+    env = open_vector(Counter, 3, workers, "Counter")
+    first = env.reset(0).copy()
+    steps = play(env, actions(env, 12))
+    np.testing.assert_array_equal(first[:, :2], [[0, 0], [1, 0], [2, 0]])
+    previous = first
+    for t, step in enumerate(steps, start=1):
+        ended = t % 5 == 0
+        # Every row is a real step: the clock of next_obs is one more than that of the observation acted on.
+        np.testing.assert_array_equal(step.next_obs[:, 1], previous[:, 1] + 1)
+        np.testing.assert_array_equal(step.next_obs[:, 0], previous[:, 0])
+        np.testing.assert_array_equal(step.terminated, [ended, False, ended])
+        np.testing.assert_array_equal(step.truncated, [False, ended, False])
+        if ended:
+            np.testing.assert_array_equal(step.next_obs[:, 1], [5, 5, 5])
+            np.testing.assert_array_equal(step.obs[:, 1], [0, 0, 0])
+            np.testing.assert_allclose(step.episode_return, 1.5 + 5 * np.arange(3))
+            assert step.episode_length.tolist() == [5, 5, 5]
+        else:
+            np.testing.assert_array_equal(step.obs, step.next_obs)
+            assert np.isnan(step.episode_return).all() and not step.episode_length.any()
+        previous = step.obs
+
+
+def test_dtypes_and_shapes(open_vector):
+    env = open_vector(Counter, 3, 0, "Counter")
+    assert env.reset(0).dtype == np.float32 == env.observation_space.dtype
+    step = env.step(actions(env, 1)[0])
+    kinds = {name: (array.shape, array.dtype) for name, array in step._asdict().items()}
+    assert kinds == {
+        "obs": ((3, 3), np.float32),
+        "reward": ((3,), np.float64),
+        "next_obs": ((3, 3), np.float32),
+        "terminated": ((3,), np.bool_),
+        "truncated": ((3,), np.bool_),
+        "group": ((3,), np.int64),
+        "episode_return": ((3,), np.float64),
+        "episode_length": ((3,), np.int64),
+    }
+
+
+def test_several_axes_are_flattened(open_vector):
+    env = open_vector(Image, 2, 0, "Image")
+    assert env.observation_space.shape == (6,) and env.action_space.shape == (4,)
+    assert env.reset(0).tolist() == [[0, 1, 2, 3, 4, 5]] * 2
+    assert env.step(np.zeros((2, 4))).obs.tolist() == [[1, 2, 3, 4, 5, 6]] * 2
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_sub_environments_have_their_own_seed_and_group(open_vector, workers):
+    env = open_vector(Counter, 4, workers, "Counter")
+    luck = env.reset(7)[:, 2]
+    for i, seed in enumerate(seeds(7, 4)):
+        alone = Counter(i)
+        assert np.float32(alone.reset(seed=seed)[0][2]) == luck[i]
+    assert env.step(actions(env, 1)[0]).group.tolist() == [0, 1, 2, 3]
+
+
+def test_group_is_the_one_in_force_during_the_transition(open_vector):
+    env = open_vector(Grouped, 1, 0, "Grouped")
+    env.reset(0)
+    assert [int(step.group[0]) for step in play(env, actions(env, 8))] == [10, 10, 11, 11, 11, 20, 20, 21]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_reset_starts_over(open_vector, workers):
+    env = open_vector(Counter, 3, workers, "Counter")
+    plan = actions(env, 7)
+    first = env.reset(3).copy()
+    once = play(env, plan)
+    np.testing.assert_array_equal(env.reset(3), first)
+    for a, b in zip(once, play(env, plan)):
+        for x, y in zip(a, b):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("played", [0, 3, 5, 13])
+def test_state_continues_bit_for_bit(open_vector, workers, played):
+    env, other = (open_vector(Counter, 3, workers, "Counter") for _ in range(2))
+    plan = actions(env, played + 9)
+    env.reset(5)
+    play(env, plan[:played])
+    other.reset(1)
+    np.testing.assert_array_equal(other.set_state(env.state()), env._arena.step.obs)
+    for a, b in zip(play(env, plan[played:]), play(other, plan[played:])):
+        for x, y in zip(a, b):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_state_is_refused_where_it_does_not_come_back(open_vector):
+    env = open_vector(Restless, 2, 0, "Restless")
+    env.reset(0)
+    play(env, actions(env, 2))
+    with pytest.raises(EnvError, match="not determined"):
+        env.set_state(env.state())
+    with pytest.raises(EnvError, match="2"):
+        env.set_state([])
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize(
+    "what, says", [("observation", "non-finite observation"), ("reward", "non-finite reward"), ("raise", "floor is gone")]
+)
+def test_a_fault_names_the_sub_environment_its_seed_and_step(open_vector, workers, what, says):
+    env = open_vector(partial(Faulty, what=what), 3, workers, "Faulty")
+    env.reset(4)
+    with pytest.raises(EnvError, match=f"Faulty: sub-environment 1 .seed {seeds(4, 3)[1]}, step 3 .*{says}"):
+        play(env, actions(env, 3))
+    with pytest.raises(EnvError, match="reset"):
+        env.step(np.zeros((3, 2)))
+    env.reset(4)
+    play(env, actions(env, 2))
+
+
+def test_bad_actions_are_refused(open_vector):
+    env = open_vector(Counter, 2, 0, "Counter")
+    with pytest.raises(EnvError, match="reset"):
+        env.step(np.zeros((2, 2)))
+    env.reset(0)
+    for bad in (np.zeros(2), np.zeros((3, 2)), np.zeros((2, 3)), 0.0):
+        with pytest.raises(EnvError, match="shape"):
+            env.step(bad)
+    for value in (np.nan, np.inf):
+        with pytest.raises(EnvError, match="sub-environment 1 is not finite"):
+            env.step(np.array([[0, 0], [0, value]]))
+    assert env.step(np.zeros((2, 2))).obs[0, 1] == 1  # none of them was a step
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_close_twice_is_harmless_and_use_after_it_an_error(open_vector, workers):
+    env = open_vector(Counter, 2, workers, "Counter")
+    env.reset(0)
+    env.close()
+    env.close()
+    for use in (lambda: env.reset(0), lambda: env.step(np.zeros((2, 2))), env.state, lambda: env.set_state([])):
+        with pytest.raises(EnvError, match="after close"):
+            use()
+
+
+@pytest.mark.parametrize("num_envs, workers", [(0, 0), (2, -1)])
+def test_impossible_sizes(num_envs, workers):
+    with pytest.raises(EnvError, match="at least"):
+        vector(Counter, num_envs, workers, "Counter")
