@@ -1,8 +1,12 @@
 """TensorBoard: event files in the run folder (an extra)."""
 
 import json
+from typing import TYPE_CHECKING
 
 from ppo.logging.base import Logger, Run, missing, say
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 def tensorboard(run: Run, *, flush_secs: int = 10) -> Logger:
@@ -25,7 +29,7 @@ class Tensorboard:
 
     run_id: str | None = None
 
-    def __init__(self, run: Run, writer) -> None:
+    def __init__(self, run: Run, writer: "SummaryWriter") -> None:
         self._writer = writer
         self._env_steps = 0
         about = {"name": run.name, "group": run.group, "job_type": run.job_type, "tags": list(run.tags)}

@@ -3,6 +3,7 @@
 import io
 from contextlib import redirect_stdout
 from contextvars import Context
+from typing import Any
 
 from ppo.logging.base import Logger, Run, missing, say
 
@@ -37,7 +38,7 @@ def trackio(run: Run, *, project: str = "proximal", group: str | None = None) ->
 class Trackio:
     """One trackio run; the step is ``env_steps``. A row takes 0.03 ms: a thread of trackio's writes it."""
 
-    def __init__(self, handle) -> None:
+    def __init__(self, handle: Any) -> None:
         self._handle = handle
         self.run_id: str | None = handle.id
 

@@ -42,12 +42,13 @@ def wandb(
     if mode not in _MODES:
         raise LoggerError(f"logger.mode={mode} is unknown, expected one of {', '.join(_MODES)}")
     try:
-        import wandb as sdk  # 0.9 s: only where it is used
-    except ImportError as error:
-        raise LoggerError(f"logger=wandb cannot import wandb ({first_line(error)}); logger=none does without") from None
+        import wandb as sdk  # half a second and more: only where it is used
 
-    # Silent also means: never a prompt. Known to wandb before anything else, or it would greet on the console.
-    environment = sdk.setup(settings=sdk.Settings(silent=True)).settings.mode
+        # Silent also means: never a prompt. Said before anything else, or it would greet on the console.
+        environment = sdk.setup(settings=sdk.Settings(silent=True)).settings.mode
+    except Exception as error:  # not installed, a WANDB_ variable it refuses, its service does not start
+        what = " ".join(str(error).split())
+        raise LoggerError(f"logger=wandb cannot start: {what}; logger=none does without") from error
     wanted = environment if mode == "auto" else mode
     if wanted == "disabled":
         return none(run)
@@ -73,8 +74,6 @@ def wandb(
             finish_timeout_raises=True,
         ),
     }
-    # A timeout is an OSError; a name or tag that wandb refuses is a ValueError.
-    trouble = (sdk.Error, OSError, ValueError)
     why = ""
     if wanted not in ("offline", "dryrun"):
         try:
@@ -83,13 +82,13 @@ def wandb(
                 say(f"wandb: online, {handle.url}")
                 return Wandb(handle)
             why = "not logged in, see `wandb login`"
-        except trouble as error:
+        except Exception as error:  # whatever it is, offline may still work
             why = first_line(error)
         if mode == "online":
             raise LoggerError(f"logger.mode=online is not possible: {why}; logger.mode=auto would go offline")
     try:
         handle = sdk.init(mode="offline", **(arguments | {"resume": None}))
-    except trouble as error:
+    except Exception as error:  # a full disk, a name that wandb refuses
         raise LoggerError(f"logger=wandb cannot start: {first_line(error)}; logger=none does without") from error
     say(f"wandb: offline{f' ({why})' if why else ''}; upload with: wandb sync {_folder(handle)}")
     return Wandb(handle)
@@ -105,7 +104,7 @@ class Wandb:
         handle.define_metric("*", step_metric="env_steps")
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
-        """Hand the row to wandb's own process: about a millisecond, whatever the network does."""
+        """Hand the row to wandb's own process: a few milliseconds, whatever the network does."""
         self._handle.log(row | {"env_steps": env_steps})
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:

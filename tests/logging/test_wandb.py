@@ -16,21 +16,9 @@ from ppo.logging.base import LoggerError, Run
 from ppo.logging.wandb import wandb
 
 sdk = pytest.importorskip("wandb")
+pytestmark = pytest.mark.usefixtures("logged_out")
 
 KEY = "0123456789abcdef" * 3
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path, monkeypatch):
-    """A machine on which nobody is logged in; wandb reads its environment once per process, so it is torn down."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
-    monkeypatch.chdir(tmp_path)  # wandb/settings of the working directory counts too
-    sdk.teardown()
-    yield
-    sdk.teardown()
 
 
 @pytest.fixture
@@ -136,7 +124,7 @@ def test_wandb_mode_is_followed(tmp_path, deaf, monkeypatch):
     assert not (tmp_path / "other").exists()
 
 
-def test_what_cannot_be_is_one_clear_line(tmp_path):
+def test_what_cannot_be_is_one_clear_line(tmp_path, monkeypatch):
     run = Run(tmp_path / "run", "a", {})
     with pytest.raises(LoggerError, match=r"^logger\.mode=onlin is unknown, expected one of auto, online, .*$"):
         wandb(run, mode="onlin")
@@ -144,6 +132,10 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
         wandb(run, mode="online")
     with pytest.raises(LoggerError, match=r"^logger=wandb cannot start: .*project name.*$"):
         wandb(run, project="a/b")
+    sdk.teardown()
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    with pytest.raises(LoggerError, match=r"^logger=wandb cannot start: .*mode Input should be 'online'.*$"):
+        wandb(run)
 
 
 def test_a_terminal_is_never_asked_for_a_key(tmp_path):
