@@ -146,40 +146,48 @@ class _Failure(NamedTuple):
 
 
 class _Worker:
-    """One process and the parent's end of its pipe."""
+    """One process and the parent's ends of its pipes."""
 
     def __init__(self, file: int, first: int, end: int):
         self.first, self.end = first, end
         self.owes = 0  # messages not answered yet
-        self.pipe, there = Pipe()
-        with there:
+        # Two one-way pipes: half the round trip of a socket pair.
+        question, self._out = Pipe(duplex=False)
+        self._in, answer = Pipe(duplex=False)
+        with question, answer:
+            descriptors = (question.fileno(), answer.fileno(), file)
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(sys.path), str(there.fileno()), str(file)],
+                [sys.executable, "-c", _BOOT, json.dumps(sys.path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(there.fileno(), file),
+                pass_fds=descriptors,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 process_group=0,  # Ctrl-C is for the trainer, which closes us
             )
         self._poll = select.poll()
-        self._poll.register(self.pipe.fileno(), select.POLLIN)
+        self._poll.register(self._in.fileno(), select.POLLIN)
 
     def send(self, message: bytes) -> None:
         self.owes += 1
-        self.pipe.send_bytes(message)
+        self._out.send_bytes(message)
 
     def receive(self, limit: float) -> Any:
         """The answer to the oldest message; TimeoutError, or EOFError or OSError where the process is no more."""
         if not self._poll.poll(max(0.0, 1e3 * limit)):
             raise TimeoutError
-        message = self.pipe.recv_bytes()
+        message = self._in.recv_bytes()
         self.owes -= 1
         return None if message == _STEP else pickle.loads(message)
+
+    def hang_up(self) -> None:
+        """Close the pipes, which ends the process when it next asks for a message."""
+        self._out.close()
+        self._in.close()
 
 
 def _finish(workers: list[_Worker]) -> None:
     """Let every worker end; kill what does not. A worker that owes an answer may never give it."""
     for worker in workers:
-        worker.pipe.close()
+        worker.hang_up()
     for worker in workers:
         try:
             worker.process.wait(0.5 if worker.owes else 5.0)
@@ -196,13 +204,13 @@ def _anonymous_file() -> Any:
     return tempfile.TemporaryFile()
 
 
-def main(pipe: int, file: int) -> None:
+def main(question: int, answer: int, file: int) -> None:
     """The worker: make the shard, then answer until the parent's end of the pipe closes."""
-    connection = Connection(pipe)
+    questions, answers = Connection(question, writable=False), Connection(answer, readable=False)
     shard = None
     try:
         while True:
-            message = connection.recv_bytes()
+            message = questions.recv_bytes()
             try:
                 if message == _STEP:
                     answer = shard.step()
@@ -220,7 +228,7 @@ def main(pipe: int, file: int) -> None:
             except Exception as error:
                 said = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
                 answer = _Failure(said, traceback.format_exc())
-            connection.send_bytes(_STEP if answer is None else pickle.dumps(answer))
+            answers.send_bytes(_STEP if answer is None else pickle.dumps(answer))
     except (EOFError, OSError):
         pass  # the parent closed or is no more
     finally:
