@@ -27,15 +27,17 @@ def same(a, b):
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_an_episode_is_the_same_whatever_came_before(robot):
-    used, fresh = make(robot), make(robot)  # two worlds in one process, which do not touch each other
-    for trial in range(10 if robot == "humanoid" else 3):
-        used.reset(seed=1)
+    used = make(robot)
+    # The order in which shapes met matters rarely, and most on the humanoid, whose limbs touch each other.
+    for trial in range(12 if robot == "humanoid" else 2):
+        used.reset(seed=trial)
         play(used, 60 + trial, trial)
-        np.testing.assert_array_equal(used.reset(seed=9)[0], fresh.reset(seed=9)[0])
-        assert same(play(used, 120, 100 + trial), play(fresh, 120, 100 + trial))
+        fresh = make(robot)  # a second world in this process
+        np.testing.assert_array_equal(used.reset(seed=trial)[0], fresh.reset(seed=trial)[0])
+        assert same(play(used, 120, 1000 + trial), play(fresh, 120, 1000 + trial))
         np.testing.assert_array_equal(used.reset()[0], fresh.reset()[0])
+        fresh.close()
     used.close()
-    fresh.close()
 
 
 def test_reset_draws_a_new_start():
