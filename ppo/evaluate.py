@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     action = strategy("action", cfg.action)
 
     def with_policy(num_envs: int, body: Callable, **options):
-        envs = strategy("env", OmegaConf.create(cfg.env | options))(num_envs, 0)
+        envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env, options)))(num_envs, 0)
         try:
             network = build_network(cfg, envs, torch.Generator()).to(device)
             flat = flatten(network)
