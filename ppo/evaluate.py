@@ -115,6 +115,7 @@ def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Rebuild the policy from its checkpoint and play it."""
     tensors, meta = checkpoint.load(checkpoint.find(args.run, args.checkpoint))
     cfg = OmegaConf.create(meta["config"])
+    torch.set_num_threads(cfg.threads)  # as in training: another number of threads rounds otherwise
     device = torch_device(args.device)
     action = strategy("action", cfg.action)
 
