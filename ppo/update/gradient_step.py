@@ -136,6 +136,7 @@ def build_step(
         log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
         kl = (weight * terms.kl(batch.policy, samples.policy, log_ratio)).sum()
         finite = torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
+        finite &= torch.isfinite(torch.where(batch.mask, samples.log_ratio, 0)).all()  # the clamp would hide an infinite one
         verdict = torch.where(finite, torch.where(kl <= knobs.kl_limit, 0, 1), 2)  # indices of STOPS
         stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)
         taken = stopped == 0
