@@ -12,7 +12,8 @@ import torch
 # Shapes and dtypes in signatures are checked throughout this process; so this comes before anything imports ppo.
 # torch.compile cannot trace the checks: compiled code is tested in a process without them.
 jaxtyping.install_import_hook(
-    ["ppo.types", "ppo.loss", "ppo.buffer.gae", "ppo.buffer.trajectory", "ppo.network", "ppo.update"], "beartype.beartype"
+    ["ppo.types", "ppo.loss", "ppo.buffer.gae", "ppo.buffer.trajectory", "ppo.network", "ppo.update"],
+    "beartype.beartype",
 )
 torch.set_num_threads(1)
 
@@ -90,7 +91,16 @@ def numbers():
 
     def make(dtype=torch.float32, **changes) -> Knobs:
         inf = float("inf")
-        plain = dict(lr=1e-3, clip_low=0.8, clip_high=1.2, kl_limit=inf, max_grad_norm=inf, value=0.5, entropy=0.0, kl=0.0)
+        plain = {
+            "lr": 1e-3,
+            "clip_low": 0.8,
+            "clip_high": 1.2,
+            "kl_limit": inf,
+            "max_grad_norm": inf,
+            "value": 0.5,
+            "entropy": 0.0,
+            "kl": 0.0,
+        }
         return Knobs(**{k: torch.tensor(v, dtype=dtype) for k, v in (plain | changes).items()})
 
     return make

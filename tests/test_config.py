@@ -69,16 +69,16 @@ def test_options_are_bound_and_defaults_kept():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(_target_="ppo.loss.clip.fixed", esp=0.1), ["clip.esp", "did you mean eps"]),
-        (dict(_target_="ppo.loss.clip.none", eps=0.1), ["clip.eps", "it takes none"]),
-        (dict(_target_="ppo.loss.clip.fixed", eps="much"), ["clip.eps", "much"]),
-        (dict(_target_="ppo.loss.clip.fixed", progress=0.1), ["clip.progress", "no such option"]),
-        (dict(_target_="ppo.loss.clip.fixd"), ["clip._target_", "ppo.loss.clip.fixd"]),
-        (dict(_target_="ppo.update.lr.constant"), ["clip", "value"]),
-        (dict(_target_="os.system"), ["clip._target_", "outside"]),
-        (dict(_target_="ppo.checkpoint.os.system"), ["clip._target_", "outside"]),
-        (dict(_target_="ppo.config.get_method"), ["clip._target_", "outside"]),
-        (dict(eps=0.1), ["clip", "no option chosen"]),
+        ({"_target_": "ppo.loss.clip.fixed", "esp": 0.1}, ["clip.esp", "did you mean eps"]),
+        ({"_target_": "ppo.loss.clip.none", "eps": 0.1}, ["clip.eps", "it takes none"]),
+        ({"_target_": "ppo.loss.clip.fixed", "eps": "much"}, ["clip.eps", "much"]),
+        ({"_target_": "ppo.loss.clip.fixed", "progress": 0.1}, ["clip.progress", "no such option"]),
+        ({"_target_": "ppo.loss.clip.fixd"}, ["clip._target_", "ppo.loss.clip.fixd"]),
+        ({"_target_": "ppo.update.lr.constant"}, ["clip", "value"]),
+        ({"_target_": "os.system"}, ["clip._target_", "outside"]),
+        ({"_target_": "ppo.checkpoint.os.system"}, ["clip._target_", "outside"]),
+        ({"_target_": "ppo.config.get_method"}, ["clip._target_", "outside"]),
+        ({"eps": 0.1}, ["clip", "no option chosen"]),
     ],
 )
 def test_a_mistake_in_a_group_is_one_line_that_names_group_and_key(options, words):

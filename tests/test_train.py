@@ -24,9 +24,7 @@ GAMMA = 0.9
 
 
 def load(tensors, obs_size=1, action_size=1):
-    network = mlp(
-        obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0
-    )
+    network = mlp(obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0)
     flatten(network).copy_(tensors["learner.params"])
     return network
 
@@ -46,7 +44,14 @@ def load(tensors, obs_size=1, action_size=1):
 )
 def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
     """`clock` is a constant reward under a time limit: V = 1 / (1 - gamma) = 10, and 6.5 without the bootstrap."""
-    settings = (f"gamma={GAMMA}", "lr.value=2e-2", "epochs=8", "minibatch_size=128", "max_grad_norm=null", "coef.value=1")
+    settings = (
+        f"gamma={GAMMA}",
+        "lr.value=2e-2",
+        "epochs=8",
+        "minibatch_size=128",
+        "max_grad_norm=null",
+        "coef.value=1",
+    )
     rows, tensors = trained(f"env.task={task}", f"total_steps={steps}", "eval.every=0", *settings)
     obs = np.array([[0.0], [1.0]] if task == "delay" else [[0.0]] if task in ("constant", "clock") else [[-1.0], [1.0]])
     with torch.no_grad():
@@ -90,7 +95,9 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     cfg = config(*words)
     parts = assemble(cfg)
     fresh = start(cfg, parts)
-    restored = (checkpoint.from_tensors(getattr(fresh, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale"))
+    restored = (
+        checkpoint.from_tensors(getattr(fresh, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale")
+    )
     learner, moments, scale = restored
     parts.flat.copy_(learner.params)
     normalise = obs_normaliser(cfg, moments)
@@ -157,15 +164,17 @@ def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained
 
 def test_an_adaptive_learning_rate_falls_after_an_update_that_was_undone(trained):
     """The KL that is left after a rollback is rounding; taken for a small step it would raise the rate for ever."""
-    rows, _ = trained("lr=adaptive_kl", "lr.value=1e-2", "stop=rollback", "target_kl=1e-6", "total_steps=512", "env.task=target")
+    rows, _ = trained(
+        "lr=adaptive_kl", "lr.value=1e-2", "stop=rollback", "target_kl=1e-6", "total_steps=512", "env.task=target"
+    )
     assert all(row["update/stop"] == "rollback" for row in rows)
     assert [row["lr"] for row in rows] == pytest.approx([1e-2, 1e-2 / 1.5, 1e-2 / 1.5**2, 1e-2 / 1.5**3])
 
 
 def test_rollback_ends_every_update_at_or_below_its_limit(trained):
-    rows, _ = trained("stop=rollback", "target_kl=4e-3", "lr.value=5e-3", "total_steps=1024", "env.task=target")
+    rows, _ = trained("stop=rollback", "target_kl=0.02", "lr.value=5e-3", "total_steps=1024", "env.task=target")
     assert {row["update/stop"] for row in rows} == {"none", "rollback"}
-    assert all(row["kl/final"] <= 6e-3 for row in rows)
+    assert all(row["kl/final"] <= 0.03 for row in rows)
 
 
 # Coefficient 0

@@ -12,7 +12,7 @@ from ppo.network.flat import box, flatten, unflatten
 
 
 def small(**options) -> ActorCritic:
-    return mlp(3, 2, torch.Generator().manual_seed(0), **dict(actor=[8, 8], critic=[8]) | options)
+    return mlp(3, 2, torch.Generator().manual_seed(0), **{"actor": [8, 8], "critic": [8]} | options)
 
 
 def test_parameters_are_views_of_one_buffer():
@@ -66,7 +66,7 @@ def test_orthogonal_initialisation():
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [(dict(activation="tan"), "tanh"), (dict(actor=[8, 0]), "width"), (dict(log_std=3.0), "log_std")],
+    [({"activation": "tan"}, "tanh"), ({"actor": [8, 0]}, "width"), ({"log_std": 3.0}, "log_std")],
 )
 def test_what_cannot_be_built_is_refused(options, word):
     with pytest.raises(ValueError, match=word):

@@ -1,7 +1,7 @@
 """Programs for processes of their own, where shape checks are off and steps can be compiled. Each asserts.
 
-    python tests/update/compiled.py same [WORD ...]     eager and compiled updates agree, for these choices
-    python tests/update/compiled.py sigma               100 000 steps that push sigma about
+python tests/update/compiled.py same [WORD ...]     eager and compiled updates agree, for these choices
+python tests/update/compiled.py sigma               100 000 steps that push sigma about
 """
 
 import math
@@ -72,7 +72,9 @@ def sigma() -> None:
     network, learner, batch = problem(4, width=1)
     batch = batch._replace(mask=torch.ones(4, dtype=torch.bool), target=batch.value)
     free = lambda log_ratio, advantage, low, high: log_ratio * advantage  # noqa: E731  the gradient never vanishes
-    step = torch.compile(build_step(network, Terms(free, kl.exact, value.mse, use_value=False, use_entropy=True), Guards()))
+    step = torch.compile(
+        build_step(network, Terms(free, kl.exact, value.mse, use_value=False, use_entropy=True), Guards())
+    )
     at = [name for name, p in network.named_parameters() for _ in range(p.numel())].index("log_std")
     draw, touched = random.Random(0), []
     for push in range(1000):

@@ -270,7 +270,9 @@ def test_two_seeds_stacked_step_as_each_alone(problem, numbers, terms):
     one, two = problem(moved=0.1, seed=1), problem(moved=0.3, seed=2)
     step = build_step(one.network, terms(), Guards())
     alone = [step(p.learner, p.batch, numbers(kl_limit=0.1)) for p in (one, two)]
-    learners, batches = (tree_map(lambda *x: torch.stack(x), getattr(one, f), getattr(two, f)) for f in ("learner", "batch"))
+    learners, batches = (
+        tree_map(lambda *x: torch.stack(x), getattr(one, f), getattr(two, f)) for f in ("learner", "batch")
+    )
     stacked, rows = torch.func.vmap(step, in_dims=(0, 0, None))(learners, batches, numbers(kl_limit=0.1))
     assert [learner.stopped.item() for learner, _ in alone] == stacked.stopped.tolist() == [0, 1]
     for i, (learner, row) in enumerate(alone):

@@ -14,13 +14,14 @@ from ppo.update.loop import build_measure, update
 from ppo.update.stop import Limits
 
 TAKEN, STOP = METRICS.index("taken"), METRICS.index("kl/stop")
+NO_LIMITS = Limits()
 
 
 @pytest.fixture
 def play(numbers, terms):
     """Run an update of K = 4 minibatches of 16 an epoch; returns (learner, halt, metrics, every step's (learner, row))."""
 
-    def run(problem, *, epochs=3, limits=Limits(), normalise=norm.none, micro_batches=1, size=16, **changes):
+    def run(problem, *, epochs=3, limits=NO_LIMITS, normalise=norm.none, micro_batches=1, size=16, **changes):
         _, network, learner, batch = problem
         chosen = terms(use_entropy=changes.get("entropy", 0) > 0, use_kl=changes.get("kl", 0) > 0)
         step, calls = build_step(network, chosen, Guards(), micro_batches=micro_batches), []
@@ -32,9 +33,7 @@ def play(numbers, terms):
         knobs = numbers(batch.obs.dtype, kl_limit=limits.minibatch, **changes)
         measure = build_measure(network, chosen.kl, clamp=10.0)
         g = torch.Generator().manual_seed(5)
-        out = update(
-            watched, measure, learner, batch, knobs, limits, normalise, g, epochs=epochs, minibatch_size=size
-        )
+        out = update(watched, measure, learner, batch, knobs, limits, normalise, g, epochs=epochs, minibatch_size=size)
         return *out, calls
 
     return run
