@@ -1,6 +1,7 @@
 """The arrays of one vector step, laid out over one block of memory so that several processes can write their share."""
 
 import math
+from mmap import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ def arena_bytes(num_envs: int, observation_space: Box, action_space: Box) -> int
     return sum(size for _, _, size in _layout(num_envs, observation_space, action_space))
 
 
-def arena(memory: memoryview | bytearray, num_envs: int, observation_space: Box, action_space: Box) -> Arena:
+def arena(memory: mmap | bytearray, num_envs: int, observation_space: Box, action_space: Box) -> Arena:
     """Lay the arrays over ``memory``, which must hold ``arena_bytes`` zeroed bytes."""
     arrays, offset = [], 0
     for shape, dtype, size in _layout(num_envs, observation_space, action_space):

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from mmap import mmap
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.arena import Arena, spaces
-from envs.base import EnvError
+from envs.arena import Arena, arena, spaces
+from envs.base import EnvError, Step
 
 
 class Shard:
@@ -19,7 +20,7 @@ class Shard:
     since: replayed, they give the same episode in any process, which a physics engine's own save file does not.
     """
 
-    def __init__(self, make: Callable[[int], gymnasium.Env], first: int, count: int, name: str):
+    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, first: int, count: int):
         self.first, self.name = first, name
         self.envs: list[gymnasium.Env] = []
         try:
@@ -42,15 +43,17 @@ class Shard:
         self._observation_shape, self._action_shape = (space.shape for space in kinds[0])
         return spaces(*kinds[0], self.name)
 
-    def attach(self, arena: Arena) -> None:
-        """Take the rows of ``arena`` that belong to this share; called once, before anything else."""
+    def attach(self, memory: mmap | bytearray, num_envs: int) -> Arena:
+        """Lay the arrays of all ``num_envs`` over ``memory`` and take the rows of this share; called once, first."""
+        whole = arena(memory, num_envs, *self.spaces)
         rows = slice(self.first, self.first + len(self.envs))
-        self._action = arena.action[rows]
-        self._step = type(arena.step)(*(array[rows] for array in arena.step))
-        self._length, self._cursor = arena.length[rows], arena.cursor[rows]
+        self._action = whole.action[rows]
+        self._step = Step(*(array[rows] for array in whole.step))
+        self._length, self._cursor = whole.length[rows], whole.cursor[rows]
         # The same memory in the shape the environments speak; a row takes any dtype and rounds to float32.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)
+        return whole
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Start every sub-environment anew, each from its own seed."""
@@ -145,9 +148,9 @@ class Shard:
         while self.envs:
             self.envs.pop().close()
 
-    def render(self, i: int) -> Any:
-        """What sub-environment ``i`` of this share draws."""
-        return self.envs[i].render()
+    def render(self, index: int) -> Any:
+        """What sub-environment ``index`` of the vector draws; None where it is in another share."""
+        return self.envs[index - self.first].render() if 0 <= index - self.first < len(self.envs) else None
 
     def _begin(self, i: int, start: dict) -> None:
         """A new episode: from a seed, or from the state of the sub-environment's generator that ``start`` names."""

@@ -6,9 +6,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.arena import arena, arena_bytes
+from envs.arena import Arena, arena_bytes
 from envs.base import EnvError, Step, VectorEnv, seeds
 from envs.shard import Shard
+from envs.workers import Workers
 
 
 def vector(
@@ -21,20 +22,22 @@ def vector(
     """
     if num_envs < 1 or workers < 0:
         raise EnvError(f"{name}: {num_envs} environments in {workers} workers: needs at least 1 and 0")
-    crew: Any = Shard(make, 0, num_envs, name)
-    return Vector(crew, num_envs, name)
+    if workers:
+        crew = Workers(make, name, num_envs, min(workers, num_envs), time_limit)
+        return Vector(crew, crew.attach(num_envs), name)
+    crew = Shard(make, name, 0, num_envs)
+    memory = bytearray(arena_bytes(num_envs, *crew.spaces))
+    return Vector(crew, crew.attach(memory, num_envs), name)
 
 
 class Vector:
     """The checks that a trainer relies on, in front of a crew that does the stepping (a shard or worker processes)."""
 
-    def __init__(self, crew: Any, num_envs: int, name: str):
-        self.name, self.num_envs = name, num_envs
+    def __init__(self, crew: Shard | Workers, arena: Arena, name: str):
+        self.name, self.num_envs = name, len(arena.action)
         self.observation_space, self.action_space = crew.spaces
-        block = bytearray(arena_bytes(num_envs, *crew.spaces))
-        self._arena = arena(block, num_envs, *crew.spaces)
-        self._crew = crew
-        self._crew.attach(self._arena)
+        self._crew: Shard | Workers | None = crew
+        self._arena = arena
         self._ready = False  # an episode is running everywhere
 
     def reset(self, seed: int) -> np.ndarray:

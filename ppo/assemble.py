@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run: every choice bound to its function, nothing stepped, nothing written."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ppo.config import ConfigError, check, strategy
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, RewardScale, normalise_obs
+from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
 from ppo.update.loop import build_measure
 from ppo.update.optim import Learner, adam
@@ -60,7 +62,12 @@ def assemble(cfg: DictConfig) -> Parts:
         network = build_network(cfg, envs, generator).to(device)
         flat = flatten(network)
         terms = Terms(
-            chosen["objective"], chosen["kl"], chosen["value"], cfg.coef.value > 0, cfg.coef.entropy > 0, cfg.coef.kl > 0
+            chosen["objective"],
+            chosen["kl"],
+            chosen["value"],
+            cfg.coef.value > 0,
+            cfg.coef.entropy > 0,
+            cfg.coef.kl > 0,
         )
         guard = {key: cfg.guard[key] for key in Guards._fields}
         step = build_step(
@@ -72,7 +79,7 @@ def assemble(cfg: DictConfig) -> Parts:
             network=network,
             flat=flat,
             generator=generator,
-            step=torch.compile(step, fullgraph=True, dynamic=False) if cfg.compile else step,
+            step=compile_step(step, cfg.compile.lower(), planned_steps(cfg)),
             measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
@@ -82,6 +89,12 @@ def assemble(cfg: DictConfig) -> Parts:
     except BaseException:
         envs.close()
         raise
+
+
+def planned_steps(cfg: DictConfig) -> int:
+    """Gradient steps of the whole run if no update stops early."""
+    batch = cfg.num_envs * cfg.num_steps
+    return math.ceil(cfg.total_steps / batch) * cfg.epochs * (batch // cfg.minibatch_size)
 
 
 def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
@@ -128,11 +141,9 @@ def reward_scaler(cfg: DictConfig, scale: RewardScale) -> Callable[[Tensor], Ten
     return partial(scale.apply, clip=cfg.normalise.clip_reward)
 
 
-def knobs(cfg: DictConfig, parts: Parts, progress: float, lr: float) -> Knobs:
+def knobs(cfg: DictConfig, parts: Parts, lr: float, bounds: tuple[float, float]) -> Knobs:
     """The numbers of the next update, as tensors."""
-    low, high = parts.clip(progress)
     limit = parts.limits.minibatch
     max_norm = float("inf") if cfg.max_grad_norm is None else cfg.max_grad_norm
-    numbers = (lr, low, high, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
+    numbers = (lr, *bounds, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
     return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))
-

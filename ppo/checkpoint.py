@@ -38,7 +38,9 @@ def from_tensors(template, tensors: dict[str, Tensor], prefix: str):
     found = tensors[prefix]
     if found.shape != template.shape or found.dtype != template.dtype:
         expected = f"{template.dtype} {list(template.shape)}"
-        raise CheckpointError(f"{prefix} is {found.dtype} {list(found.shape)} in the checkpoint, {expected} was expected")
+        raise CheckpointError(
+            f"{prefix} is {found.dtype} {list(found.shape)} in the checkpoint, {expected} was expected"
+        )
     return found.to(template.device)
 
 

@@ -2,17 +2,19 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 import ppo.config
 from envs.base import EnvError
+from ppo.config import suggest
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="config")
@@ -28,8 +30,8 @@ def job(cfg: DictConfig) -> float:
         folder=folder,
         name=folder.name,
         config=ppo.config.plain(cfg),
-        group=Path(hydra_cfg.sweep.dir).name if multirun else None,
-        job_type=hydra_cfg.job.override_dirname or None if multirun else None,
+        group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
+        job_type=arm(hydra_cfg.overrides.task) if multirun else None,
     )
     try:
         return train(cfg, run)
@@ -38,6 +40,11 @@ def job(cfg: DictConfig) -> float:
         if multirun:
             raise
         sys.exit(_say(error))
+
+
+def arm(overrides: Sequence[str]) -> str:
+    """What a comparison calls this job: all that was asked for but the seed and where it is logged."""
+    return ",".join(o for o in overrides if not o.startswith(("seed=", "logger=", "logger."))) or "default"
 
 
 def main() -> None:
@@ -51,9 +58,23 @@ def main() -> None:
 
 def _say(error: Exception) -> int:
     """Print the error as one line; the exit code."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    print("error: " + " ".join(line for line in lines if line), file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return 2
+
+
+def one_line(error: BaseException) -> str:
+    """What was wrong and where, without the framework's advice for its own developers."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: no such option{suggest(name, error.options)}"
+    cause = error.__cause__ if isinstance(error, HydraException) else None
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            known = [key for key in cause.parent_node or () if key != "_target_"]
+            return f"{cause.full_key}: no such key or group{suggest(str(cause.key), known)}"
+        return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line) or type(error).__name__
 
 
 def _remove_if_empty(folder: Path) -> None:

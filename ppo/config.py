@@ -6,11 +6,11 @@ function's signature is the schema: ``strategy`` binds the two and refuses what 
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, make_dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_method
@@ -95,7 +95,7 @@ class Config:
     seed: int = 1
     device: str = "cpu"
     threads: int = 1  # torch's; more than one slows small networks down
-    compile: bool = False
+    compile: str = "auto"
     coef: Coef = field(default_factory=Coef)
     adam: Adam = field(default_factory=Adam)
     normalise: Normalise = field(default_factory=Normalise)
@@ -122,7 +122,7 @@ def strategy(group: str, node: DictConfig) -> Callable:
     """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key."""
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
-    options = OmegaConf.to_container(node, resolve=True)
+    options = plain(node)
     target = options.pop("_target_")
     outside = ConfigError(f"{group}._target_: {target!r} is outside {' and '.join(p[:-1] for p in PACKAGES)}")
     if not str(target).startswith(PACKAGES):
@@ -137,10 +137,10 @@ def strategy(group: str, node: DictConfig) -> Callable:
     name = target.rsplit(".", 1)[-1]
     for key in options:
         if key not in known:
-            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{_suggest(key, known)}")
+            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(key, known)}")
     schema = make_dataclass(name, [_schema_field(p) for p in known.values()])
     try:
-        bound = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options), throw_on_missing=True)
+        bound = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), options)))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{group}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     return partial(function, **bound)
@@ -154,11 +154,13 @@ def _schema_field(p: inspect.Parameter):
     return p.name, p.annotation, dataclass_field(default=p.default)
 
 
-def _suggest(key: str, known) -> str:
+def suggest(key: str, known: Iterable[str]) -> str:
+    """What the writer of ``key`` may have meant, as the end of an error message."""
+    known = list(known)
     close = difflib.get_close_matches(key, known, 1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; it takes {', '.join(known)}" if known else "; it takes none"
+    return f"; there is {', '.join(known)}" if known else "; there is none"
 
 
 def check(cfg: DictConfig) -> None:
@@ -172,7 +174,16 @@ def check(cfg: DictConfig) -> None:
         require(cfg[key] >= 1, key, "must be at least 1")
     for key in ("eval.episodes",):
         require(OmegaConf.select(cfg, key) >= 1, key, "must be at least 1")
-    for key in ("workers", "seed", "eval.every", "eval.seed", "checkpoint.every", "coef.value", "coef.entropy", "coef.kl"):
+    for key in (
+        "workers",
+        "seed",
+        "eval.every",
+        "eval.seed",
+        "checkpoint.every",
+        "coef.value",
+        "coef.entropy",
+        "coef.kl",
+    ):
         require(OmegaConf.select(cfg, key) >= 0, key, "must not be negative")
     for key in ("gamma", "gae_lambda"):
         require(0 <= cfg[key] <= 1, key, "must lie in [0, 1]")
@@ -186,6 +197,7 @@ def check(cfg: DictConfig) -> None:
     ):
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")
+    require(cfg.compile.lower() in ("auto", "true", "false"), "compile", "must be auto, true or false")
     require(cfg.guard.clamp <= 80, "guard.clamp", "exp of more than 80 overflows float32")
     batch = cfg.num_envs * cfg.num_steps
     require(
@@ -193,7 +205,9 @@ def check(cfg: DictConfig) -> None:
         "minibatch_size",
         f"must divide num_envs * num_steps = {cfg.num_envs} * {cfg.num_steps} = {batch}",
     )
-    require(cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}")
+    require(
+        cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}"
+    )
     require(cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
     for group, name in (("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback"), ("lr", "adaptive_kl")):
         chosen = str(cfg[group]._target_).rsplit(".", 1)[-1] if cfg[group] else None
@@ -203,6 +217,6 @@ def check(cfg: DictConfig) -> None:
         require(cfg.lr.min <= cfg.lr.max, "lr.min", f"must not exceed lr.max={cfg.lr.max}")
 
 
-def plain(cfg: DictConfig) -> dict:
+def plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain containers."""
-    return OmegaConf.to_container(cfg, resolve=True)
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,7 +89,9 @@ class Evaluation:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Prints mean, standard deviation and number of episodes; exit code 2 on bad input."""
-    parser = argparse.ArgumentParser(prog="python -m ppo.evaluate", description="Play a run's policy deterministically.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ppo.evaluate", description="Play a run's policy deterministically."
+    )
     parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
     parser.add_argument("--episodes", type=int, default=10)
@@ -112,11 +115,12 @@ def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Rebuild the policy from its checkpoint and play it."""
     tensors, meta = checkpoint.load(checkpoint.find(args.run, args.checkpoint))
     cfg = OmegaConf.create(meta["config"])
+    torch.set_num_threads(cfg.threads)  # as in training: another number of threads rounds otherwise
     device = torch_device(args.device)
     action = strategy("action", cfg.action)
 
     def with_policy(num_envs: int, body: Callable, **options):
-        envs = strategy("env", OmegaConf.merge(cfg.env, options))(num_envs, 0)
+        envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env, options)))(num_envs, 0)
         try:
             network = build_network(cfg, envs, torch.Generator()).to(device)
             flat = flatten(network)
@@ -144,7 +148,8 @@ def _film(envs: VectorEnv, act: Callable, *, seed: int, path: Path, fps: int = 3
     frames: list[np.ndarray] = []
     play(envs, act, seed, lambda: frames.append(envs.render()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(path, frames, **({"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}))
+    pace: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}
+    imageio.imwrite(path, np.stack(frames), **pace)
     print(f"video: {path} ({len(frames)} frames)")
 
 

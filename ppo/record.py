@@ -11,12 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from ppo import checkpoint
 from ppo.assemble import Parts, State
 from ppo.config import ConfigError, plain, strategy
-from ppo.logging.base import Run
+from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
 from ppo.types import Batch
-from ppo.update.gradient_step import Knobs
 from ppo.update.loop import Halt
 
 
@@ -31,21 +30,21 @@ class Record:
     def __enter__(self) -> "Record":
         folder, cfg = self._run.folder, self._cfg
         if (folder / "metrics.jsonl").exists():
-            self._parts.envs.close()
             raise ConfigError(f"{folder}: already holds a run; choose another folder (hydra.run.dir=...)")
-        self._logger = strategy("logger", cfg.logger)(self._run)
+        self._logger = Forgiving(strategy("logger", cfg.logger)(self._run))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._write_status(status="running")
         self._jsonl = Jsonl(folder / "metrics.jsonl")
         self._console = Console(cfg.total_steps)
-        self._console.line(f"{self._run.name}: {self._parts.envs.name}, {self._parts.flat.numel():,} parameters, {folder}")
+        self._console.line(
+            f"{self._run.name}: {self._parts.envs.name}, {self._parts.flat.numel():,} parameters, {folder}"
+        )
         self._began = time.perf_counter()
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         failed = kind is not None
-        self._parts.envs.close()
         self._console.close()
         self._jsonl.close()
         self._logger.close(self._row, failed)
@@ -69,7 +68,11 @@ class Record:
         tensors |= checkpoint.to_tensors(state.reward_scale, "reward_scale")
         tensors["generator"] = self._parts.generator.get_state()
         progress = {k: getattr(state, k) for k in ("env_steps", "updates", "lr", "kl", "best")}
-        meta = {"progress": progress, "config": plain(self._cfg), "metrics": {k: v for k, v in self._row.items() if k.startswith("eval/")}}
+        meta = {
+            "progress": progress,
+            "config": plain(self._cfg),
+            "metrics": {name: value for name, value in self._row.items() if name.startswith("eval/")},
+        }
         folder = self._run.folder / "checkpoints"
         checkpoint.save(folder / "latest.safetensors", tensors, meta)
         if self._row.get("eval/return") is not None and self._row["eval/return"] == state.best:
@@ -89,14 +92,20 @@ class Record:
 
 
 def describe(
-    cfg: DictConfig, state: State, numbers: Knobs, batch: Batch, episodes: list, rollout_s: float, update_s: float
+    cfg: DictConfig,
+    state: State,
+    bounds: tuple[float, float],
+    batch: Batch,
+    episodes: list,
+    rollout_s: float,
+    update_s: float,
 ) -> dict[str, float]:
     """The metrics that the update itself cannot know: schedules, normalisers, episodes, speed."""
     steps = len(batch.value)
-    metrics = {
-        "lr": numbers.lr.item(),
-        "clip/low": numbers.clip_low.item(),
-        "clip/high": numbers.clip_high.item(),
+    metrics: dict[str, float] = {
+        "lr": state.lr or 0.0,
+        "clip/low": bounds[0],
+        "clip/high": bounds[1],
         "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
         "obs/clipped": (batch.obs.abs() >= cfg.normalise.clip_obs).float().mean().item() if cfg.normalise.obs else 0.0,
         "time/rollout": rollout_s,
@@ -119,7 +128,9 @@ def explain(halt: Halt, cfg: DictConfig) -> str:
     """One line: why the update stopped; estimator, value, limit, epoch and minibatch."""
     where = f"epoch {halt.epoch}, minibatch {halt.minibatch}"
     if halt.reason == "nonfinite":
-        return f"stopped: a non-finite loss, gradient or KL at {where}; the step was refused, the weights are as before it"
+        return (
+            f"stopped: a non-finite loss, gradient or KL at {where}; the step was refused, the weights are as before it"
+        )
     estimator = "exact" if halt.reason == "rollback" else str(cfg.kl._target_).rsplit(".", 1)[-1]
     limit = f"{halt.limit:.4g} ({cfg.stop.factor:g} x target_kl {cfg.target_kl:g})"
     done = {"minibatch": "stopped before", "epoch": "stopped after", "rollback": "undid"}[halt.reason]

@@ -28,6 +28,16 @@ class Gaussian(NamedTuple):
         z = (action - self.mean) * torch.exp(-self.log_std)
         return (-0.5 * z.square() - self.log_std - 0.5 * _LOG_2PI).sum(-1)
 
+    def log_ratio(self, old: "Gaussian", action: Float[Tensor, "*B A"]) -> Float[Tensor, "*B"]:
+        """log self(action) - log old(action), summed over action dimensions [nats].
+
+        Dimension by dimension, (z_old - z)(z_old + z) / 2 + log std_old - log std: the difference of two log
+        probabilities would carry the rounding of two large numbers, this is exactly 0 where the two are equal.
+        """
+        z_old = (action - old.mean) * torch.exp(-old.log_std)
+        z = (action - self.mean) * torch.exp(-self.log_std)
+        return (0.5 * (z_old - z) * (z_old + z) + (old.log_std - self.log_std)).sum(-1)
+
     def entropy(self) -> Float[Tensor, "*B"]:
         """Differential entropy, sum_d [log std + log(2 pi e) / 2] [nats]."""
         return (self.log_std + 0.5 * (1 + _LOG_2PI)).sum(-1)

@@ -117,7 +117,14 @@ def config():
     """A factory of configurations from command-line words; tiny by default, nothing normalised."""
 
     def make(*words: str) -> DictConfig:
-        small = ("env=probe", "logger=none", "network.actor=[16]", "network.critic=[16]", "network.activation=tanh")
+        small = (
+            "env=probe",
+            "logger=none",
+            "compile=false",
+            "network.actor=[16]",
+            "network.critic=[16]",
+            "network.activation=tanh",
+        )
         small += ("num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256")
         small += ("eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3")
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -103,7 +103,8 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint_whole_and_no_litter(save
 def test_the_new_file_is_on_the_disk_before_it_takes_the_name(saved, monkeypatch):
     done = []
     for name in ("fsync", "replace"):
-        monkeypatch.setattr(os, name, lambda *a, f=getattr(os, name), n=name: (done.append(n), f(*a)))
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, f=original, n=name: (done.append(n), f(*a)))
     checkpoint.save(saved, TENSORS, META)
     assert done[:2] == ["fsync", "replace"]
 

@@ -70,7 +70,7 @@ def test_options_are_bound_and_defaults_kept():
     ("options", "words"),
     [
         ({"_target_": "ppo.loss.clip.fixed", "esp": 0.1}, ["clip.esp", "did you mean eps"]),
-        ({"_target_": "ppo.loss.clip.none", "eps": 0.1}, ["clip.eps", "it takes none"]),
+        ({"_target_": "ppo.loss.clip.none", "eps": 0.1}, ["clip.eps", "there is none"]),
         ({"_target_": "ppo.loss.clip.fixed", "eps": "much"}, ["clip.eps", "much"]),
         ({"_target_": "ppo.loss.clip.fixed", "progress": 0.1}, ["clip.progress", "no such option"]),
         ({"_target_": "ppo.loss.clip.fixd"}, ["clip._target_", "ppo.loss.clip.fixd"]),

@@ -15,6 +15,7 @@ from envs.probe import TASKS, probe
 from ppo import checkpoint
 from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
+from ppo.buffer.trajectory import allocate
 from ppo.network.actor_critic import mlp
 from ppo.network.flat import flatten
 from ppo.update.gradient_step import METRICS
@@ -101,11 +102,12 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     learner, moments, scale = restored
     parts.flat.copy_(learner.params)
     normalise = obs_normaliser(cfg, moments)
-    obs = torch.tensor(parts.envs.reset(0))
-    rollout, _, _ = collect(parts.envs, parts.network, normalise, parts.to_world, obs, parts.generator, num_steps=32)
-    batch = prepare(rollout, parts.network, normalise, reward_scaler(cfg, scale), gamma=cfg.gamma, lam=cfg.gae_lambda)
+    rollout, bounds = allocate(32, 4, *parts.envs.observation_space.shape, 1), (0.8, 1.2)
+    collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    scaler = reward_scaler(cfg, scale)
+    batch = prepare(rollout, parts.network, normalise, scaler, parts.flat.device, gamma=cfg.gamma, lam=cfg.gae_lambda)
     _, _, metrics = update(
-        *(parts.step, parts.measure, learner, batch, knobs(cfg, parts, 0.0, 1e-3), parts.limits, parts.norm),
+        *(parts.step, parts.measure, learner, batch, knobs(cfg, parts, 1e-3, bounds), parts.limits, parts.norm),
         parts.generator,
         epochs=1,
         minibatch_size=32,
@@ -191,11 +193,10 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
         cfg = config(word)
         parts = assemble(cfg)
         state = start(cfg, parts)
-        obs = torch.tensor(parts.envs.reset(0))
-        plain = torch.Tensor.float
-        rollout, *_ = collect(parts.envs, parts.network, plain, parts.to_world, obs, parts.generator, num_steps=8)
-        batch = prepare(rollout, parts.network, plain, plain, gamma=0.9, lam=0.9)
-        return parts.step(state.learner, batch, knobs(cfg, parts, 0.0, 1e-3))[1][METRICS.index("taken")]
+        rollout, plain = allocate(8, 4, 1, 1), torch.Tensor.float
+        collect(parts.envs, parts.network, plain, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+        batch = prepare(rollout, parts.network, plain, plain, parts.flat.device, gamma=0.9, lam=0.9)
+        return parts.step(state.learner, batch, knobs(cfg, parts, 1e-3, (0.8, 1.2)))[1][METRICS.index("taken")]
 
     assert first_step("coef.value=0") == 1
     with pytest.raises(AssertionError, match="called"):

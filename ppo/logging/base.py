@@ -63,9 +63,19 @@ class Forgiving:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            what = str(error).strip().split("\n")[0] or type(error).__name__
-            print(
-                f"logger: {type(self._logger).__name__} failed, the run goes on without it: {what}",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"{type(self._logger).__name__.lower()}: failed, the run goes on: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def missing(name: str) -> LoggerError:
+    """The error to raise when the package behind ``logger=name``, an extra, is not installed."""
+    return LoggerError(f"logger={name} needs an extra: pip install 'proximal[{name}]'")
+
+
+def say(line: str) -> None:
+    """What a logger tells the person who started the run: one line on stderr."""
+    print(line, file=sys.stderr, flush=True)

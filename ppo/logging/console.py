@@ -110,7 +110,7 @@ class Console:
     def _position(self) -> str:
         """How far, and how long still at the mean speed so far: evaluations count, as they will further on."""
         done, elapsed = self._steps - self._start, time.monotonic() - self._began
-        text = f"{self._steps:,}/{self._total:,} steps  {self._steps / self._total:.0%}"
+        text = f"{self._steps:,}/{self._total:,} steps  {min(1.0, self._steps / self._total):.0%}"
         if self._steps >= self._total:
             return f"{text}  {_clock(elapsed)} taken"
         return f"{text}  {_clock(elapsed * (self._total - self._steps) / done)} left" if done > 0 else text

@@ -32,7 +32,9 @@ def global_(
     return _standardise(advantage, torch.zeros_like(group), 1, mask)
 
 
-def group(advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]) -> Float[Tensor, "K M"]:
+def group(
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
+) -> Float[Tensor, "K M"]:
     """Mean 0 and deviation 1 within each group of samples (robot, task, terrain ...), over the whole rollout."""
     ids, index = torch.unique(group, return_inverse=True)
     return _standardise(advantage, index, len(ids), mask)

@@ -8,9 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def mse(
-    prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float[Tensor, "*B"]
-) -> Float[Tensor, "*B"]:
+def mse(prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """(prediction - target)^2."""
     return (prediction - target).square()
 

@@ -45,8 +45,8 @@ def mlp(
     action_size: int,
     generator: torch.Generator,
     *,
-    actor: list[int] = [256, 256],  # noqa: B006  never mutated; OmegaConf reads the default's type
-    critic: list[int] = [256, 256],  # noqa: B006
+    actor: list[int] = [256, 256],
+    critic: list[int] = [256, 256],
     activation: str = "relu",
     log_std: float = -1.0,
     log_std_min: float = -10.0,

@@ -35,7 +35,12 @@ def box(network: ActorCritic) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
     """The (low, high) that each entry of the flat buffer is projected onto; infinite where the network names none."""
     bounds = network.bounds()
     low, high = (
-        torch.cat([torch.full_like(p, bounds.get(n, (-math.inf, math.inf))[i]).flatten() for n, p in network.named_parameters()])
+        torch.cat(
+            [
+                torch.full_like(p, bounds.get(n, (-math.inf, math.inf))[i]).flatten()
+                for n, p in network.named_parameters()
+            ]
+        )
         for i in (0, 1)
     )
     return low, high

@@ -40,9 +40,7 @@ class Moments(NamedTuple):
         return torch.where(std <= 1e-12 * self.mean.abs(), 1.0, std)
 
 
-def normalise_obs(
-    obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0
-) -> Float[Tensor, "*B O"]:
+def normalise_obs(obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0) -> Float[Tensor, "*B O"]:
     """(obs - mean) / std, clipped to +-clip, float32."""
     return ((obs - moments.mean) / moments.std).clamp(-clip, clip).float()
 

@@ -101,7 +101,7 @@ def build_step(
 
     def loss(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Samples]:
         policy, value = functional_call(network, cut(params), (batch.obs,))
-        log_ratio = policy.log_prob(batch.action) - batch.log_prob
+        log_ratio = policy.log_ratio(batch.policy, batch.action)
         clamped = log_ratio.clamp(-guards.clamp, guards.clamp)
         objective = terms.objective(clamped, batch.advantage, knobs.clip_low, knobs.clip_high)
         total = -(weight * objective).sum()
@@ -135,7 +135,9 @@ def build_step(
 
         log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
         kl = (weight * terms.kl(batch.policy, samples.policy, log_ratio)).sum()
-        finite = torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
+        finite = (
+            torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
+        )
         finite &= torch.isfinite(torch.where(batch.mask, samples.log_ratio, 0)).all()  # the clamp would hide an infinite one
         verdict = torch.where(finite, torch.where(kl <= knobs.kl_limit, 0, 1), 2)  # indices of STOPS
         stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from ppo.buffer.trajectory import pick, shuffle
+from ppo.buffer.trajectory import shuffle, unstack
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
 from ppo.types import Batch
@@ -57,8 +57,8 @@ def update(
         if epoch == 1:
             signs_changed = (raw.sign() != minibatches.advantage.sign())[minibatches.mask].float().mean().item()
         first = len(rows)
-        for k in range(len(minibatches.value)):
-            learner, row = step(learner, pick(minibatches, k), knobs)
+        for minibatch in unstack(minibatches):
+            learner, row = step(learner, minibatch, knobs)
             rows.append(row)
             if eager_stop and learner.stopped:
                 break
@@ -79,11 +79,29 @@ def update(
             break
     planned = epochs * (len(batch.value) // minibatch_size)
     metrics = summarise(torch.stack(rows), knobs) | measure(learner.params, batch) | batch_metrics(batch)
-    metrics |= {"update/epochs": kept * minibatch_size / len(batch.value), "update/steps": kept, "update/planned": planned}
+    metrics |= {
+        "update/epochs": kept * minibatch_size / len(batch.value),
+        "update/steps": kept,
+        "update/planned": planned,
+    }
     metrics |= {"update/stop": halt.reason if halt else "none", "advantage/sign_flip": signs_changed}
     if halt:
         metrics |= {f"stop/{field}": getattr(halt, field) for field in Halt._fields[1:]}
     return learner, halt, metrics
+
+
+class OffPolicyError(RuntimeError):
+    """The policy at the first minibatch was not the one that acted."""
+
+
+def check_on_policy(metrics: dict[str, float], *, first_log_ratio: float) -> None:
+    """Before the first step of an update old and new policy are the same; whatever differs is a bug, not learning."""
+    found = metrics["check/first_log_ratio"]
+    if not found <= first_log_ratio:
+        raise OffPolicyError(
+            f"at the first minibatch max |log ratio| is {found:.3g} (KL {metrics['check/first_kl']:.3g}), not 0: something "
+            "moved between acting and learning (a normaliser, dropout, an environment that changes its observations?)"
+        )
 
 
 def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, float]:
@@ -120,7 +138,7 @@ def build_measure(network: ActorCritic, kl: Callable, *, clamp: float) -> Callab
     @torch.no_grad()
     def measure(params: Float[Tensor, " P"], batch: Batch) -> dict[str, float]:
         policy, _ = functional_call(network, cut(params), (batch.obs,))
-        log_ratio = (policy.log_prob(batch.action) - batch.log_prob).clamp(-clamp, clamp)
+        log_ratio = policy.log_ratio(batch.policy, batch.action).clamp(-clamp, clamp)
         weight = (batch.mask.float() / batch.mask.sum().clamp(min=1)).unsqueeze(-1)
         mean_part, sigma_part = ((weight * part).sum(0) for part in batch.policy.kl_parts(policy))
         chosen = (weight[:, 0] * kl(batch.policy, policy, log_ratio)).sum()

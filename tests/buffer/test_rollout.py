@@ -10,9 +10,11 @@ from envs.base import Step
 from envs.gym import gym
 from envs.probe import probe
 from ppo.buffer.rollout import collect, prepare
-from ppo.buffer.trajectory import pick, shuffle
+from ppo.buffer.trajectory import allocate, shuffle, unstack
 from ppo.network.actor_critic import mlp
 from ppo.network.normaliser import Moments, normalise_obs
+
+CPU = torch.device("cpu")
 
 
 class Watched:
@@ -52,11 +54,10 @@ def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=torch.Tensor.f
         critic=[8],
         log_std=log_std,
     )
-    obs = torch.tensor(envs.reset(0))
+    rollout = allocate(num_steps, envs.num_envs, sizes.observation_space.shape[0], sizes.action_space.shape[0])
     to_world = partial(action, space=envs.action_space)
-    rollout, following, episodes = collect(
-        envs, network, normalise, to_world, obs, torch.Generator().manual_seed(1), num_steps=num_steps
-    )
+    generator = torch.Generator().manual_seed(1)
+    following, episodes = collect(envs, network, normalise, to_world, envs.reset(0), rollout, generator)
     return network, rollout, following, episodes
 
 
@@ -74,7 +75,7 @@ def test_every_row_is_one_environment_step():
 
 def test_the_rows_of_an_episode_follow_each_other():
     _, rollout, following, _ = roll(gym(3, 0, id="Pendulum-v1"), num_steps=210)
-    successor = torch.cat([rollout.obs[1:], following[None]])
+    successor = torch.cat([rollout.obs[1:], torch.tensor(following)[None]])
     inside = ~rollout.done
     assert rollout.done.sum(0).tolist() == [1, 1, 1] and not rollout.terminated.any()
     assert torch.equal(rollout.next_obs[inside], successor[inside])
@@ -83,11 +84,11 @@ def test_the_rows_of_an_episode_follow_each_other():
 
 def test_arrays_of_the_environment_are_not_modified_and_not_kept():
     envs = Watched(gym(2, 0, id="Pendulum-v1"))
-    _, rollout, following, _ = roll(envs, num_steps=5)
+    _, rollout, _, _ = roll(envs, num_steps=5)
     envs.check()
+    for array in envs.given:
+        array.fill(77)
     assert not (rollout.obs == 77).any() and not (rollout.next_obs == 77).any() and not (rollout.reward == 77).any()
-    envs.given[0].fill(77)
-    assert not (following == 77).any()
 
 
 def test_the_sampled_action_is_stored_and_the_world_receives_the_mapped_one():
@@ -98,7 +99,7 @@ def test_the_sampled_action_is_stored_and_the_world_receives_the_mapped_one():
         assert rollout.action.abs().max() > 4
         torch.testing.assert_close(torch.tensor(np.array(envs.actions)), mapped(rollout.action))
         torch.testing.assert_close(rollout.policy.mean, network.policy(rollout.obs).mean)
-        batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, gamma=0.9, lam=0.8)
+        batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
         distribution = torch.distributions.Normal(rollout.policy.mean, rollout.policy.log_std.exp())
         expected = distribution.log_prob(rollout.action).sum(-1).flatten()
         torch.testing.assert_close(batch.log_prob, expected, rtol=1e-5, atol=1e-5)
@@ -108,7 +109,7 @@ def test_targets_bootstrap_the_true_last_observation_of_a_truncated_episode():
     """One-step episodes paid 1; those that observe 1 terminate (target 1), those that observe -1 are truncated and their
     last observation is -1 again (target 1 + gamma V(-1)), whatever the next episode starts with."""
     network, rollout, _, _ = roll(probe(8, 0, task="ending"), num_steps=16)
-    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, gamma=0.9, lam=0.8)
+    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
     with torch.no_grad():
         v = network.value(torch.tensor([[-1.0]])).item()
     ended = batch.obs[:, 0] == 1
@@ -122,7 +123,7 @@ def test_policy_and_critic_see_the_same_fixed_statistics():
     moments = Moments.empty(3).update(torch.tensor([[0.0, 1.0, 2.0], [4.0, 1.0, 8.0]]))
     normalise = partial(normalise_obs, moments=moments)
     network, rollout, _, _ = roll(gym(2, 0, id="Pendulum-v1"), num_steps=4, normalise=normalise)
-    batch = prepare(rollout, network, normalise, torch.Tensor.float, gamma=0.9, lam=0.8)
+    batch = prepare(rollout, network, normalise, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
     expected = (rollout.obs - torch.tensor([2.0, 1.0, 5.0])) / torch.tensor([2.0, 1.0, 3.0])
     torch.testing.assert_close(batch.obs, expected.flatten(0, 1))
     torch.testing.assert_close(batch.policy.mean, network.policy(batch.obs).mean)
@@ -138,4 +139,15 @@ def test_each_epoch_visits_every_sample_once_in_a_new_order(problem):
         assert sorted(epoch.value.flatten().tolist()) == list(range(12))
         assert torch.equal(epoch.target, 10 * epoch.value)  # the fields of a sample stay together
     assert not torch.equal(first.value, second.value)
-    assert torch.equal(pick(first, 2).obs, first.obs[2])
+    for k, minibatch in enumerate(unstack(first)):
+        assert torch.equal(minibatch.obs, first.obs[k]) and torch.equal(minibatch.policy.mean, first.policy.mean[k])
+
+
+def test_a_batch_has_memory_of_its_own():
+    """The rollout is filled anew in every iteration, while the batch is still learned from."""
+    network, rollout, _, _ = roll(probe(2, 0, task="target"), num_steps=3)
+    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
+    action, mean = batch.action.clone(), batch.policy.mean.clone()
+    rollout.action.fill_(77)
+    rollout.policy.mean.fill_(77)
+    assert torch.equal(batch.action, action) and torch.equal(batch.policy.mean, mean)

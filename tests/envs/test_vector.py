@@ -7,7 +7,7 @@ from envs.base import EnvError, seeds
 from envs.vector import vector
 from tests.envs.toy import Counter, Faulty, Grouped, Image, Restless
 
-WORKERS = [0]
+WORKERS = [0, 2]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_a_failing_logger_is_told_of_once_and_tried_again(capsys):
     out, err = capsys.readouterr()
     assert broken.calls == 3
     assert out == ""
-    assert err == "logger: Broken failed, the run goes on without it: server gone\n"
+    assert err == "broken: failed, the run goes on: server gone\n"
 
 
 def test_an_interrupt_is_not_a_failing_logger():

@@ -81,7 +81,7 @@ def terminal(script, term="xterm"):
         stdin=child,
         stdout=child,
         stderr=child,
-        env=os.environ | {"TERM": term, "COLUMNS": "80"},
+        env=os.environ | {"TERM": term, "COLUMNS": "80", "TTY_COMPATIBLE": "0"},
     )
     os.close(child)
     received = b""

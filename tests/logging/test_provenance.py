@@ -30,6 +30,7 @@ def test_commit_and_dirty_flag(tmp_path, monkeypatch):
     code.write_text("a = 1\n")
     assert module._git(code) is None  # no repository
     git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "zeroth")
     assert module._git(code) is None  # a repository that does not track it: code installed inside someone's checkout
     git("add", "code.py")
     git("commit", "-q", "-m", "first")

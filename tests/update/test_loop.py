@@ -173,7 +173,7 @@ def test_rollback_restores_parameters_and_optimiser_and_keeps_the_kl_below_the_l
 
 
 @pytest.mark.parametrize(
-    ("field", "number"), [("advantage", math.nan), ("obs", math.nan), ("target", math.inf), ("log_prob", math.inf)]
+    ("field", "number"), [("advantage", math.nan), ("obs", math.nan), ("target", math.inf), ("action", math.nan)]
 )
 @pytest.mark.parametrize("normalise", [norm.none, norm.minibatch, norm.group, norm.robust])
 def test_one_non_finite_sample_stops_the_update_before_it_harms(problem, play, field, number, normalise):

@@ -1,0 +1,1 @@
+"""Robots and tasks over PyBullet's batched calls."""

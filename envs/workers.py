@@ -1,0 +1,236 @@
+"""Worker processes that step shards over shared memory.
+
+A worker is a fresh interpreter (``python -c``), not a fork: a fork copies the trainer's threads and locks, and the
+standard library's spawn imports the trainer's main module, torch included, into every worker. The shared block is an
+anonymous file and a worker ends when its pipe does, so that nothing is left behind however the parent ends.
+"""
+
+import json
+import mmap
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, NoReturn
+
+import cloudpickle
+import gymnasium
+
+from envs.arena import Arena, arena, arena_bytes
+from envs.base import EnvError
+from envs.shard import Shard
+
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.workers import main; main(*map(int, sys.argv[2:]))"
+_STEP = b""  # the message that asks for a step, and the answer that it went well
+_PATIENCE = 10  # making environments or replaying episodes may take this many time limits
+
+
+class Workers:
+    """The crew of a vector: ``workers`` processes, each with its share of the sub-environments."""
+
+    def __init__(
+        self, make: Callable[[int], gymnasium.Env], name: str, num_envs: int, workers: int, time_limit: float
+    ):
+        self.name, self._limit = name, time_limit
+        self._arena: Arena | None = None
+        self._seed: Sequence[int] = [0] * num_envs
+        self._workers: list[_Worker] = []
+        self._file = _anonymous_file()
+        self._finish = weakref.finalize(self, _finish, self._workers)  # runs at interpreter exit too
+        bounds = [num_envs * w // workers for w in range(workers + 1)]
+        task = cloudpickle.dumps((make, name))
+        try:
+            for first, end in zip(bounds, bounds[1:]):
+                self._workers.append(_Worker(self._file.fileno(), first, end))
+            shares = [("make", task, w.first, w.end - w.first) for w in self._workers]
+            spaces = self._call(shares, _PATIENCE * time_limit)
+            if any(kind != spaces[0] for kind in spaces):
+                raise EnvError(f"{name}: its sub-environments have different observation or action spaces")
+            self.spaces = spaces[0]
+        except BaseException:
+            self.close()
+            raise
+
+    def attach(self, num_envs: int) -> Arena:
+        """Lay out the arrays, shared with every worker."""
+        size = arena_bytes(num_envs, *self.spaces)
+        self._file.truncate(size)
+        self._arena = arena(mmap.mmap(self._file.fileno(), size), num_envs, *self.spaces)
+        self._call([("attach", num_envs)] * len(self._workers), self._limit)
+        return self._arena
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        self._seed = seeds
+        self._call([("reset", seeds[w.first : w.end]) for w in self._workers], self._limit)
+
+    def step(self) -> None:
+        for worker in self._workers:
+            self._send(worker, _STEP)
+        self._answers(self._limit)
+
+    def state(self) -> list[dict]:
+        parts = self._call([("state",)] * len(self._workers), self._limit)
+        return [state for part in parts for state in part]
+
+    def set_state(self, states: Sequence[dict]) -> None:
+        self._seed = [state["seed"] for state in states]
+        self._call([("set_state", states[w.first : w.end]) for w in self._workers], _PATIENCE * self._limit)
+
+    def render(self, index: int) -> Any:
+        frames = self._call([("render", index)] * len(self._workers), self._limit)
+        return next((frame for frame in frames if frame is not None), None)
+
+    def close(self) -> None:
+        self._finish()
+        self._file.close()
+
+    def _call(self, calls: Sequence[tuple], limit: float) -> list[Any]:
+        """One call a worker, all at once; their answers."""
+        for worker, call in zip(self._workers, calls):
+            self._send(worker, pickle.dumps(call))
+        return self._answers(limit)
+
+    def _send(self, worker: "_Worker", message: bytes) -> None:
+        try:
+            # An interrupted call (Ctrl-C in a notebook) may have left its answer behind.
+            while worker.owes:
+                worker.receive(self._limit)
+            worker.send(message)
+        except (TimeoutError, OSError) as error:
+            self._lost(worker, error)
+
+    def _answers(self, limit: float) -> list[Any]:
+        """What the workers answer. An error in one is raised when all have answered; a lost worker ends them all."""
+        deadline = time.monotonic() + limit
+        answers = []
+        for worker in self._workers:
+            try:
+                answers.append(worker.receive(deadline - time.monotonic()))
+            except (EOFError, OSError) as error:
+                self._lost(worker, error)
+        for answer in answers:
+            if isinstance(answer, _Failure):
+                raise EnvError(answer.message) from RuntimeError(f"in the worker:\n{answer.traceback}")
+        return answers
+
+    def _lost(self, worker: "_Worker", error: Exception) -> NoReturn:
+        if isinstance(error, TimeoutError):
+            what = f"did not answer in time ({self._limit:g} s for a step)"
+        else:
+            code = worker.process.wait(self._limit)
+            what = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        where = "while making them"
+        if self._arena is not None:
+            index = int(self._arena.cursor[worker.first])
+            where = f"at {index} (seed {self._seed[index]}, step {self._arena.length[index]} of its episode)"
+        self.close()
+        raise EnvError(
+            f"{self.name}: the worker of sub-environments {worker.first} to {worker.end - 1} {what}, {where}"
+        ) from error
+
+
+class _Failure(NamedTuple):
+    """An exception on its way to the parent."""
+
+    message: str
+    traceback: str
+
+
+class _Worker:
+    """One process and the parent's ends of its pipes."""
+
+    def __init__(self, file: int, first: int, end: int):
+        self.first, self.end = first, end
+        self.owes = 0  # messages not answered yet
+        # Two one-way pipes: half the round trip of a socket pair.
+        question, self._out = Pipe(duplex=False)
+        self._in, answer = Pipe(duplex=False)
+        with question, answer:
+            descriptors = (question.fileno(), answer.fileno(), file)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, json.dumps(sys.path), *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                process_group=0,  # Ctrl-C is for the trainer, which closes us
+            )
+        self._poll = select.poll()
+        self._poll.register(self._in.fileno(), select.POLLIN)
+
+    def send(self, message: bytes) -> None:
+        self.owes += 1
+        self._out.send_bytes(message)
+
+    def receive(self, limit: float) -> Any:
+        """The answer to the oldest message; TimeoutError, or EOFError or OSError where the process is no more."""
+        if not self._poll.poll(max(0.0, 1e3 * limit)):
+            raise TimeoutError
+        message = self._in.recv_bytes()
+        self.owes -= 1
+        return None if message == _STEP else pickle.loads(message)
+
+    def hang_up(self) -> None:
+        """Close the pipes, which ends the process when it next asks for a message."""
+        self._out.close()
+        self._in.close()
+
+
+def _finish(workers: list[_Worker]) -> None:
+    """Let every worker end; kill what does not. A worker that owes an answer may never give it."""
+    for worker in workers:
+        worker.hang_up()
+    for worker in workers:
+        try:
+            worker.process.wait(0.5 if worker.owes else 5.0)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+    workers.clear()
+
+
+def _anonymous_file() -> Any:
+    """A file without a name: it is gone with the last process that holds it."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("envs"), "r+b")
+    return tempfile.TemporaryFile()
+
+
+def main(question: int, answer: int, file: int) -> None:
+    """The worker: make the shard, then answer until the parent's end of the pipe closes."""
+    questions, answers = Connection(question, writable=False), Connection(answer, readable=False)
+    shard = None
+    try:
+        while True:
+            message = questions.recv_bytes()
+            try:
+                if message == _STEP:
+                    answer = shard.step()
+                else:
+                    method, *arguments = pickle.loads(message)
+                    if method == "make":
+                        task, first, count = arguments
+                        shard = Shard(*cloudpickle.loads(task), first, count)
+                        answer = shard.spaces
+                    elif method == "attach":
+                        shard.attach(mmap.mmap(file, 0), *arguments)
+                        answer = None
+                    else:
+                        answer = getattr(shard, method)(*arguments)
+            except Exception as error:
+                said = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
+                answer = _Failure(said, traceback.format_exc())
+            answers.send_bytes(_STEP if answer is None else pickle.dumps(answer))
+    except (EOFError, OSError):
+        pass  # the parent closed or is no more
+    finally:
+        if shard is not None:
+            shard.close()
