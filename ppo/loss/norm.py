@@ -50,8 +50,10 @@ def robust(
     kept = torch.where(mask, advantage, torch.nan).double()
     low, median, high = kept.nanquantile(kept.new_tensor([0.25, 0.5, 0.75]))
     iqr = (high - low) / _IQR_OF_STANDARD_NORMAL
-    _, std, scale = _moments(advantage, torch.zeros_like(group), 1, mask)
-    spread = torch.where(iqr > _resolution(advantage) * scale, iqr, std)
+    _, std, largest = _moments(advantage, torch.zeros_like(group), 1, mask)
+    usual = torch.maximum(low.abs(), high.abs())  # the largest magnitude may be the wild sample's
+    usable = iqr > _resolution(advantage) * usual
+    spread, scale = torch.where(usable, iqr, std), torch.where(usable, usual, largest)
     return _divide(advantage, kept - median, spread, scale, mask)
 
 
@@ -87,9 +89,11 @@ def _moments(advantage: Tensor, index: Tensor, sets: int, mask: Tensor) -> tuple
 
 
 def _divide(advantage: Tensor, centred: Tensor, spread: Tensor, scale: Tensor, mask: Tensor) -> Tensor:
-    """centred / spread, and 0 where masked out or where the spread is only rounding error; typed like ``advantage``."""
-    real = mask & (spread > _resolution(advantage) * scale)
-    return torch.where(real, centred / torch.where(real, spread, 1), 0).to(advantage.dtype)
+    """centred / spread, and 0 where masked out or where the spread is only rounding error; typed like ``advantage``.
+
+    A NaN or infinite advantage stays visible in what comes out."""
+    nothing = ~mask | (spread <= _resolution(advantage) * scale)  # NaN is not nothing: it must reach the step's guard
+    return torch.where(nothing, 0, centred / torch.where(nothing, 1, spread)).to(advantage.dtype)
 
 
 def _resolution(advantage: Tensor) -> float:
