@@ -57,7 +57,9 @@ def train(cfg: DictConfig, run: Run) -> float:
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
                 lr=lr,
-                kl=halt.value if halt and halt.reason == "rollback" else metrics["kl/chosen"],  # not that of what was undone
+                kl=halt.value
+                if halt and halt.reason == "rollback"
+                else metrics["kl/chosen"],  # not that of what was undone
             )
             metrics |= describe(cfg, state, bounds, batch, episodes, collected - began, updated - collected)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())

@@ -108,7 +108,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print("Largest differences over random actions; 0 is bitwise equality.\n")
-    print("| task | steps | episodes | observation | reward | ends | reference's first reward off by | observation, reference as it is |")
+    print(
+        "| task | steps | episodes | observation | reward | ends | reference's first reward off by | observation, reference as it is |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for task in options.tasks:
         row = compare(task, options.steps, seed=options.seed)

@@ -138,7 +138,9 @@ def build_step(
         finite = (
             torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
         )
-        finite &= torch.isfinite(torch.where(batch.mask, samples.log_ratio, 0)).all()  # the clamp would hide an infinite one
+        finite &= torch.isfinite(
+            torch.where(batch.mask, samples.log_ratio, 0)
+        ).all()  # the clamp would hide an infinite one
         verdict = torch.where(finite, torch.where(kl <= knobs.kl_limit, 0, 1), 2)  # indices of STOPS
         stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)
         taken = stopped == 0
