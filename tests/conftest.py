@@ -65,7 +65,7 @@ def problem():
         with torch.no_grad():
             policy, prediction = network(obs)
             action = policy.mean + policy.log_std.exp() * randn(samples, 2)
-            behaviour, log_prob = Gaussian(*(x.clone() for x in policy)), policy.log_prob(action)
+            behaviour = Gaussian(*(x.clone() for x in policy))
             for p in network.parameters():
                 p.add_(moved * randn(*p.shape))
         module = copy.deepcopy(network)
@@ -73,7 +73,6 @@ def problem():
             obs=obs,
             action=action,
             policy=behaviour,
-            log_prob=log_prob,
             value=prediction,
             target=prediction + randn(samples),
             advantage=randn(samples),

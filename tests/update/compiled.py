@@ -33,7 +33,6 @@ def problem(samples: int, width: int = 16):
             obs=obs,
             action=action,
             policy=Gaussian(*(x.clone() for x in policy)),
-            log_prob=policy.log_prob(action),
             value=prediction,
             target=prediction + torch.randn(samples, generator=g),
             advantage=torch.randn(samples, generator=g),
