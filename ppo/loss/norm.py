@@ -36,8 +36,7 @@ def group(
     advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
 ) -> Float[Tensor, "K M"]:
     """Mean 0 and deviation 1 within each group of samples (robot, task, terrain ...), over the whole rollout."""
-    ids, index = torch.unique(group, return_inverse=True)
-    return _standardise(advantage, index, len(ids), mask)
+    return _standardise(advantage, _dense(group), group.numel(), mask)
 
 
 def robust(
@@ -60,6 +59,13 @@ def robust(
 # `norm=global` is what people type, and `global` is a keyword: the option's name is set by hand.
 global_.__name__ = "global"
 globals()["global"] = global_
+
+
+def _dense(group: Tensor) -> Tensor:
+    """Group ids renumbered from 0 without a gap. ``torch.unique`` would have to wait for the device to count them."""
+    ids, order = group.flatten().sort()
+    rank = torch.cat([ids.new_zeros(1), (ids[1:] != ids[:-1]).cumsum(0)])
+    return torch.empty_like(rank).scatter(0, order, rank).view_as(group)
 
 
 def _standardise(advantage: Tensor, index: Tensor, sets: int, mask: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from ppo.network.flat import box, unflatten
 from ppo.types import Batch, Gaussian, tree_map
 from ppo.update.optim import Learner, adam, clip_norm
 
-STOPS = ("none", "minibatch", "nonfinite")  # what Learner.stopped says
+STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback")  # what Learner.stopped says
 FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")
 
 

@@ -15,7 +15,8 @@ from ppo.network.actor_critic import mlp
 from ppo.network.flat import flatten
 from ppo.types import Batch, Gaussian
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
-from ppo.update.loop import build_measure, update
+from ppo.update.loop import update
+from ppo.update.measure import build_measure
 from ppo.update.optim import Learner
 from ppo.update.stop import Limits
 

@@ -10,7 +10,9 @@ from torch.distributions import Independent, Normal, kl_divergence
 from ppo.loss import norm
 from ppo.types import tree_map
 from ppo.update.gradient_step import METRICS, Guards, build_step
-from ppo.update.loop import build_measure, update
+from ppo.update.loop import update
+from ppo.update.measure import build_measure
+from ppo.update.report import measured_metrics
 from ppo.update.stop import Limits
 
 TAKEN, STOP = METRICS.index("taken"), METRICS.index("kl/stop")
@@ -91,8 +93,8 @@ def test_the_behaviour_policy_stays_the_same_for_all_epochs(problem, play):
     tree_map(lambda x, y: torch.testing.assert_close(x, y, rtol=0, atol=0), start.batch, kept)
     _, network, before, batch = problem()
     measure = build_measure(network, lambda old, new, log_ratio: new.kl(old), clamp=10.0)
-    assert measure(before.params, batch)["kl/final"] <= 1e-6
-    after = measure(learner.params, batch)
+    assert measure(before.params, batch).kl <= 1e-6
+    after = measured_metrics(measure(learner.params, batch))
     assert after["kl/final"] == metrics["kl/final"] > 1e-3
     assert after["kl/chosen"] == pytest.approx(after["kl/final_reverse"])
     parts = [after[f"kl/{part}_part/{d}"] for part in ("mean", "sigma") for d in (0, 1)]
