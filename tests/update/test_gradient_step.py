@@ -196,6 +196,15 @@ def test_a_gradient_that_is_nan_though_the_loss_is_not_stops_too(problem, number
     assert same(after, learner) and after.stopped.item() == 2
 
 
+def test_a_gradient_too_long_to_be_measured_stops_too(problem, numbers, terms):
+    """Its entries are finite, its length is not: clipping would quietly make it 0."""
+    _, network, learner, batch = problem()
+    batch.target.fill_(1.5e19)
+    after, row = build_step(network, terms(), Guards())(learner, batch, numbers(max_grad_norm=0.5))
+    assert math.isfinite(metric(row, "loss/total")) and metric(row, "grad/norm") == math.inf
+    assert same(after, learner) and after.stopped.item() == 2
+
+
 def test_a_kl_above_the_limit_refuses_the_step_and_every_later_one(problem, numbers, terms):
     _, network, learner, batch = problem(moved=0.2)
     step = build_step(network, terms(), Guards())
