@@ -11,7 +11,6 @@ Two things of the reference depend on what it did before, and are set aside for 
 import argparse
 import sys
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +18,18 @@ import gymnasium
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import envs  # noqa: E402, F401 - registers ours
 
-TASKS = {  # ours -> the reference's id
-    "hopper": "HopperBulletEnv-v0",
-    "walker2d": "Walker2DBulletEnv-v0",
-    "halfcheetah": "HalfCheetahBulletEnv-v0",
-    "ant": "AntBulletEnv-v0",
-    "humanoid": "HumanoidBulletEnv-v0",
+TASKS = {  # our option -> gymnasium id of both: ours is envs/<id>, the reference's <id with Env before the version>
+    "hopper": "HopperBullet-v0",
+    "walker2d": "Walker2DBullet-v0",
+    "halfcheetah": "HalfCheetahBullet-v0",
+    "ant": "AntBullet-v0",
+    "humanoid": "HumanoidBullet-v0",
+    "inverted_pendulum": "InvertedPendulumBullet-v0",
+    "inverted_pendulum_swingup": "InvertedPendulumSwingupBullet-v0",
+    "inverted_double_pendulum": "InvertedDoublePendulumBullet-v0",
+    "reacher": "ReacherBullet-v0",
 }
 
 
@@ -36,6 +40,11 @@ class Parity(NamedTuple):
     obs: float  # largest difference
     reward: float  # largest difference
     ends: int  # steps of which only one side said that they end the episode
+
+
+def our(task: str) -> gymnasium.Env:
+    """Our environment without the clock."""
+    return gymnasium.make(f"envs/{TASKS[task]}", disable_env_checker=True).unwrapped
 
 
 def reference(task: str) -> gymnasium.Env:
@@ -49,7 +58,7 @@ def reference(task: str) -> gymnasium.Env:
 
     _Client.BulletClient = partial(BulletClient, connection_mode=pybullet.DIRECT)
     bases.bullet_client = _Client
-    env = gymnasium.make(TASKS[task], disable_env_checker=True).unwrapped
+    env = gymnasium.make(TASKS[task].replace("-v0", "Env-v0"), disable_env_checker=True).unwrapped
     env.reset()
     return env
 
@@ -69,7 +78,7 @@ def first_reward_gap(task: str, *, seed: int = 0) -> float:
 
 def compare(task: str, steps: int, *, seed: int = 0, clock: int = 300, forget: bool = True) -> Parity:
     """The same actions on both sides; episodes are cut after ``clock`` steps."""
-    ours, theirs = import_module(f"envs.bullet.{task}").make(), reference(task)
+    ours, theirs = our(task), reference(task)
     rng = np.random.default_rng(seed)
     obs_gap = reward_gap = 0.0
     ends = episodes = 0

@@ -8,19 +8,15 @@ the foot contacts in an observation are those before the step, and progress is t
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
-from gymnasium.wrappers import TimeLimit
 
 from envs.base import EnvError, VectorEnv
-from envs.bullet.body import Body
-from envs.bullet.world import World, bundled
-from envs.vector import vector
+from envs.bullet.body import Body, Vector3
+from envs.bullet.task import BulletEnv, clocked, limited
+from envs.bullet.world import bundled
 
-EPISODE = 1000  # steps until the clock truncates an episode
 _TARGET = 1e3  # m: the walk leads to (1000, 0)
 
 
@@ -40,7 +36,7 @@ class Walker(NamedTuple):
     torque_dtype: type = np.float64  # the reference rounds the torques of one robot to float32
 
 
-class Locomotion(gymnasium.Env):
+class Locomotion(BulletEnv):
     """One walker on the floor; a step is 16.5 ms in four substeps.
 
     Observation [8 + 2 J + F], clipped to +-5: height (m), sine and cosine of the angle to the target, 0.3 x velocity
@@ -50,43 +46,35 @@ class Locomotion(gymnasium.Env):
     limit, joint_speed as observed.
     """
 
-    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 60}
-
     def __init__(self, walker: Walker, render_mode: str | None = None):
-        self.walker, self.render_mode = walker, render_mode
-        self.world = World(gravity=9.8, time_step=0.0165, substeps=4, gui=render_mode == "human")
-        try:
-            self._floor = self.world.load_floor()
-            self.body = Body(self.world, self.world.load(bundled(f"mjcf/{walker.file}"))[0], "torso")
-            if self.body.joints != list(walker.joints):
-                raise EnvError(f"{walker.file} has the joints {self.body.joints}, the table {list(walker.joints)}")
-        except BaseException:
-            self.world.close()
-            raise
-        self.world.remember()
+        self.walker = walker
+        super().__init__(render_mode, gravity=9.8, time_step=0.0165, substeps=4)
+
+    def build(self) -> tuple[int, int]:
+        walker = self.walker
+        self._floor = self.world.load_floor()
+        self.body = Body(self.world, self.world.load(bundled(f"mjcf/{walker.file}"))[0])
+        if self.body.joints != list(walker.joints):
+            raise EnvError(f"{walker.file} has the joints {self.body.joints}, the table {list(walker.joints)}")
+        self._pose = self.body.pose("torso")
         self._gain = np.array([walker.power * torque for torque in walker.joints.values()], walker.torque_dtype)
         self._limits = list(zip(self.body.lower, np.subtract(self.body.upper, self.body.lower).tolist()))
-        self._feet = [self.body.links[foot] for foot in walker.feet]
+        self._feet = [self.body.link(foot) for foot in walker.feet]
         self._actions = len(walker.joints)
         self._joints = slice(8, 8 + 2 * self._actions)  # where an observation has them
-        self.action_space = Box(-1.0, 1.0, (self._actions,), np.float32)
-        self.observation_space = Box(-np.inf, np.inf, (self._joints.stop + len(self._feet),), np.float32)
+        return self._actions, self._joints.stop + len(self._feet)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    def begin(self) -> np.ndarray:
         """Every joint within 0.1 rad of its zero, at rest."""
-        super().reset(seed=seed)
-        self.world.restore()
         self.body.place(self.np_random.uniform(-0.1, 0.1, self._actions).tolist())
         self._contacts = [0.0] * len(self._feet)
         self._start = self.walker.standing
         obs, _, self._potential = self._observe()
-        return _clipped(obs, 5.0), {}
+        return limited(obs, 5.0)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.world.alive()
+    def advance(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
         walker = self.walker
-        action = checked(action, self.action_space)
-        self.body.drive(forces=(self._gain * _clipped(action, 1.0)).tolist())
+        self.body.torques(forces=(self._gain * limited(action, 1.0)).tolist())
         self.world.step()
 
         before = self._potential
@@ -105,11 +93,11 @@ class Locomotion(gymnasium.Env):
             + (-2.0 * walker.effort * work - 0.1 * walker.effort * torque)
             - 0.1 * at_limit
         )
-        return _clipped(obs, 5.0), reward, walker.mortal and not alive, False, {}
+        return limited(obs, 5.0), reward, walker.mortal and not alive
 
     def _observe(self) -> tuple[np.ndarray, float, float]:
         """The observation before clipping, the pitch (rad), the potential: minus the distance to the target in time steps."""
-        torso, orientation, velocity, parts = self.body.pose()
+        torso, orientation, velocity, parts = self._pose()
         place = np.array([*parts, (0.0, 0.0, 0.0)])  # the floor is the last part
         away = np.array([-np.add.reduce(place[:, 1]) / len(place), _TARGET - np.add.reduce(place[:, 0]) / len(place)])
         if self._start is None:
@@ -132,33 +120,14 @@ class Locomotion(gymnasium.Env):
         values += self._contacts
         return np.array(values, np.float32), pitch, -math.sqrt(away.dot(away)) / self.world.time_step
 
-    def render(self) -> Any:
-        """An image [240, 320, 3] that follows the torso; with ``human`` the window shows it."""
-        return self.world.render(self.body.pose().position) if self.render_mode == "rgb_array" else None
-
-    def close(self) -> None:
-        self.world.close()
+    def centre(self) -> Vector3:
+        return self._pose().position
 
 
 def locomotion(walker: Walker, num_envs: int, workers: int, render_mode: str | None) -> VectorEnv:
-    """``num_envs`` of this walker, with the clock."""
-    return vector(partial(_make, walker, render_mode), num_envs, workers, walker.name)
+    """``num_envs`` of this walker; 1000 steps an episode."""
+    return clocked(partial(_make, walker, render_mode), 1000, num_envs, workers, walker.name)
 
 
-def _make(walker: Walker, render_mode: str | None, index: int) -> gymnasium.Env:
-    return TimeLimit(Locomotion(walker, render_mode), EPISODE)
-
-
-def checked(action: np.ndarray, space: Box) -> np.ndarray:
-    """``action`` in the dtype of ``space``; EnvError where its shape is another or it is not finite."""
-    action = np.asarray(action, space.dtype)
-    if action.shape != space.shape:
-        raise EnvError(f"action has shape {action.shape}, needs {space.shape}")
-    if not math.isfinite(np.add.reduce(action)):  # one pass; the sum of finite actions is finite
-        raise EnvError(f"action is not finite: {action}")
-    return action
-
-
-def _clipped(values: np.ndarray, bound: float) -> np.ndarray:
-    # np.clip costs twice as much on arrays as small as these.
-    return np.minimum(np.maximum(values, -bound), bound)
+def _make(walker: Walker, render_mode: str | None, index: int) -> Locomotion:
+    return Locomotion(walker, render_mode)

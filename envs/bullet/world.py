@@ -1,5 +1,6 @@
 """One PyBullet physics client and what stands in it."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from envs.base import EnvError
 
 _NO_LINK = 1 << 20
+_DISTANCE, _YAW, _PITCH = 3.0, 0.0, -30.0  # of the camera: m, degrees
 
 
 def pybullet() -> ModuleType:
@@ -105,13 +107,18 @@ class World:
         if self._client < 0:
             raise EnvError("this world is closed")
 
-    def render(self, target: Sequence[float], *, width: int = 320, height: int = 240) -> np.ndarray:
+    def image(self, target: Sequence[float], *, width: int = 320, height: int = 240) -> np.ndarray:
         """An image [height, width, 3] uint8 of the world around ``target`` (m)."""
         self.alive()
-        view = self.bullet.computeViewMatrixFromYawPitchRoll(target, 3.0, 0.0, -30.0, 0.0, 2)
+        view = self.bullet.computeViewMatrixFromYawPitchRoll(target, _DISTANCE, _YAW, _PITCH, 0.0, 2)
         projection = self.bullet.computeProjectionMatrixFOV(60.0, width / height, 0.1, 100.0)
         image = self.call("getCameraImage")(width, height, view, projection, renderer=self.bullet.ER_TINY_RENDERER)[2]
         return np.reshape(np.asarray(image, np.uint8), (height, width, 4))[:, :, :3]
+
+    def show(self, target: Sequence[float]) -> None:
+        """Turn the window's camera to ``target`` (m) and let a time step pass on the wall clock."""
+        self.call("resetDebugVisualizerCamera")(_DISTANCE, _YAW, _PITCH, target)
+        time.sleep(self.time_step)
 
     def close(self) -> None:
         """Disconnect; a second call does nothing."""
