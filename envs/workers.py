@@ -110,6 +110,8 @@ class Workers:
 
     def _answers(self, limit: float) -> list[Any]:
         """What the workers answer. An error in one is raised when all have answered; a lost worker ends them all."""
+        if not self._workers:
+            raise EnvError(f"{self.name}: closed after it lost a worker")
         deadline = time.monotonic() + limit
         answers = []
         for worker in self._workers:
