@@ -82,7 +82,7 @@ class Workers:
         return [state for part in parts for state in part]
 
     def set_state(self, states: Sequence[dict]) -> None:
-        self._seed = [state["seed"] for state in states]
+        self._seed = [state.get("seed") for state in states]
         self._call([("set_state", states[w.first : w.end]) for w in self._workers], _PATIENCE * self._limit)
 
     def render(self, index: int) -> Any:
@@ -105,7 +105,7 @@ class Workers:
             while worker.owes:
                 worker.receive(self._limit)
             worker.send(message)
-        except (TimeoutError, OSError) as error:
+        except (EOFError, OSError) as error:
             self._lost(worker, error)
 
     def _answers(self, limit: float) -> list[Any]:
