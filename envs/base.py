@@ -51,6 +51,10 @@ class VectorEnv(Protocol):
         """Continue from ``state()``; return the observations to act on next ``[N, O]``."""
         ...
 
+    def render(self, index: int = 0) -> np.ndarray:
+        """The picture [H, W, 3] of sub-environment ``index``, where it was made with ``render_mode="rgb_array"``."""
+        ...
+
     def close(self) -> None:
         """Give everything back. A second call does nothing."""
         ...

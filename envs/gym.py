@@ -27,9 +27,11 @@ def mujoco(num_envs: int, workers: int, *, id: str, render_mode: str | None = No
 
 
 def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) -> gymnasium.Env:
+    if render_mode is not None:  # an environment that never renders need not know the argument
+        kwargs = kwargs | {"render_mode": render_mode}
     try:
         # The checker costs time in every step and says nothing that the vector does not check.
-        return gymnasium.make(id, disable_env_checker=True, render_mode=render_mode, **kwargs)
+        return gymnasium.make(id, disable_env_checker=True, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{id}: {error} (for MuJoCo tasks: pip install 'gymnasium[mujoco]')") from error
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:

@@ -1,0 +1,149 @@
+"""From a configuration to the parts of a run: every choice bound to its function, nothing stepped, nothing written."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from envs.base import VectorEnv
+from ppo.config import ConfigError, check, strategy
+from ppo.network.actor_critic import ActorCritic
+from ppo.network.flat import flatten
+from ppo.network.normaliser import Moments, RewardScale, normalise_obs
+from ppo.update.compile import compile_step
+from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
+from ppo.update.loop import build_measure
+from ppo.update.optim import Learner, adam
+from ppo.update.stop import Limits
+
+
+class Parts(NamedTuple):
+    """What a run is made of. Only the environments and the generator hold state of their own."""
+
+    envs: VectorEnv
+    to_world: Callable  # the sampled action -> what the environment may receive
+    network: ActorCritic
+    flat: Tensor  # [P]: its parameters are views of this buffer
+    generator: torch.Generator
+    step: Callable
+    measure: Callable
+    limits: Limits
+    norm: Callable
+    clip: Callable
+    lr: Callable
+
+
+class State(NamedTuple):
+    """What changes while training, and with the parts' generator all that a checkpoint must hold."""
+
+    learner: Learner
+    obs_moments: Moments
+    reward_scale: RewardScale
+    env_steps: int = 0
+    updates: int = 0
+    lr: float | None = None  # of the last update
+    kl: float | None = None  # the chosen estimator after the last update
+    best: float | None = None  # the best evaluation so far
+
+
+def assemble(cfg: DictConfig) -> Parts:
+    """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
+    check(cfg)
+    groups = ("env", "action", "network", "kl", "stop", "objective", "clip", "norm", "lr", "value", "logger")
+    chosen = {group: strategy(group, cfg[group]) for group in groups}
+    device = torch_device(cfg.device)
+    envs = chosen["env"](cfg.num_envs, cfg.workers)
+    try:
+        generator = torch.Generator().manual_seed(cfg.seed)
+        network = build_network(cfg, envs, generator).to(device)
+        flat = flatten(network)
+        terms = Terms(
+            chosen["objective"],
+            chosen["kl"],
+            chosen["value"],
+            cfg.coef.value > 0,
+            cfg.coef.entropy > 0,
+            cfg.coef.kl > 0,
+        )
+        guard = {key: cfg.guard[key] for key in Guards._fields}
+        step = build_step(
+            network, terms, Guards(**guard), micro_batches=cfg.micro_batches, optimiser=partial(adam, **cfg.adam)
+        )
+        return Parts(
+            envs=envs,
+            to_world=partial(chosen["action"], space=envs.action_space),
+            network=network,
+            flat=flat,
+            generator=generator,
+            step=compile_step(step, cfg.compile.lower(), planned_steps(cfg)),
+            measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
+            limits=chosen["stop"](cfg.target_kl),
+            norm=chosen["norm"],
+            clip=chosen["clip"],
+            lr=chosen["lr"],
+        )
+    except BaseException:
+        envs.close()
+        raise
+
+
+def planned_steps(cfg: DictConfig) -> int:
+    """Gradient steps of the whole run if no update stops early."""
+    batch = cfg.num_envs * cfg.num_steps
+    return math.ceil(cfg.total_steps / batch) * cfg.epochs * (batch // cfg.minibatch_size)
+
+
+def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
+    """The network that fits these environments."""
+    try:
+        return strategy("network", cfg.network)(envs.observation_space.shape[0], envs.action_space.shape[0], generator)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"network: {error}") from error
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name, or ConfigError where this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={name}: not available here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+def start(cfg: DictConfig, parts: Parts) -> State:
+    """The state before the first step."""
+    device = parts.flat.device
+    return State(
+        Learner.start(parts.flat.clone()),
+        Moments.empty(*parts.envs.observation_space.shape, device=device),
+        RewardScale.empty(cfg.num_envs, device=device),
+    )
+
+
+def obs_normaliser(cfg: DictConfig, moments: Moments) -> Callable[[Tensor], Tensor]:
+    """What the networks see of an observation, with these statistics."""
+    if not cfg.normalise.obs:
+        return torch.Tensor.float
+    return partial(normalise_obs, moments=moments, clip=cfg.normalise.clip_obs)
+
+
+def reward_scaler(cfg: DictConfig, scale: RewardScale) -> Callable[[Tensor], Tensor]:
+    """What the critic learns of a reward, with these statistics."""
+    if not cfg.normalise.reward:
+        return torch.Tensor.float
+    return partial(scale.apply, clip=cfg.normalise.clip_reward)
+
+
+def knobs(cfg: DictConfig, parts: Parts, lr: float, bounds: tuple[float, float]) -> Knobs:
+    """The numbers of the next update, as tensors."""
+    limit = parts.limits.minibatch
+    max_norm = float("inf") if cfg.max_grad_norm is None else cfg.max_grad_norm
+    numbers = (lr, *bounds, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
+    return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))

@@ -1,0 +1,85 @@
+"""Collect a rollout with the current policy, and prepare it for learning."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.base import VectorEnv
+from ppo.buffer.gae import gae
+from ppo.buffer.trajectory import flatten_time
+from ppo.network.actor_critic import ActorCritic
+from ppo.types import Batch, Transition, tree_map
+
+
+@torch.inference_mode()
+def collect(
+    envs: VectorEnv,
+    network: ActorCritic,
+    normalise: Callable[[Tensor], Tensor],
+    to_world: Callable[[np.ndarray], np.ndarray],
+    obs: np.ndarray,
+    rollout: Transition,
+    generator: torch.Generator,
+) -> tuple[np.ndarray, list[tuple[float, int]]]:
+    """Fill ``rollout [T, N, ...]`` (on the CPU) from ``obs [N, O]``.
+
+    Returns the observations to act on next, and (return, length) of each episode that ended. ``normalise`` stays the
+    same throughout: the policy that acted is the policy that will be updated. The stored action is the sampled one;
+    ``to_world`` makes of it what the environment may receive.
+    """
+    device = next(network.parameters()).device
+    noise = torch.randn(rollout.action.shape, generator=generator).to(device)
+    world = tree_map(Tensor.numpy, rollout)  # the same memory: writing a row costs no tensor operation
+    episodes: list[tuple[float, int]] = []
+    for t in range(len(noise)):
+        world.obs[t] = obs
+        policy = network.policy(normalise(rollout.obs[t].to(device)))
+        rollout.action[t] = policy.mean + policy.log_std.exp() * noise[t]
+        rollout.policy.mean[t], rollout.policy.log_std[t] = policy
+        step = envs.step(to_world(world.action[t]))
+        world.reward[t], world.next_obs[t], world.group[t] = step.reward, step.next_obs, step.group
+        world.terminated[t] = step.terminated
+        world.done[t] = ended = step.terminated | step.truncated
+        if ended.any():
+            episodes += zip(step.episode_return[ended].tolist(), step.episode_length[ended].tolist(), strict=True)
+        obs = step.obs
+    return obs, episodes
+
+
+@torch.no_grad()
+def prepare(
+    rollout: Transition,
+    network: ActorCritic,
+    normalise: Callable[[Tensor], Tensor],
+    scale_reward: Callable[[Tensor], Tensor],
+    device: torch.device,
+    *,
+    gamma: float,
+    lam: float,
+) -> Batch:
+    """The rollout as samples ``[T * N, ...]``: observations normalised, values, advantages and targets computed once.
+
+    On ``device``, in memory of its own. The critic values the true successor of every step, so that truncation needs
+    no special case.
+    """
+    rollout = tree_map(lambda x: x.to(device, copy=True), rollout)
+    obs = normalise(rollout.obs)
+    value = network.value(obs)
+    next_value = network.value(normalise(rollout.next_obs))
+    reward = scale_reward(rollout.reward)
+    advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)
+    return flatten_time(
+        Batch(
+            obs=obs,
+            action=rollout.action,
+            policy=rollout.policy,
+            log_prob=rollout.policy.log_prob(rollout.action),
+            value=value,
+            target=advantage + value,
+            advantage=advantage,
+            group=rollout.group,
+            mask=torch.ones_like(rollout.done),
+        )
+    )

@@ -1,0 +1,90 @@
+"""The command line of training. torch is imported only once a job runs: tab completion composes the configuration alone."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+import ppo.config
+from envs.base import EnvError
+from ppo.config import suggest
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="config")
+def job(cfg: DictConfig) -> float:
+    """One run; in a multirun, one of many."""
+    from ppo.logging.base import LoggerError, Run
+    from ppo.train import train
+
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    multirun = hydra_cfg.mode == RunMode.MULTIRUN
+    run = Run(
+        folder=folder,
+        name=folder.name,
+        config=ppo.config.plain(cfg),
+        group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
+        job_type=arm(hydra_cfg.overrides.task) if multirun else None,
+    )
+    try:
+        return train(cfg, run)
+    except (ppo.config.ConfigError, EnvError, LoggerError) as error:
+        _remove_if_empty(folder)
+        if multirun:
+            raise
+        sys.exit(_say(error))
+
+
+def arm(overrides: Sequence[str]) -> str:
+    """What a comparison calls this job: all that was asked for but the seed and where it is logged."""
+    return ",".join(o for o in overrides if not o.startswith(("seed=", "logger=", "logger."))) or "default"
+
+
+def main() -> None:
+    """Errors that a person can mend come as one line and exit code 2; anything else is a bug and keeps its traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException, ppo.config.ConfigError, EnvError) as error:
+        sys.exit(_say(error))
+
+
+def _say(error: Exception) -> int:
+    """Print the error as one line; the exit code."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return 2
+
+
+def one_line(error: BaseException) -> str:
+    """What was wrong and where, without the framework's advice for its own developers."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: no such option{suggest(name, error.options)}"
+    cause = error.__cause__ if isinstance(error, HydraException) else None
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            known = [key for key in cause.parent_node or () if key != "_target_"]
+            return f"{cause.full_key}: no such key or group{suggest(str(cause.key), known)}"
+        return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line) or type(error).__name__
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """A refused run leaves nothing: Hydra has made its folder, and perhaps that of the day, before it was refused."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+if __name__ == "__main__":
+    main()

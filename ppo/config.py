@@ -1,0 +1,219 @@
+"""The configuration: typed scalars, options bound to functions, and the checks that stop a mistake before a run exists.
+
+A group's option is a function; its yaml names it (``_target_``) and its keyword-only arguments are its options. So the
+function's signature is the schema: ``strategy`` binds the two and refuses what does not fit.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, make_dataclass
+from dataclasses import field as dataclass_field
+from functools import partial
+from typing import Any, cast
+
+from hydra.core.config_store import ConfigStore
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+GROUPS = ("env", "action", "network", "kl", "stop", "objective", "clip", "norm", "lr", "value", "logger")
+PACKAGES = ("ppo.", "envs.")  # where an option may live: a configuration must not be able to call anything else
+
+
+class ConfigError(ValueError):
+    """A mistake in the configuration. One line: which key, what is wrong, what would be right."""
+
+
+@dataclass
+class Coef:
+    """Weights of the loss terms beside the policy objective. A term of weight 0 is not computed."""
+
+    value: float = 0.5
+    entropy: float = 0.0
+    kl: float = 0.0
+
+
+@dataclass
+class Adam:
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-5
+
+
+@dataclass
+class Normalise:
+    """Running normalisation of observations and rewards, and where the results are clipped."""
+
+    obs: bool = True
+    reward: bool = True
+    clip_obs: float = 10.0
+    clip_reward: float = 10.0
+
+
+@dataclass
+class Guard:
+    """Bounds on the log-ratio; see ppo.update.gradient_step.Guards. ``first_log_ratio``: largest |log ratio| accepted
+    at the first minibatch, where old and new policy are the same and only rounding is left."""
+
+    clamp: float = 10.0
+    warn: float = 5.0
+    extreme_high: float = 100.0
+    extreme_low: float = 0.01
+    first_log_ratio: float = 1e-3
+
+
+@dataclass
+class Eval:
+    """Deterministic evaluation in environments of its own, statistics frozen."""
+
+    every: int = 50_000  # environment steps; 0: only at the end
+    episodes: int = 10
+    seed: int = 1_000_000  # the same start states for every run, so that arms are compared on the same ground
+
+
+@dataclass
+class Checkpoint:
+    every: int = 0  # environment steps between numbered checkpoints; 0: only latest and best
+
+
+@dataclass
+class Config:
+    """Typed scalars of a run; groups are untyped here and typed by their functions."""
+
+    total_steps: int = 300_000  # environment steps
+    num_envs: int = 16
+    num_steps: int = 512  # vector steps in a rollout
+    workers: int = 0  # processes that step the environments; 0: this one
+    epochs: int = 20
+    minibatch_size: int = 128
+    micro_batches: int = 1  # parts of a minibatch whose gradients are accumulated, to save memory
+    gamma: float = 0.99
+    gae_lambda: float = 0.9
+    target_kl: float | None = None
+    max_grad_norm: float | None = 0.5
+    seed: int = 1
+    device: str = "cpu"
+    threads: int = 1  # torch's; more than one slows small networks down
+    compile: str = "auto"
+    coef: Coef = field(default_factory=Coef)
+    adam: Adam = field(default_factory=Adam)
+    normalise: Normalise = field(default_factory=Normalise)
+    guard: Guard = field(default_factory=Guard)
+    eval: Eval = field(default_factory=Eval)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    env: Any = None
+    action: Any = None
+    network: Any = None
+    kl: Any = None
+    stop: Any = None
+    objective: Any = None
+    clip: Any = None
+    norm: Any = None
+    lr: Any = None
+    value: Any = None
+    logger: Any = None
+
+
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def strategy(group: str, node: DictConfig) -> Callable:
+    """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key."""
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
+    options = plain(node)
+    target = options.pop("_target_")
+    if not str(target).startswith(PACKAGES):
+        raise ConfigError(f"{group}._target_: {target!r} is outside {' and '.join(p[:-1] for p in PACKAGES)}")
+    try:
+        function = get_method(target)
+    except Exception as error:
+        raise ConfigError(f"{group}._target_: there is no {target!r}") from error
+    known = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    name = target.rsplit(".", 1)[-1]
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(key, known)}")
+    schema = make_dataclass(name, [_schema_field(p) for p in known.values()])
+    try:
+        bound = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), options)))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{group}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+    return partial(function, **bound)
+
+
+def _schema_field(p: inspect.Parameter):
+    if p.default is p.empty:
+        return p.name, p.annotation, dataclass_field(default="???")
+    if isinstance(p.default, list | dict):
+        return p.name, p.annotation, dataclass_field(default_factory=lambda: p.default.copy())
+    return p.name, p.annotation, dataclass_field(default=p.default)
+
+
+def suggest(key: str, known: Iterable[str]) -> str:
+    """What the writer of ``key`` may have meant, as the end of an error message."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known, 1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there is {', '.join(known)}" if known else "; there is none"
+
+
+def check(cfg: DictConfig) -> None:
+    """Cross-field checks. Raises ConfigError."""
+
+    def require(holds: bool, key: str, wrong: str) -> None:
+        if not holds:
+            raise ConfigError(f"{key}={OmegaConf.select(cfg, key)}: {wrong}")
+
+    for key in ("total_steps", "num_envs", "num_steps", "epochs", "minibatch_size", "micro_batches", "threads"):
+        require(cfg[key] >= 1, key, "must be at least 1")
+    for key in ("eval.episodes",):
+        require(OmegaConf.select(cfg, key) >= 1, key, "must be at least 1")
+    for key in (
+        "workers",
+        "seed",
+        "eval.every",
+        "eval.seed",
+        "checkpoint.every",
+        "coef.value",
+        "coef.entropy",
+        "coef.kl",
+    ):
+        require(OmegaConf.select(cfg, key) >= 0, key, "must not be negative")
+    for key in ("gamma", "gae_lambda"):
+        require(0 <= cfg[key] <= 1, key, "must lie in [0, 1]")
+    for key in ("adam.beta1", "adam.beta2"):
+        require(0 <= OmegaConf.select(cfg, key) < 1, key, "must lie in [0, 1)")
+    for key in (
+        *("target_kl", "max_grad_norm", "adam.eps", "normalise.clip_obs", "normalise.clip_reward"),
+        *("guard.clamp", "guard.warn", "guard.extreme_high", "guard.extreme_low", "guard.first_log_ratio"),
+        *("lr.value", "lr.min", "lr.max", "lr.factor", "lr.tolerance", "stop.factor"),
+        *("clip.eps", "clip.below", "clip.above", "value.eps"),
+    ):
+        value = OmegaConf.select(cfg, key)
+        require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")
+    require(cfg.compile.lower() in ("auto", "true", "false"), "compile", "must be auto, true or false")
+    require(cfg.guard.clamp <= 80, "guard.clamp", "exp of more than 80 overflows float32")
+    batch = cfg.num_envs * cfg.num_steps
+    require(
+        batch % cfg.minibatch_size == 0,
+        "minibatch_size",
+        f"must divide num_envs * num_steps = {cfg.num_envs} * {cfg.num_steps} = {batch}",
+    )
+    require(
+        cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}"
+    )
+    require(cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
+    for group, name in (("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback"), ("lr", "adaptive_kl")):
+        chosen = str(cfg[group]._target_).rsplit(".", 1)[-1] if cfg[group] else None
+        if chosen == name:
+            require(cfg.target_kl is not None, "target_kl", f"{group}={name} needs one, for example target_kl=0.01")
+    if cfg.lr and "min" in cfg.lr and "max" in cfg.lr:
+        require(cfg.lr.min <= cfg.lr.max, "lr.min", f"must not exceed lr.max={cfg.lr.max}")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))

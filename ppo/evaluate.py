@@ -1,0 +1,162 @@
+"""Deterministic evaluation: while training, and of a checkpoint by ``python -m ppo.evaluate RUN [--video FILE]``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from envs.base import EnvError, VectorEnv
+from ppo import checkpoint
+from ppo.assemble import Parts, State, build_network, obs_normaliser, torch_device
+from ppo.config import ConfigError, strategy
+from ppo.network.flat import flatten
+from ppo.network.normaliser import Moments
+
+
+@torch.no_grad()
+def play(
+    envs: VectorEnv, act: Callable[[Tensor], np.ndarray], seed: int, each_step: Callable[[], None] = lambda: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(returns, lengths) of one episode in every sub-environment; ``act(obs [N, O])`` is what the world receives.
+
+    One episode each, and all of them count: taking the first N episodes to end would favour short ones.
+    """
+    obs = torch.tensor(envs.reset(seed))
+    returns, lengths = np.full(envs.num_envs, np.nan), np.zeros(envs.num_envs, dtype=np.int64)
+    each_step()
+    while (lengths == 0).any():
+        step = envs.step(act(obs))
+        new = (step.terminated | step.truncated) & (lengths == 0)
+        returns[new], lengths[new] = step.episode_return[new], step.episode_length[new]
+        obs = torch.tensor(step.obs)
+        each_step()
+    return returns, lengths
+
+
+def deterministic(network, normalise, to_world, device) -> Callable[[Tensor], np.ndarray]:
+    """The policy's mean action, as the environment receives it."""
+    return lambda obs: to_world(network.policy(normalise(obs.to(device))).mean.cpu().numpy())
+
+
+class Evaluation:
+    """Evaluations during training, in environments of their own; a context manager that closes these."""
+
+    def __init__(self, cfg: DictConfig):
+        self._cfg = cfg
+        self._envs: VectorEnv | None = None
+        self.last = float("nan")
+
+    def __enter__(self) -> "Evaluation":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._envs is not None:
+            self._envs.close()
+
+    def when_due(self, state: State, parts: Parts, steps: int) -> tuple[State, dict[str, float]]:
+        """Evaluate if one of the last ``steps`` environment steps was due, or training is over."""
+        every, total = self._cfg.eval.every, self._cfg.total_steps
+        due = every > 0 and state.env_steps // every > (state.env_steps - steps) // every
+        if not due and state.env_steps < total:
+            return state, {}
+        began = time.perf_counter()
+        if self._envs is None:
+            episodes = self._cfg.eval.episodes
+            self._envs = strategy("env", self._cfg.env)(episodes, min(self._cfg.workers, episodes))
+        act = deterministic(
+            parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device
+        )
+        returns, lengths = play(self._envs, act, self._cfg.eval.seed)
+        self.last = float(returns.mean())
+        best = self.last if state.best is None else max(state.best, self.last)
+        return state._replace(best=best), {
+            "eval/return": self.last,
+            "eval/std": float(returns.std(ddof=min(1, len(returns) - 1))),
+            "eval/length": float(lengths.mean()),
+            "eval/episodes": len(returns),
+            "eval/best": best,
+            "time/eval": time.perf_counter() - began,
+        }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line. Prints mean, standard deviation and number of episodes; exit code 2 on bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ppo.evaluate", description="Play a run's policy deterministically."
+    )
+    parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
+    parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1_000_000)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--video", type=Path, help="also write one episode to this .mp4 or .gif")
+    args = parser.parse_args(argv)
+    try:
+        if args.episodes < 1:
+            raise ConfigError(f"--episodes {args.episodes}: must be at least 1")
+        if not args.run.exists():
+            raise checkpoint.CheckpointError(f"{args.run}: no such run or checkpoint")
+        returns, lengths = evaluate(args)
+    except (ConfigError, EnvError, checkpoint.CheckpointError) as error:
+        sys.exit(_fail(error))
+    std = returns.std(ddof=min(1, len(returns) - 1))
+    print(f"return {returns.mean():.2f} +- {std:.2f} (std), n = {len(returns)}, length {lengths.mean():.1f}")
+
+
+def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Rebuild the policy from its checkpoint and play it."""
+    tensors, meta = checkpoint.load(checkpoint.find(args.run, args.checkpoint))
+    cfg = OmegaConf.create(meta["config"])
+    torch.set_num_threads(cfg.threads)  # as in training: another number of threads rounds otherwise
+    device = torch_device(args.device)
+    action = strategy("action", cfg.action)
+
+    def with_policy(num_envs: int, body: Callable, **options):
+        envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env, options)))(num_envs, 0)
+        try:
+            network = build_network(cfg, envs, torch.Generator()).to(device)
+            flat = flatten(network)
+            flat.copy_(checkpoint.from_tensors(flat, tensors, "learner.params"))
+            moments = checkpoint.from_tensors(Moments.empty(*envs.observation_space.shape), tensors, "obs_moments")
+            moments = Moments(*(x.to(device) for x in moments))
+            to_world = partial(action, space=envs.action_space)
+            return body(envs, deterministic(network, obs_normaliser(cfg, moments), to_world, device))
+        finally:
+            envs.close()
+
+    if args.video:
+        with_policy(1, partial(_film, seed=args.seed, path=args.video), render_mode="rgb_array")
+    return with_policy(args.episodes, partial(play, seed=args.seed))
+
+
+def _film(envs: VectorEnv, act: Callable, *, seed: int, path: Path, fps: int = 30) -> None:
+    """One episode as a video, 30 frames a second of wall-clock whatever the environment's step."""
+    try:
+        import imageio.v3 as imageio
+    except ImportError as error:
+        raise ConfigError("--video needs imageio: pip install 'proximal[video]'") from error
+    if path.suffix not in (".mp4", ".gif"):
+        raise ConfigError(f"--video {path}: the file must end in .mp4 or .gif")
+    frames: list[np.ndarray] = []
+    play(envs, act, seed, lambda: frames.append(envs.render()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pace: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}
+    imageio.imwrite(path, np.stack(frames), **pace)
+    print(f"video: {path} ({len(frames)} frames)")
+
+
+def _fail(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What a logger gets and what it must do; how its failures are kept away from the run."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class LoggerError(RuntimeError):
+    """A logger cannot start as configured. The message is one line and says what would be right."""
+
+
+class Run(NamedTuple):
+    """What the trainer tells a logger about the run. The last three are set in a multirun, for comparisons."""
+
+    folder: Path  # the run's own folder; a logger's files live inside
+    name: str  # for people
+    config: dict  # resolved, plain containers only
+    group: str | None = None  # what is compared together: the sweep
+    job_type: str | None = None  # which arm of it: "kl=exact,norm=group"
+    tags: tuple[str, ...] = ()
+
+
+class Logger(Protocol):
+    """A dashboard that follows a run. The trainer calls it from one thread, once an update."""
+
+    run_id: str | None  # the backend's id of this run; None where it has none
+
+    def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
+        """Record one update's metrics, ``env_steps`` being the x axis."""
+        ...
+
+    def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
+        """Record the end of the run: its final numbers, and whether it failed."""
+        ...
+
+
+class Forgiving:
+    """Passes calls on to ``logger`` and keeps its exceptions away from the run.
+
+    A full disk or a lost server costs the dashboard, never the training: the first failure is told in one line on
+    stderr, later ones are silent, and every update is tried again, so that a passing trouble costs only a few rows.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._warned = False
+        self.run_id = logger.run_id
+
+    def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
+        """As ``Logger.log``; never raises an Exception."""
+        try:
+            self._logger.log(row, env_steps)
+        except Exception as error:  # whatever a backend raises
+            self._warn(error)
+
+    def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
+        """As ``Logger.close``; never raises an Exception."""
+        try:
+            self._logger.close(summary, failed)
+        except Exception as error:  # whatever a backend raises
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            say(f"{type(self._logger).__name__.lower()}: failed, the run goes on: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def missing(name: str) -> LoggerError:
+    """The error to raise when the package behind ``logger=name``, an extra, is not installed."""
+    return LoggerError(f"logger={name} needs an extra: pip install 'proximal[{name}]'")
+
+
+def say(line: str) -> None:
+    """What a logger tells the person who started the run: one line on stderr."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,90 @@
+"""``metrics.jsonl``: one JSON object an update, appended and flushed, so that a killed run keeps all but its last line.
+
+JSON has no NaN: a number that is not finite is written as the text ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, and
+``read`` turns it back into a float. Unlike the console and the dashboards, this file is the run's result: a failure to
+write it is an error.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+
+from ppo.logging import metrics
+
+Value = float | int | str
+
+_TO_FLOAT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Jsonl:
+    """Appends rows to ``path``. A line torn by an earlier death is cut off first, so that no row is glued to it."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        if self._path.is_file():
+            _cut_torn_line(self._path)
+        # Unbuffered: when ``log`` returns, the row is with the operating system and survives a killed process.
+        self._file = self._path.open("ab", buffering=0)
+
+    def log(self, row: Mapping[str, Value]) -> None:
+        """Write one row.
+
+        Raises ValueError on an undeclared name, TypeError on a value that is neither number nor text (nothing is
+        written then), and OSError when the disk refuses.
+        """
+        metrics.check(row)
+        text = json.dumps({name: _plain(name, value) for name, value in row.items()}, allow_nan=False)
+        data = text.encode() + b"\n"
+        try:
+            while data:  # a nearly full disk takes a part and raises on the rest
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write metrics: {error.strerror}", str(self._path)) from error
+
+    def close(self) -> None:
+        """Close the file. A second call does nothing."""
+        self._file.close()
+
+
+def read(path: Path | str) -> list[dict[str, Value]]:
+    """The rows of ``path``, non-finite numbers restored; what a resumed run did over again counts once.
+
+    A torn last line (the run was killed while writing it) is left out. A resumed run starts again from its
+    checkpoint: where ``update`` goes back, the rows it does over are dropped in favour of the later ones.
+    Raises ValueError, naming file and line, when any other line is damaged.
+    """
+    rows: list[dict[str, Value]] = []
+    lines = Path(path).read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty or torn
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: not a row of metrics ({error})") from None
+        row = {name: _TO_FLOAT.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
+        if "update" in row:
+            while rows and rows[-1].get("update", -1) >= row["update"]:
+                rows.pop()
+        rows.append(row)
+    return rows
+
+
+def _plain(name: str, value: object) -> Value:
+    """A Python number or text; numpy scalars are converted."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if not isinstance(value, Real):
+        raise TypeError(f"metric {name!r} is a {type(value).__name__}, expected a number or text")
+    number = float(value)
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Truncate ``path`` after its last newline."""
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)

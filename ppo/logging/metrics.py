@@ -1,0 +1,167 @@
+"""The metric contract: every name a run may log, with its unit and meaning.
+
+Names are stable: dashboards, comparisons and tests read them. A name that is not in ``METRICS`` is refused by
+``check``; a name with ``<d>`` stands for one metric an action dimension (``policy/sigma/0``, ``policy/sigma/1`` ...).
+``python -m ppo.logging.metrics`` writes the table to ``docs/metrics.md``.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """One row of the table."""
+
+    unit: str  # "nat", "s", "step", "fraction" ...; empty for a pure number
+    text: str  # what it is, with its formula and the set it is taken over
+    when: str = "always"  # in which rows of a run it is present
+
+
+_FINISHED = "an episode finished in this rollout"
+_EVAL = "updates with an evaluation"
+_STEPPED = "at least one step was executed"
+_STOPPED = "the update was stopped"
+_MEAN = "mean over the minibatches of executed steps, each measured before its step"
+_FULL = "after the update, mean over the whole rollout"
+
+METRICS: dict[str, Metric] = {
+    # Where the run is.
+    "update": Metric("", "number of this update, from 1"),
+    "env_steps": Metric("step", "environment steps collected so far, all sub-environments and ranks; the x axis"),
+    # Time and speed.
+    "time/wall": Metric("s", "wall-clock time since training began; a resumed run goes on counting"),
+    "time/rollout": Metric("s", "collecting this rollout"),
+    "time/update": Metric("s", "this update: critic over the rollout, advantages, gradient steps"),
+    "time/eval": Metric("s", "evaluation", _EVAL),
+    "speed/total": Metric("step/s", "environment steps of this update over time/rollout + time/update"),
+    "speed/rollout": Metric("step/s", "environment steps of this update over time/rollout"),
+    "speed/update": Metric("step/s", "environment steps of this update over time/update"),
+    # Returns.
+    "train/return": Metric("reward", "undiscounted, unscaled return; mean over finished episodes", _FINISHED),
+    "train/length": Metric("step", "episode length; mean over finished episodes", _FINISHED),
+    "train/episodes": Metric("count", "episodes finished in this rollout", _FINISHED),
+    "eval/return": Metric("reward", "return of deterministic episodes, statistics frozen; mean", _EVAL),
+    "eval/std": Metric("reward", "standard deviation of those returns over episodes (n - 1; 0 for one episode)", _EVAL),
+    "eval/length": Metric("step", "length of those episodes; mean", _EVAL),
+    "eval/episodes": Metric("count", "how many episodes were evaluated", _EVAL),
+    "eval/best": Metric("reward", "highest eval/return so far", _EVAL),
+    # Divergence between the policy that acted (old) and the one being trained (new), r = log new(a) - log old(a).
+    "kl/exact": Metric("nat", f"KL(old‖new), closed form; {_MEAN}", _STEPPED),
+    "kl/reverse": Metric("nat", f"KL(new‖old), closed form; {_MEAN}", _STEPPED),
+    "kl/jeffreys": Metric("nat", f"(exact + reverse) / 2; {_MEAN}", _STEPPED),
+    "kl/k1": Metric("nat", f"-r: unbiased, noisy, often negative; {_MEAN}", _STEPPED),
+    "kl/k2": Metric("nat", f"r²/2: biased, never negative; {_MEAN}", _STEPPED),
+    "kl/k3": Metric("nat", f"(eʳ - 1) - r: unbiased, never negative; {_MEAN}", _STEPPED),
+    "kl/k1_clamped": Metric("nat", f"max(-r, 0): biased upward; {_MEAN}", _STEPPED),
+    "kl/error_k1": Metric("nat", "kl/k1 - kl/exact", _STEPPED),
+    "kl/error_k2": Metric("nat", "kl/k2 - kl/exact", _STEPPED),
+    "kl/error_k3": Metric("nat", "kl/k3 - kl/exact", _STEPPED),
+    "kl/error_k1_clamped": Metric("nat", "kl/k1_clamped - kl/exact", _STEPPED),
+    "kl/chosen": Metric("nat", f"the estimator named by kl=, which lr=adaptive_kl reads; {_FULL}"),
+    "kl/final": Metric("nat", f"exact KL(old‖new), {_FULL}"),
+    "kl/overshoot": Metric("", "kl/final / target_kl - 1", "target_kl is set"),
+    "kl/final_reverse": Metric("nat", f"exact KL(new‖old), {_FULL}"),
+    "kl/mean_part": Metric("nat", "share of kl/final due to moved means; mean_part + sigma_part = kl/final"),
+    "kl/sigma_part": Metric("nat", "share of kl/final due to changed deviations"),
+    "kl/mean_part/<d>": Metric("nat", "share of kl/mean_part due to action dimension d; they add up"),
+    "kl/sigma_part/<d>": Metric("nat", "share of kl/sigma_part due to action dimension d; they add up"),
+    # What must hold before the first step of every update.
+    "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch; must be 0 (1e-6)"),
+    "check/first_log_ratio": Metric("nat", "max |r| at the first minibatch; must be 0 (1e-6)"),
+    # The trust region at work.
+    "ratio/min": Metric("", "lowest probability ratio in any executed step", _STEPPED),
+    "ratio/max": Metric("", "highest probability ratio in any executed step", _STEPPED),
+    "ratio/ess": Metric("fraction", "effective sample size (Σ ratio)² / (n Σ ratio²); mean over minibatches", _STEPPED),
+    "clip/fraction": Metric("fraction", f"samples whose ratio lies outside the clip range; {_MEAN}", _STEPPED),
+    "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
+    "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
+    # The policy.
+    "policy/entropy": Metric("nat", f"differential entropy of the Gaussian; {_MEAN}", _STEPPED),
+    "policy/sigma": Metric("action", "standard deviation after the update; mean over dimensions and samples"),
+    "policy/sigma_min": Metric("action", "lowest standard deviation after the update"),
+    "policy/sigma_max": Metric("action", "highest standard deviation after the update"),
+    "policy/sigma/<d>": Metric("action", "standard deviation of action dimension d after the update"),
+    # Losses and the critic.
+    "loss/total": Metric("", f"what is minimised: policy + coefficient x each other term; {_MEAN}", _STEPPED),
+    "loss/policy": Metric("", f"the objective's loss; {_MEAN}", _STEPPED),
+    "loss/value": Metric("", f"value loss before its coefficient; {_MEAN}", _STEPPED),
+    "loss/entropy": Metric("nat", f"minus the entropy, before its coefficient; {_MEAN}", "coef.entropy is not 0"),
+    "loss/kl": Metric("nat", f"the penalty's KL before its coefficient; {_MEAN}", "coef.kl is not 0"),
+    "value/explained_variance": Metric(
+        "", "1 - Var(target - value) / Var(target) over the rollout, before the update; 1 is perfect, <= 0 is useless"
+    ),
+    "value/mean": Metric("scaled reward", "mean value over the rollout, before the update"),
+    "target/mean": Metric("scaled reward", "mean value target over the rollout"),
+    "target/std": Metric("scaled reward", "standard deviation of the value target over the rollout"),
+    "grad/norm": Metric("", f"norm of the gradient before clipping; {_MEAN}", _STEPPED),
+    "grad/clipped": Metric("fraction", "executed steps whose gradient was clipped", _STEPPED),
+    "lr": Metric("", "learning rate of this update"),
+    # Advantages, before and through the normaliser.
+    "advantage/mean": Metric("scaled reward", "mean over the rollout, before normalisation"),
+    "advantage/std": Metric("scaled reward", "standard deviation over the rollout, before normalisation"),
+    "advantage/max_abs": Metric("scaled reward", "largest magnitude, before normalisation"),
+    "advantage/sign_flip": Metric("fraction", "samples whose sign the normaliser changed"),
+    # How the update went.
+    "update/epochs": Metric("count", "epochs done and kept; a part of one counts as a fraction"),
+    "update/steps": Metric("count", "gradient steps executed and kept"),
+    "update/planned": Metric("count", "gradient steps of a full update: epochs x minibatches"),
+    "update/stop": Metric("text", "why it ended: none, minibatch, epoch, rollback or nonfinite"),
+    "stop/value": Metric("nat", "the KL that stopped it", _STOPPED),
+    "stop/limit": Metric("nat", "the limit that was exceeded: stop.factor x target_kl", _STOPPED),
+    "stop/epoch": Metric("", "epoch it stopped in, from 1", _STOPPED),
+    "stop/minibatch": Metric("", "minibatch of that epoch it stopped at, from 1", _STOPPED),
+    # Numerical guards: counts of samples, summed over executed steps.
+    "guard/clamped": Metric("count", "|r| beyond the clamp (10): clamped before exp"),
+    "guard/warned": Metric("count", "|r| beyond the warning (5)"),
+    "guard/extreme": Metric("count", "ratio above 100 or below 0.01"),
+    "guard/nonfinite": Metric("count", "samples whose r is NaN or infinite; a refused step's are counted too"),
+    # Statistics of the world.
+    "reward/scale": Metric("reward", "standard deviation by which rewards are divided; 1 when they are not"),
+    "obs/clipped": Metric("fraction", "entries of the normalised observations at the clip, over the rollout"),
+}
+
+_DIMENSION = re.compile(r"/(0|[1-9]\d*)$")
+
+
+def declared(name: str) -> bool:
+    """Whether ``name`` is in the contract. ``kl/mean_part/2`` is declared by ``kl/mean_part/<d>``."""
+    return "<" not in name and (name in METRICS or _DIMENSION.sub("/<d>", name) in METRICS)
+
+
+def check(names: Iterable[str]) -> None:
+    """Raise ValueError on the first name that is not in the contract, with the nearest one that is."""
+    for name in names:
+        if not declared(name):
+            near = difflib.get_close_matches(name, METRICS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"metric {name!r} is not declared in ppo/logging/metrics.py{hint}")
+
+
+def table() -> str:
+    """The contract as a markdown table."""
+    lines = ["| name | unit | meaning | present |", "|---|---|---|---|"]
+    for name, metric in METRICS.items():
+        text = metric.text.replace("|", "\\|")  # |r| is not a column
+        lines.append(f"| `{name}` | {metric.unit or '1'} | {text} | {metric.when} |")
+    return "\n".join(lines)
+
+
+def document() -> str:
+    """The whole text of ``docs/metrics.md``."""
+    return f"""# Metrics
+
+Generated by `python -m ppo.logging.metrics`; do not edit. One row of `metrics.jsonl` holds these for one update.
+*old* is the policy that acted, *new* the one being trained, r = log new(a) - log old(a). `<d>` is an action dimension.
+A number that is not finite is written as the text `"NaN"`, `"Infinity"` or `"-Infinity"`.
+
+{table()}
+"""
+
+
+if __name__ == "__main__":
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    page.write_text(document(), encoding="utf-8")
+    print(f"wrote {page}")

@@ -1,0 +1,20 @@
+"""No dashboard: ``metrics.jsonl`` is all there is."""
+
+from ppo.logging.base import Logger, Run
+
+
+class Nothing:
+    """Takes every call and keeps nothing."""
+
+    run_id: str | None = None
+
+    def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
+        """Do nothing."""
+
+    def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
+        """Do nothing."""
+
+
+def none(run: Run) -> Logger:
+    """No dashboard."""
+    return Nothing()

@@ -1,0 +1,121 @@
+"""Weights & Biases: online where the machine is logged in, otherwise offline; never a prompt, never a long wait.
+
+The mode is decided here because wandb's own way of deciding asks on a terminal, fails in a pipe, and waits a minute and
+a half for a dead network. Its files live in the run folder; offline ones are uploaded later by ``wandb sync``.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppo.logging.base import Logger, LoggerError, Run, first_line, say
+from ppo.logging.none import none
+
+if TYPE_CHECKING:
+    import wandb as sdk
+
+_MODES = ("auto", "online", "offline", "disabled")
+_TAG = 64  # characters: the server refuses longer tags
+
+
+def wandb(
+    run: Run,
+    *,
+    project: str = "proximal",
+    entity: str | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    tags: list[str] = [],
+    mode: str = "auto",
+    id: str | None = None,
+    timeout: float = 15.0,
+    finish_timeout: float = 60.0,
+) -> Logger:
+    """Start a wandb run of its own, also where several live in one process.
+
+    ``mode=auto`` follows WANDB_MODE or ``wandb offline``; failing those it is online when wandb finds credentials
+    (WANDB_API_KEY, netrc, its settings) and the server answers within ``timeout`` seconds, and offline otherwise. Which
+    one it became, and how to upload it, is told in one line on stderr. ``mode=online`` insists: it raises LoggerError
+    instead of going offline. ``group`` and ``job_type`` take the place of what a multirun derives, ``tags`` are added
+    to it. ``id`` continues an earlier online run. The end of a run waits at most ``finish_timeout`` seconds for its
+    upload.
+    """
+    if mode not in _MODES:
+        raise LoggerError(f"logger.mode={mode} is unknown, expected one of {', '.join(_MODES)}")
+    try:
+        import wandb as sdk  # half a second and more: only where it is used
+
+        # Silent also means: never a prompt. Said before anything else, or it would greet on the console.
+        environment = sdk.setup(settings=sdk.Settings(silent=True)).settings.mode
+    except Exception as error:  # not installed, a WANDB_ variable it refuses, its service does not start
+        what = " ".join(str(error).split())
+        raise LoggerError(f"logger=wandb cannot start: {what}; logger=none does without") from error
+    wanted = environment if mode == "auto" else mode
+    if wanted == "disabled":
+        return none(run)
+
+    run.folder.mkdir(parents=True, exist_ok=True)  # wandb would move to a temporary folder without a word
+    arguments: dict[str, Any] = {
+        "dir": run.folder,
+        "project": project,
+        "entity": entity,
+        "name": run.name,
+        "config": run.config,
+        "group": group or run.group,
+        "job_type": job_type or run.job_type,
+        "tags": [tag[:_TAG] for tag in dict.fromkeys((*run.tags, *tags))],
+        "id": id,
+        "resume": "allow" if id else None,
+        "reinit": "create_new",  # the default hands out the previous run again
+        "settings": sdk.Settings(
+            silent=True,
+            console="off",
+            init_timeout=timeout,
+            finish_timeout=finish_timeout,
+            finish_timeout_raises=True,
+        ),
+    }
+    why = ""
+    if wanted not in ("offline", "dryrun"):
+        try:
+            if sdk.login(prompt=False, verify=False):
+                handle = sdk.init(mode="online", **arguments)
+                say(f"wandb: online, {handle.url}")
+                return Wandb(handle)
+            why = "not logged in, see `wandb login`"
+        except Exception as error:  # whatever it is, offline may still work
+            why = first_line(error)
+        if mode == "online":
+            raise LoggerError(f"logger.mode=online is not possible: {why}; logger.mode=auto would go offline")
+    try:
+        handle = sdk.init(mode="offline", **(arguments | {"resume": None}))
+    except Exception as error:  # a full disk, a name that wandb refuses
+        raise LoggerError(f"logger=wandb cannot start: {first_line(error)}; logger=none does without") from error
+    say(f"wandb: offline{f' ({why})' if why else ''}; upload with: wandb sync {_folder(handle)}")
+    return Wandb(handle)
+
+
+class Wandb:
+    """One wandb run. The x axis of every metric is ``env_steps``."""
+
+    def __init__(self, handle: "sdk.Run") -> None:
+        self._handle = handle
+        self.run_id: str | None = handle.id
+        handle.define_metric("env_steps")
+        handle.define_metric("*", step_metric="env_steps")
+
+    def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
+        """Hand the row to wandb's own process: a few milliseconds, whatever the network does."""
+        self._handle.log(row | {"env_steps": env_steps})
+
+    def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
+        """Upload what is left. Raises TimeoutError, saying how to upload the rest, when that takes too long."""
+        self._handle.summary.update(summary)
+        try:
+            self._handle.finish(exit_code=int(failed))
+        except TimeoutError:
+            raise TimeoutError(f"upload not finished; do it later with: wandb sync {_folder(self._handle)}") from None
+
+
+def _folder(handle: "sdk.Run") -> Path:
+    """What ``wandb sync`` wants to be given."""
+    return Path(handle.dir).parent

@@ -1,0 +1,97 @@
+"""Advantage normalisation. Each option is one function ``(advantage, group, mask) -> advantage``, all ``[K, M]``.
+
+K minibatches of M samples. A masked-out sample (mask False) enters no statistic and comes out as 0. Statistics divide
+by the sample standard deviation (ddof 1), never by a variance, and a set without spread (constant, or of one sample)
+comes out as 0: dividing rounding errors by rounding errors would invent a signal.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_IQR_OF_STANDARD_NORMAL = 1.3489795003921634  # 2 * Phi^-1(3/4)
+
+
+def none(advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]) -> Float[Tensor, "K M"]:
+    """The advantages as they are."""
+    return torch.where(mask, advantage, 0)
+
+
+def minibatch(
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
+) -> Float[Tensor, "K M"]:
+    """Mean 0 and deviation 1 within each minibatch (the usual PPO choice)."""
+    row = torch.arange(len(advantage), device=advantage.device)[:, None].expand_as(advantage)
+    return _standardise(advantage, row, len(advantage), mask)
+
+
+def global_(
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
+) -> Float[Tensor, "K M"]:
+    """Mean 0 and deviation 1 over the whole rollout."""
+    return _standardise(advantage, torch.zeros_like(group), 1, mask)
+
+
+def group(
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
+) -> Float[Tensor, "K M"]:
+    """Mean 0 and deviation 1 within each group of samples (robot, task, terrain ...), over the whole rollout."""
+    ids, index = torch.unique(group, return_inverse=True)
+    return _standardise(advantage, index, len(ids), mask)
+
+
+def robust(
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
+) -> Float[Tensor, "K M"]:
+    """(a - median) / (IQR / 1.349) over the whole rollout: one wild sample in a hundred hardly moves the others.
+
+    Where more than half of the samples are equal the IQR is 0 and the standard deviation takes its place.
+    """
+    kept = torch.where(mask, advantage, torch.nan).double()
+    low, median, high = kept.nanquantile(kept.new_tensor([0.25, 0.5, 0.75]))
+    iqr = (high - low) / _IQR_OF_STANDARD_NORMAL
+    _, std, scale = _moments(advantage, torch.zeros_like(group), 1, mask)
+    spread = torch.where(iqr > _resolution(advantage) * scale, iqr, std)
+    return _divide(advantage, kept - median, spread, scale, mask)
+
+
+# `norm=global` is what people type, and `global` is a keyword: the option's name is set by hand.
+global_.__name__ = "global"
+globals()["global"] = global_
+
+
+def _standardise(advantage: Tensor, index: Tensor, sets: int, mask: Tensor) -> Tensor:
+    """Standardise within each of the ``sets`` numbered by ``index``."""
+    centred, std, scale = _moments(advantage, index, sets, mask)
+    return _divide(advantage, centred, std[index], scale[index], mask)
+
+
+def _moments(advantage: Tensor, index: Tensor, sets: int, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(advantage - mean of its set, std of each set, largest magnitude of each set), in float64.
+
+    float64 because a float32 sum over a rollout drifts by more than its resolution, and because a constant must centre
+    to exactly nothing.
+    """
+    advantage = torch.where(mask, advantage, 0).double()
+    index = index.flatten()
+
+    def total(x: Tensor) -> Tensor:
+        return x.new_zeros(sets).index_add(0, index, x.flatten())
+
+    count = total(mask.double())
+    mean = total(advantage) / count.clamp(min=1)
+    centred = torch.where(mask, advantage - mean[index].view_as(advantage), 0)
+    std = (total(centred.square()) / (count - 1).clamp(min=1)).sqrt()
+    scale = advantage.new_zeros(sets).scatter_reduce(0, index, advantage.abs().flatten(), "amax")
+    return centred, std, scale
+
+
+def _divide(advantage: Tensor, centred: Tensor, spread: Tensor, scale: Tensor, mask: Tensor) -> Tensor:
+    """centred / spread, and 0 where masked out or where the spread is only rounding error; typed like ``advantage``."""
+    real = mask & (spread > _resolution(advantage) * scale)
+    return torch.where(real, centred / torch.where(real, spread, 1), 0).to(advantage.dtype)
+
+
+def _resolution(advantage: Tensor) -> float:
+    """Spread over magnitude below which numbers of this type count as equal."""
+    return 1e-12 if advantage.dtype == torch.float64 else 1e-6

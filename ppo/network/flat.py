@@ -1,0 +1,46 @@
+"""All parameters of a network as one flat buffer ``[P]``, so that a gradient step is one function of one vector."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ppo.network.actor_critic import ActorCritic
+
+
+def flatten(network: nn.Module) -> Float[Tensor, " P"]:
+    """Move the network's parameters into one buffer and make them views of it: writing the buffer moves the network."""
+    parameters = list(network.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    for p, view in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.data = view.view(p.shape)
+        p.requires_grad_(False)  # gradients are taken with respect to the buffer, by torch.func
+    return flat
+
+
+def unflatten(network: nn.Module) -> Callable[[Float[Tensor, " P"]], dict[str, Tensor]]:
+    """The function that cuts a flat buffer into this network's named parameters (views, no copy)."""
+    names, shapes = zip(*((name, p.shape) for name, p in network.named_parameters()), strict=True)
+    sizes = [math.prod(shape) for shape in shapes]
+
+    def cut(flat: Float[Tensor, " P"]) -> dict[str, Tensor]:
+        return {n: x.view(s) for n, x, s in zip(names, flat.split(sizes), shapes, strict=True)}
+
+    return cut
+
+
+def box(network: ActorCritic) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
+    """The (low, high) that each entry of the flat buffer is projected onto; infinite where the network names none."""
+    bounds = network.bounds()
+    low, high = (
+        torch.cat(
+            [
+                torch.full_like(p, bounds.get(n, (-math.inf, math.inf))[i]).flatten()
+                for n, p in network.named_parameters()
+            ]
+        )
+        for i in (0, 1)
+    )
+    return low, high

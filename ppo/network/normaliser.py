@@ -1,0 +1,66 @@
+"""Running statistics: observations seen by the networks, and the scale of rewards. float64, pure, checkpointed.
+
+They move only where ``train()`` says so, never while acting or evaluating.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Moments(NamedTuple):
+    """Count, mean and sum of squared deviations of everything seen; float64. Shape of ``mean``: one sample's."""
+
+    count: Tensor  # []
+    mean: Tensor  # [*D]
+    m2: Tensor  # [*D]
+
+    @staticmethod
+    def empty(*shape: int, device: torch.device | str = "cpu") -> "Moments":
+        zeros = torch.zeros(shape, dtype=torch.float64, device=device)
+        return Moments(torch.zeros((), dtype=torch.float64, device=device), zeros, zeros.clone())
+
+    def update(self, samples: Float[Tensor, "N *D"]) -> "Moments":
+        """With ``N`` more samples, as if all had been seen at once (Chan et al. 1979)."""
+        samples = samples.double()
+        count = self.count + len(samples)
+        mean, delta = samples.mean(0), samples.mean(0) - self.mean
+        m2 = self.m2 + (samples - mean).square().sum(0) + delta.square() * self.count * len(samples) / count
+        return Moments(count, self.mean + delta * len(samples) / count, m2)
+
+    @property
+    def std(self) -> Tensor:
+        """Population standard deviation; 1 while nothing is known and for what never varied."""
+        std = (self.m2 / self.count.clamp(min=1)).sqrt()
+        return torch.where(std > 0, std, 1.0)
+
+
+def normalise_obs(obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0) -> Float[Tensor, "*B O"]:
+    """(obs - mean) / std, clipped to +-clip, float32."""
+    return ((obs - moments.mean) / moments.std).clamp(-clip, clip).float()
+
+
+class RewardScale(NamedTuple):
+    """Statistics of the discounted return, by whose deviation rewards are divided (never centred)."""
+
+    moments: Moments  # of the discounted return, over all sub-environments
+    discounted: Tensor  # [N] float64: the running discounted return of each, 0 after any episode end
+
+    @staticmethod
+    def empty(num_envs: int, device: torch.device | str = "cpu") -> "RewardScale":
+        return RewardScale(Moments.empty(device=device), torch.zeros(num_envs, dtype=torch.float64, device=device))
+
+    def update(self, reward: Float[Tensor, "T N"], done: Bool[Tensor, "T N"], *, gamma: float) -> "RewardScale":
+        """After a rollout: R <- gamma R + r each step, R <- 0 after any episode end, terminated or truncated alike."""
+        discounted, seen = self.discounted, []
+        for r, d in zip(reward.double(), done, strict=True):
+            discounted = gamma * discounted + r
+            seen.append(discounted)
+            discounted = torch.where(d, 0.0, discounted)
+        return RewardScale(self.moments.update(torch.stack(seen).flatten()), discounted)
+
+    def apply(self, reward: Float[Tensor, "*B"], *, clip: float = 10.0) -> Float[Tensor, "*B"]:
+        """reward / std(discounted return), clipped to +-clip, float32."""
+        return (reward / self.moments.std).clamp(-clip, clip).float()

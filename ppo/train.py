@@ -1,0 +1,71 @@
+"""Train a policy with PPO: ``python -m ppo.train kl=exact norm=group``. The loop, a screen long."""
+
+import time
+from contextlib import closing
+
+import torch
+from omegaconf import DictConfig
+
+from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
+from ppo.buffer.rollout import collect, prepare
+from ppo.buffer.trajectory import allocate
+from ppo.evaluate import Evaluation
+from ppo.logging.base import Run
+from ppo.record import Record, describe
+from ppo.update.loop import check_on_policy, update
+
+
+def train(cfg: DictConfig, run: Run) -> float:
+    """Collect, prepare, update, move the statistics, log, save; until ``total_steps``. Returns the last evaluation."""
+    torch.set_num_threads(cfg.threads)
+    parts = assemble(cfg)
+    state = start(cfg, parts)
+    with closing(parts.envs), Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
+        obs = parts.envs.reset(cfg.seed)
+        rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], *parts.envs.action_space.shape)
+        while state.env_steps < cfg.total_steps:
+            progress = state.env_steps / cfg.total_steps
+            normalise = obs_normaliser(cfg, state.obs_moments)
+            lr = parts.lr(progress, state.kl, state.lr, cfg.target_kl)
+            bounds = parts.clip(progress)
+
+            began = time.perf_counter()
+            obs, episodes = collect(parts.envs, parts.network, normalise, parts.to_world, obs, rollout, parts.generator)
+            collected = time.perf_counter()
+            # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
+            reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)
+            scale_reward = reward_scaler(cfg, reward_scale)
+            batch = prepare(
+                *(rollout, parts.network, normalise, scale_reward, parts.flat.device),
+                gamma=cfg.gamma,
+                lam=cfg.gae_lambda,
+            )
+            learner, halt, metrics = update(
+                *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, lr, bounds)),
+                *(parts.limits, parts.norm, parts.generator),
+                epochs=cfg.epochs,
+                minibatch_size=cfg.minibatch_size,
+            )
+            check_on_policy(metrics, first_log_ratio=cfg.guard.first_log_ratio)
+            parts.flat.copy_(learner.params)
+            updated = time.perf_counter()
+
+            state = state._replace(
+                learner=learner,
+                obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
+                reward_scale=reward_scale,
+                env_steps=state.env_steps + rollout.reward.numel(),
+                updates=state.updates + 1,
+                lr=lr,
+                kl=metrics["kl/chosen"],
+            )
+            metrics |= describe(cfg, state, bounds, batch, episodes, collected - began, updated - collected)
+            state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
+            record(state, metrics | evaluated, halt)
+    return evaluation.last
+
+
+if __name__ == "__main__":
+    from ppo.cli import main
+
+    main()

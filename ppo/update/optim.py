@@ -1,0 +1,48 @@
+"""What the optimiser owns, and one step of it: gradient norm clip, Adam, projection. Pure functions of flat buffers."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Learner(NamedTuple):
+    """Parameters, Adam's moments, and whether this update has been stopped. Every tensor may be stacked over seeds."""
+
+    params: Float[Tensor, " P"]
+    m: Float[Tensor, " P"]
+    v: Float[Tensor, " P"]
+    count: Float[Tensor, ""]  # steps taken
+    stopped: Tensor  # [] int64: a code of ``gradient_step.STOPS``; once non-zero, no further step is taken
+
+    @staticmethod
+    def start(params: Float[Tensor, " P"]) -> "Learner":
+        zero = params.new_zeros(())
+        return Learner(params, torch.zeros_like(params), torch.zeros_like(params), zero, zero.long())
+
+
+def clip_norm(
+    gradient: Float[Tensor, " P"], max_norm: Float[Tensor, ""]
+) -> tuple[Float[Tensor, " P"], Float[Tensor, ""]]:
+    """(gradient shortened to at most ``max_norm``, its length before). The direction is kept."""
+    norm = gradient.norm()
+    return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
+
+
+def adam(
+    learner: Learner,
+    gradient: Float[Tensor, " P"],
+    lr: Float[Tensor, ""],
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-5,
+) -> Learner:
+    """One step of Adam with bias correction (Kingma & Ba 2015), the same arithmetic as ``torch.optim.Adam``."""
+    count = learner.count + 1
+    m = torch.lerp(learner.m, gradient, 1 - beta1)
+    v = beta2 * learner.v + (1 - beta2) * gradient.square()
+    denominator = v.sqrt() / (1 - beta2**count).sqrt() + eps
+    params = learner.params - lr / (1 - beta1**count) * m / denominator
+    return learner._replace(params=params, m=m, v=v, count=count)

@@ -1,0 +1,38 @@
+"""When an update ends early. Each option is one function ``(target_kl) -> Limits``.
+
+An update asks at three places whether it may go on, and each limit belongs to one of them; an infinite limit never
+stops. ``factor`` is the slack on ``target_kl`` that the field applies and seldom shows: the real limit is
+``factor * target_kl``.
+"""
+
+import math
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """KL limits [nats]."""
+
+    minibatch: float = math.inf  # of the chosen estimator on a minibatch, before its step
+    epoch: float = math.inf  # of the chosen estimator's mean over the minibatches of an epoch, after the epoch
+    batch: float = math.inf  # of the exact KL on the whole batch after an epoch; beyond it, the epoch is undone
+
+
+def none(target_kl: float | None) -> Limits:
+    """Every epoch is done, whatever the KL."""
+    return Limits()
+
+
+def minibatch(target_kl: float, *, factor: float = 1.5) -> Limits:
+    """Before each step: refuse it, and end the update, where the minibatch's KL is above factor * target_kl."""
+    return Limits(minibatch=factor * target_kl)
+
+
+def epoch(target_kl: float, *, factor: float = 1.5) -> Limits:
+    """After each epoch: end the update where the mean KL of its minibatches was above factor * target_kl."""
+    return Limits(epoch=factor * target_kl)
+
+
+def rollback(target_kl: float, *, factor: float = 1.5) -> Limits:
+    """After each epoch: where the whole batch's exact KL is above factor * target_kl, put parameters and optimiser back
+    to where they were before the epoch, and end the update. What an update ends with is then never above the limit."""
+    return Limits(batch=factor * target_kl)

@@ -1,0 +1,47 @@
+"""TensorBoard: event files inside the run folder, read back."""
+
+import math
+import sys
+
+import pytest
+
+from ppo.logging.base import LoggerError, Run
+from ppo.logging.tensorboard import tensorboard
+
+
+def test_numbers_and_text_are_read_back(tmp_path, capfd):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = tensorboard(Run(tmp_path, "a", {"kl": "exact"}, "sweep", "kl=exact", ("ab",)))
+    logger.log({"update": 1, "kl/exact": 0.25, "update/stop": "none"}, 64)
+    logger.log({"update": 2, "kl/exact": math.nan, "update/stop": "epoch"}, 128)
+    logger.close({"eval/best": 9.0}, failed=True)
+    assert logger.run_id is None
+    assert f"tensorboard --logdir {tmp_path / 'tensorboard'}\n" in capfd.readouterr().err
+
+    events = reader.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    first, second = events.Scalars("kl/exact")
+    assert (first.step, first.value) == (64, 0.25)
+    assert second.step == 128
+    assert math.isnan(second.value)
+
+    def text(name):
+        return [(event.step, event.tensor_proto.string_val[0].decode()) for event in events.Tensors(name)]
+
+    assert text("update/stop/text_summary") == [(64, "none"), (128, "epoch")]
+    ((step, config),) = text("config/text_summary")
+    assert step == 0
+    assert '"kl": "exact"' in config
+    assert '"job_type": "kl=exact"' in config
+    ((step, summary),) = text("summary/text_summary")
+    assert step == 128
+    assert '"failed": true' in summary
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(
+        LoggerError, match=r"^logger=tensorboard needs an extra: pip install 'proximal\[tensorboard\]'$"
+    ):
+        tensorboard(Run(tmp_path, "a", {}))
+    assert list(tmp_path.iterdir()) == []
