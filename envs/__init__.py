@@ -15,5 +15,6 @@ for _name, _where, _steps in (
     ("InvertedPendulumSwingupBullet", "pendulum:InvertedPendulumSwingup", 1000),
     ("InvertedDoublePendulumBullet", "pendulum:InvertedDoublePendulum", 1000),
     ("ReacherBullet", "reacher:Reacher", 150),
+    ("ArachneBullet", "arachne:Arachne", 1000),
 ):
     register(f"envs/{_name}-v0", entry_point=f"envs.bullet.{_where}", max_episode_steps=_steps)

@@ -30,7 +30,9 @@ def spaces(observation: object, action: object, name: str) -> tuple[Box, Box]:
             raise EnvError(f"{name}: its {role} space {space} is empty")
     if not np.issubdtype(action.dtype, np.floating):
         raise EnvError(f"{name}: its action space {action} holds {action.dtype}, not floating-point numbers")
-    flat = Box(observation.low.ravel().astype(np.float32), observation.high.ravel().astype(np.float32), dtype=np.float32)
+    flat = Box(
+        observation.low.ravel().astype(np.float32), observation.high.ravel().astype(np.float32), dtype=np.float32
+    )
     return flat, Box(action.low.ravel(), action.high.ravel(), dtype=action.dtype)
 
 

@@ -124,7 +124,9 @@ class Shard:
             actions = actions.reshape(-1, *self._action_shape)
             expected = np.frombuffer(bytes.fromhex(state["obs"]), np.float32)
         except (KeyError, TypeError, ValueError) as error:
-            raise self._failure(i, f"was given a state that does not fit it ({type(error).__name__}: {error})") from error
+            raise self._failure(
+                i, f"was given a state that does not fit it ({type(error).__name__}: {error})"
+            ) from error
         if "rng" in start:
             # A generator of the saved kind must exist before its state can be put back.
             self.envs[i].reset(seed=self._seed[i])

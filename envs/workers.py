@@ -37,9 +37,7 @@ _PATIENCE = 10  # making environments or replaying episodes may take this many t
 class Workers:
     """The crew of a vector: ``workers`` processes, each with its share of the sub-environments."""
 
-    def __init__(
-        self, make: Callable[[int], gymnasium.Env], name: str, num_envs: int, workers: int, time_limit: float
-    ):
+    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, num_envs: int, workers: int, time_limit: float):
         self.name, self._limit = name, time_limit
         self._arena: Arena | None = None
         self._seed: Sequence[int] = [0] * num_envs

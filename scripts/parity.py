@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import envs  # noqa: E402, F401 - registers ours
+import envs  # noqa: F401 - registers ours
 
 TASKS = {  # our option -> gymnasium id of both: ours is envs/<id>, the reference's <id with Env before the version>
     "hopper": "HopperBullet-v0",
@@ -117,16 +117,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print("Largest differences over random actions; 0 is bitwise equality.\n")
-    print("| task | steps | episodes | observation | reward | ends | reference's first reward off by | observation, reference as it is |")
-    print("|---|---|---|---|---|---|---|---|")
+    table = "| {:<26} | {:>5} | {:>8} | {:>11} | {:>7} | {:>4} | {:>27} | {:>26} |"
+    heads = (
+        "task",
+        "steps",
+        "episodes",
+        "observation",
+        "reward",
+        "ends",
+        "reference's 1st reward off",
+        "observation, ref. as it is",
+    )
+    print(table.format(*heads), table.format(*["-" * 3] * len(heads)), sep="\n", flush=True)
     for task in options.tasks:
         row = compare(task, options.steps, seed=options.seed)
         as_is = compare(task, options.steps, seed=options.seed, forget=False)
         first = first_reward_gap(task, seed=options.seed)
-        print(
-            f"| {task} | {options.steps} | {row.episodes} | {row.obs:.1e} | {row.reward:.1e} | {row.ends} | {first:.2g} | {as_is.obs:.1e} |",
-            flush=True,
-        )
+        figures = [f"{figure:.1e}" for figure in (row.obs, row.reward, first, as_is.obs)]
+        print(table.format(task, options.steps, row.episodes, *figures[:2], row.ends, *figures[2:]), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,8 @@ from envs.vector import vector
 class BulletEnv(gymnasium.Env):
     """A gymnasium environment over one ``World``. A task loads its models, then calls ``finish``, and adds the rest."""
 
-    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 60}
+    metadata: ClassVar = {"render_modes": ["rgb_array", "human"], "render_fps": 60}
+    distance = 3.0  # m from which the camera looks
 
     def __init__(self, render_mode: str | None, *, gravity: float, time_step: float, substeps: int):
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -65,12 +66,12 @@ class BulletEnv(gymnasium.Env):
             raise EnvError(f"action is not finite: {action}")
         obs, reward, terminated = self.advance(action)
         if self.render_mode == "human":
-            self.world.show(self.centre())
+            self.world.show(self.centre(), self.distance)
         return obs, reward, terminated, False, {}
 
     def render(self) -> Any:
         """With ``rgb_array`` an image [240, 320, 3]; with ``human`` the window is drawn by every step."""
-        return self.world.image(self.centre()) if self.render_mode == "rgb_array" else None
+        return self.world.image(self.centre(), self.distance) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         self.world.close()

@@ -25,7 +25,9 @@ def open_vector():
 
 
 def actions(env, steps, seed=0):
-    return np.random.default_rng(seed).uniform(-1, 1, (steps, env.num_envs, env.action_space.shape[0])).astype(np.float32)
+    return (
+        np.random.default_rng(seed).uniform(-1, 1, (steps, env.num_envs, env.action_space.shape[0])).astype(np.float32)
+    )
 
 
 def play(env, plan):
@@ -135,7 +137,8 @@ def test_state_is_refused_where_it_does_not_come_back(open_vector):
 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize(
-    "what, says", [("observation", "non-finite observation"), ("reward", "non-finite reward"), ("raise", "floor is gone")]
+    "what, says",
+    [("observation", "non-finite observation"), ("reward", "non-finite reward"), ("raise", "floor is gone")],
 )
 def test_a_fault_names_the_sub_environment_its_seed_and_step(open_vector, workers, what, says):
     env = open_vector(partial(Faulty, what=what), 3, workers, "Faulty")

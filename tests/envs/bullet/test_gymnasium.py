@@ -7,7 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 pytest.importorskip("pybullet")
 
-import envs  # noqa: E402, F401 - registers the ids
+import envs  # noqa: F401 - registers the ids
 
 IDS = sorted(id for id in gymnasium.registry if id.startswith("envs/"))
 
@@ -53,5 +53,3 @@ def test_rendering_does_not_disturb_the_physics():
         seen.render()
     seen.close()
     unseen.close()
-
-

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("pybullet")
 
-from envs.base import EnvError  # noqa: E402
-from envs.bullet.ant import ANT  # noqa: E402
-from envs.bullet.locomotion import Locomotion  # noqa: E402
+from envs.base import EnvError
+from envs.bullet.ant import ANT
+from envs.bullet.locomotion import Locomotion
 
 ROBOTS = ["hopper", "walker2d", "halfcheetah", "ant", "humanoid"]
 

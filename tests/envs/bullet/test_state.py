@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("pybullet")
 
-from envs.bullet.halfcheetah import halfcheetah  # noqa: E402
-from envs.bullet.humanoid import humanoid  # noqa: E402
-from envs.bullet.pendulum import inverted_double_pendulum  # noqa: E402
-from envs.bullet.reacher import reacher  # noqa: E402
+from envs.bullet.halfcheetah import halfcheetah
+from envs.bullet.humanoid import humanoid
+from envs.bullet.pendulum import inverted_double_pendulum
+from envs.bullet.reacher import reacher
 
 
 @pytest.mark.parametrize("task", [halfcheetah, humanoid, inverted_double_pendulum, reacher])
