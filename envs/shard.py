@@ -40,8 +40,9 @@ class Shard:
         kinds = [(env.observation_space, env.action_space) for env in self.envs]
         if any(kind != kinds[0] for kind in kinds):
             raise EnvError(f"{self.name}: its sub-environments have different observation or action spaces")
-        self._observation_shape, self._action_shape = (space.shape for space in kinds[0])
-        return spaces(*kinds[0], self.name)
+        flat = spaces(*kinds[0], self.name)
+        self._observation_shape, self._action_shape = (tuple(space.shape or ()) for space in kinds[0])
+        return flat
 
     def attach(self, memory: mmap | bytearray, num_envs: int) -> Arena:
         """Lay the arrays of all ``num_envs`` over ``memory`` and take the rows of this share; called once, first."""

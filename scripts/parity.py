@@ -12,7 +12,8 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -42,22 +43,19 @@ class Parity(NamedTuple):
     ends: int  # steps of which only one side said that they end the episode
 
 
-def our(task: str) -> gymnasium.Env:
+def our(task: str) -> Any:
     """Our environment without the clock."""
     return gymnasium.make(f"envs/{TASKS[task]}", disable_env_checker=True).unwrapped
 
 
-def reference(task: str) -> gymnasium.Env:
+def reference(task: str) -> Any:
     """The reference environment without the clock, connected with DIRECT: its default may hang for ever."""
     import pybullet
     import pybullet_envs_gymnasium.env_bases as bases
     from pybullet_utils.bullet_client import BulletClient
 
-    class _Client:
-        """Stands in for the module that the reference takes its client class from."""
-
-    _Client.BulletClient = partial(BulletClient, connection_mode=pybullet.DIRECT)
-    bases.bullet_client = _Client
+    direct: Any = partial(BulletClient, connection_mode=pybullet.DIRECT)
+    vars(bases)["bullet_client"] = SimpleNamespace(BulletClient=direct)
     env = gymnasium.make(TASKS[task].replace("-v0", "Env-v0"), disable_env_checker=True).unwrapped
     env.reset()
     return env
@@ -105,7 +103,7 @@ def _gap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max())
 
 
-def _forget(env: gymnasium.Env) -> None:
+def _forget(env: Any) -> None:
     for body in range(env._p.getNumBodies()):
         env._p.setCollisionFilterPair(body, body, 1000, 1000, 1)
 

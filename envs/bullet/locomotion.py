@@ -68,7 +68,7 @@ class Locomotion(BulletEnv):
         """Every joint within 0.1 rad of its zero, at rest."""
         self.body.place(self.np_random.uniform(-0.1, 0.1, self._actions).tolist())
         self._contacts = [0.0] * len(self._feet)
-        self._start = self.walker.standing
+        self._start = math.nan if self.walker.standing is None else self.walker.standing
         obs, _, self._potential = self._observe()
         return limited(obs, 5.0)
 
@@ -100,7 +100,7 @@ class Locomotion(BulletEnv):
         torso, orientation, velocity, parts = self._pose()
         place = np.array([*parts, (0.0, 0.0, 0.0)])  # the floor is the last part
         away = np.array([-np.add.reduce(place[:, 1]) / len(place), _TARGET - np.add.reduce(place[:, 0]) / len(place)])
-        if self._start is None:
+        if math.isnan(self._start):  # the first look of an episode
             self._start = torso[2]
         roll, pitch, yaw = self.world.euler(orientation)
         angle = math.atan2(*away) - yaw

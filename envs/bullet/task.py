@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,16 +15,18 @@ from envs.base import EnvError, VectorEnv
 from envs.bullet.world import World
 from envs.vector import vector
 
+_RENDER_MODES = ("rgb_array", "human")
+
 
 class BulletEnv(gymnasium.Env):
     """A gymnasium environment over one ``World``. A task loads its models, then calls ``finish``, and adds the rest."""
 
-    metadata: ClassVar = {"render_modes": ["rgb_array", "human"], "render_fps": 60}
+    metadata = {"render_modes": list(_RENDER_MODES), "render_fps": 60}  # noqa: RUF012 - as gymnasium declares it
     distance = 3.0  # m from which the camera looks
 
     def __init__(self, render_mode: str | None, *, gravity: float, time_step: float, substeps: int):
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise EnvError(f"render_mode {render_mode!r} is none of {', '.join(self.metadata['render_modes'])}")
+        if render_mode not in (None, *_RENDER_MODES):
+            raise EnvError(f"render_mode {render_mode!r} is none of {', '.join(_RENDER_MODES)}")
         self.render_mode = render_mode
         self.world = World(gravity=gravity, time_step=time_step, substeps=substeps, gui=render_mode == "human")
         try:

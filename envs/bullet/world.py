@@ -53,7 +53,7 @@ class World:
         self.call("setDefaultContactERP")(0.9)
         self.step = self.call("stepSimulation")
         self.euler = self.bullet.getEulerFromQuaternion
-        self._pristine: Callable[[], None] | None = None
+        self._pristine: Callable[[], None] = lambda: None
 
     def call(self, name: str) -> Any:
         """PyBullet's function ``name`` for this client."""
