@@ -2,7 +2,7 @@
 
 import math
 from mmap import mmap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -23,15 +23,21 @@ class Arena(NamedTuple):
 
 def spaces(observation: object, action: object, name: str) -> tuple[Box, Box]:
     """The two spaces of one sub-environment with a single axis each; EnvError if they are not continuous."""
-    for role, space in (("observation", observation), ("action", action)):
-        if not isinstance(space, Box):
-            raise EnvError(f"{name}: its {role} space is {space}; this framework needs a continuous one (Box)")
-        if math.prod(space.shape) == 0:
-            raise EnvError(f"{name}: its {role} space {space} is empty")
-    if not np.issubdtype(action.dtype, np.floating):
-        raise EnvError(f"{name}: its action space {action} holds {action.dtype}, not floating-point numbers")
-    flat = Box(observation.low.ravel().astype(np.float32), observation.high.ravel().astype(np.float32), dtype=np.float32)
-    return flat, Box(action.low.ravel(), action.high.ravel(), dtype=action.dtype)
+    observations, actions = _box(observation, "observation", name), _box(action, "action", name)
+    if not np.issubdtype(actions.dtype, np.floating):
+        raise EnvError(f"{name}: its action space {actions} holds {actions.dtype}, not floating-point numbers")
+    low, high = (bound.ravel().astype(np.float32) for bound in (observations.low, observations.high))
+    return Box(low, high, dtype=np.float32), Box(
+        actions.low.ravel(), actions.high.ravel(), dtype=np.dtype(actions.dtype).type
+    )
+
+
+def _box(space: object, role: str, name: str) -> Box:
+    if not isinstance(space, Box):
+        raise EnvError(f"{name}: its {role} space is {space}; this framework needs a continuous one (Box)")
+    if math.prod(space.shape) == 0:
+        raise EnvError(f"{name}: its {role} space {space} is empty")
+    return space
 
 
 def arena_bytes(num_envs: int, observation_space: Box, action_space: Box) -> int:
@@ -50,19 +56,20 @@ def arena(memory: mmap | bytearray, num_envs: int, observation_space: Box, actio
 
 
 def _layout(num_envs: int, observation_space: Box, action_space: Box) -> list[tuple[tuple[int, ...], np.dtype, int]]:
+    """Shape, dtype and place in bytes of every array: action, length, cursor, then the fields of Step."""
     scalar, observation = (num_envs,), (num_envs, *observation_space.shape)
-    step = Step(
-        obs=(observation, np.float32),
-        reward=(scalar, np.float64),
-        next_obs=(observation, np.float32),
-        terminated=(scalar, np.bool_),
-        truncated=(scalar, np.bool_),
-        group=(scalar, np.int64),
-        episode_return=(scalar, np.float64),
-        episode_length=(scalar, np.int64),
-    )
-    own = (((num_envs, *action_space.shape), action_space.dtype), (scalar, np.int64), (scalar, np.int64))
-    return [
-        (shape, np.dtype(dtype), -(-math.prod(shape) * np.dtype(dtype).itemsize // _LINE) * _LINE)
-        for shape, dtype in (*own, *step)
+    arrays: list[tuple[tuple[int, ...], Any]] = [
+        ((num_envs, *action_space.shape), action_space.dtype),
+        (scalar, np.int64),
+        (scalar, np.int64),
+        (observation, np.float32),  # obs
+        (scalar, np.float64),  # reward
+        (observation, np.float32),  # next_obs
+        (scalar, np.bool_),  # terminated
+        (scalar, np.bool_),  # truncated
+        (scalar, np.int64),  # group
+        (scalar, np.float64),  # episode_return
+        (scalar, np.int64),  # episode_length
     ]
+    sized = ((shape, np.dtype(dtype)) for shape, dtype in arrays)
+    return [(shape, dtype, -(-math.prod(shape) * dtype.itemsize // _LINE) * _LINE) for shape, dtype in sized]

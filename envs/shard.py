@@ -40,8 +40,9 @@ class Shard:
         kinds = [(env.observation_space, env.action_space) for env in self.envs]
         if any(kind != kinds[0] for kind in kinds):
             raise EnvError(f"{self.name}: its sub-environments have different observation or action spaces")
-        self._observation_shape, self._action_shape = (space.shape for space in kinds[0])
-        return spaces(*kinds[0], self.name)
+        flat = spaces(*kinds[0], self.name)
+        self._observation_shape, self._action_shape = (tuple(space.shape or ()) for space in kinds[0])
+        return flat
 
     def attach(self, memory: mmap | bytearray, num_envs: int) -> Arena:
         """Lay the arrays of all ``num_envs`` over ``memory`` and take the rows of this share; called once, first."""
@@ -124,7 +125,9 @@ class Shard:
             actions = actions.reshape(-1, *self._action_shape)
             expected = np.frombuffer(bytes.fromhex(state["obs"]), np.float32)
         except (KeyError, TypeError, ValueError) as error:
-            raise self._failure(i, f"was given a state that does not fit it ({type(error).__name__}: {error})") from error
+            raise self._failure(
+                i, f"was given a state that does not fit it ({type(error).__name__}: {error})"
+            ) from error
         if "rng" in start:
             # A generator of the saved kind must exist before its state can be put back.
             self.envs[i].reset(seed=self._seed[i])

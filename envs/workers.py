@@ -37,9 +37,7 @@ _PATIENCE = 10  # making environments or replaying episodes may take this many t
 class Workers:
     """The crew of a vector: ``workers`` processes, each with its share of the sub-environments."""
 
-    def __init__(
-        self, make: Callable[[int], gymnasium.Env], name: str, num_envs: int, workers: int, time_limit: float
-    ):
+    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, num_envs: int, workers: int, time_limit: float):
         self.name, self._limit = name, time_limit
         self._arena: Arena | None = None
         self._seed: Sequence[int] = [0] * num_envs
@@ -82,7 +80,7 @@ class Workers:
         return [state for part in parts for state in part]
 
     def set_state(self, states: Sequence[dict]) -> None:
-        self._seed = [state["seed"] for state in states]
+        self._seed = [state.get("seed", 0) for state in states]
         self._call([("set_state", states[w.first : w.end]) for w in self._workers], _PATIENCE * self._limit)
 
     def render(self, index: int) -> Any:
@@ -105,11 +103,13 @@ class Workers:
             while worker.owes:
                 worker.receive(self._limit)
             worker.send(message)
-        except (TimeoutError, OSError) as error:
+        except (EOFError, OSError) as error:
             self._lost(worker, error)
 
     def _answers(self, limit: float) -> list[Any]:
         """What the workers answer. An error in one is raised when all have answered; a lost worker ends them all."""
+        if not self._workers:
+            raise EnvError(f"{self.name}: closed after it lost a worker")
         deadline = time.monotonic() + limit
         answers = []
         for worker in self._workers:
@@ -207,30 +207,30 @@ def _anonymous_file() -> Any:
 def main(question: int, answer: int, file: int) -> None:
     """The worker: make the shard, then answer until the parent's end of the pipe closes."""
     questions, answers = Connection(question, writable=False), Connection(answer, readable=False)
-    shard = None
+    shard: Shard | None = None
     try:
         while True:
             message = questions.recv_bytes()
+            reply: Any = None
             try:
-                if message == _STEP:
-                    answer = shard.step()
+                if message == _STEP and shard is not None:
+                    shard.step()
                 else:
                     method, *arguments = pickle.loads(message)
                     if method == "make":
                         task, first, count = arguments
                         shard = Shard(*cloudpickle.loads(task), first, count)
-                        answer = shard.spaces
+                        reply = shard.spaces
                     elif method == "attach":
                         shard.attach(mmap.mmap(file, 0), *arguments)
-                        answer = None
                     else:
-                        answer = getattr(shard, method)(*arguments)
+                        reply = getattr(shard, method)(*arguments)
             except Exception as error:
                 said = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
-                answer = _Failure(said, traceback.format_exc())
-            answers.send_bytes(_STEP if answer is None else pickle.dumps(answer))
+                reply = _Failure(said, traceback.format_exc())
+            answers.send_bytes(_STEP if reply is None else pickle.dumps(reply))
     except (EOFError, OSError):
-        pass  # the parent closed or is no more
+        pass  # the parent closed, or is no more
     finally:
         if shard is not None:
             shard.close()

@@ -11,21 +11,26 @@ Two things of the reference depend on what it did before, and are set aside for 
 import argparse
 import sys
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import envs  # noqa: F401 - registers ours
 
-TASKS = {  # ours -> the reference's id
-    "hopper": "HopperBulletEnv-v0",
-    "walker2d": "Walker2DBulletEnv-v0",
-    "halfcheetah": "HalfCheetahBulletEnv-v0",
-    "ant": "AntBulletEnv-v0",
-    "humanoid": "HumanoidBulletEnv-v0",
+TASKS = {  # our option -> gymnasium id of both: ours is envs/<id>, the reference's <id with Env before the version>
+    "hopper": "HopperBullet-v0",
+    "walker2d": "Walker2DBullet-v0",
+    "halfcheetah": "HalfCheetahBullet-v0",
+    "ant": "AntBullet-v0",
+    "humanoid": "HumanoidBullet-v0",
+    "inverted_pendulum": "InvertedPendulumBullet-v0",
+    "inverted_pendulum_swingup": "InvertedPendulumSwingupBullet-v0",
+    "inverted_double_pendulum": "InvertedDoublePendulumBullet-v0",
+    "reacher": "ReacherBullet-v0",
 }
 
 
@@ -38,18 +43,20 @@ class Parity(NamedTuple):
     ends: int  # steps of which only one side said that they end the episode
 
 
-def reference(task: str) -> gymnasium.Env:
+def our(task: str) -> Any:
+    """Our environment without the clock."""
+    return gymnasium.make(f"envs/{TASKS[task]}", disable_env_checker=True).unwrapped
+
+
+def reference(task: str) -> Any:
     """The reference environment without the clock, connected with DIRECT: its default may hang for ever."""
     import pybullet
     import pybullet_envs_gymnasium.env_bases as bases
     from pybullet_utils.bullet_client import BulletClient
 
-    class _Client:
-        """Stands in for the module that the reference takes its client class from."""
-
-    _Client.BulletClient = partial(BulletClient, connection_mode=pybullet.DIRECT)
-    bases.bullet_client = _Client
-    env = gymnasium.make(TASKS[task], disable_env_checker=True).unwrapped
+    direct: Any = partial(BulletClient, connection_mode=pybullet.DIRECT)
+    vars(bases)["bullet_client"] = SimpleNamespace(BulletClient=direct)
+    env = gymnasium.make(TASKS[task].replace("-v0", "Env-v0"), disable_env_checker=True).unwrapped
     env.reset()
     return env
 
@@ -69,7 +76,7 @@ def first_reward_gap(task: str, *, seed: int = 0) -> float:
 
 def compare(task: str, steps: int, *, seed: int = 0, clock: int = 300, forget: bool = True) -> Parity:
     """The same actions on both sides; episodes are cut after ``clock`` steps."""
-    ours, theirs = import_module(f"envs.bullet.{task}").make(), reference(task)
+    ours, theirs = our(task), reference(task)
     rng = np.random.default_rng(seed)
     obs_gap = reward_gap = 0.0
     ends = episodes = 0
@@ -96,7 +103,7 @@ def _gap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max())
 
 
-def _forget(env: gymnasium.Env) -> None:
+def _forget(env: Any) -> None:
     for body in range(env._p.getNumBodies()):
         env._p.setCollisionFilterPair(body, body, 1000, 1000, 1)
 
@@ -108,18 +115,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print("Largest differences over random actions; 0 is bitwise equality.\n")
-    print(
-        "| task | steps | episodes | observation | reward | ends | reference's first reward off by | observation, reference as it is |"
+    table = "| {:<26} | {:>5} | {:>8} | {:>11} | {:>7} | {:>4} | {:>27} | {:>26} |"
+    heads = (
+        "task",
+        "steps",
+        "episodes",
+        "observation",
+        "reward",
+        "ends",
+        "reference's 1st reward off",
+        "observation, ref. as it is",
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print(table.format(*heads), table.format(*["-" * 3] * len(heads)), sep="\n", flush=True)
     for task in options.tasks:
         row = compare(task, options.steps, seed=options.seed)
         as_is = compare(task, options.steps, seed=options.seed, forget=False)
         first = first_reward_gap(task, seed=options.seed)
-        print(
-            f"| {task} | {options.steps} | {row.episodes} | {row.obs:.1e} | {row.reward:.1e} | {row.ends} | {first:.2g} | {as_is.obs:.1e} |",
-            flush=True,
-        )
+        figures = [f"{figure:.1e}" for figure in (row.obs, row.reward, first, as_is.obs)]
+        print(table.format(task, options.steps, row.episodes, *figures[:2], row.ends, *figures[2:]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """An articulated body, read and driven by calls that take all its joints or links at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ Vector3 = tuple[float, float, float]
 
 
 class Pose(NamedTuple):
-    """Where the torso and all parts are; positions are centres of mass in m."""
+    """Where a torso and all parts are; positions are centres of mass in m."""
 
     position: Vector3
     orientation: tuple[float, float, float, float]  # quaternion x y z w
@@ -22,51 +22,69 @@ class Pose(NamedTuple):
 
 
 class Body:
-    """The driven joints, in the order of the model file, the links by name, and one of them as the torso."""
+    """The driven joints, in the order of the model file, and the links by name."""
 
-    def __init__(self, world: World, body: int, torso: str):
-        self.id = body
+    def __init__(self, world: World, body: int):
+        self.id, self._call = body, world.call
         bullet, call = world.bullet, world.call
-        info = [call("getJointInfo")(body, j) for j in range(call("getNumJoints")(body))]
-        for joint in info:
+        self._info = [call("getJointInfo")(body, j) for j in range(call("getNumJoints")(body))]
+        for joint in self._info:
             # Every joint is born with a motor that brakes; without force it is out of the way of torques.
             call("setJointMotorControl2")(body, joint[0], bullet.POSITION_CONTROL, force=0)
-        driven = [joint for joint in info if not joint[1].decode().startswith(_PASSIVE)]
+        driven = [joint for joint in self._info if not joint[1].decode().startswith(_PASSIVE)]
         self.joints = [joint[1].decode() for joint in driven]
         self.lower, self.upper = [joint[8] for joint in driven], [joint[9] for joint in driven]  # rad or m
-        self.links = {call("getBodyInfo")(body)[0].decode(): -1} | {joint[12].decode(): joint[0] for joint in info}
-        if torso not in self.links:
-            raise EnvError(f"the model has no link {torso}, only {', '.join(self.links)}")
+        base = call("getBodyInfo")(body)[0].decode()
+        self.links = {base: -1} | {joint[12].decode(): joint[0] for joint in self._info}
 
         indices = [joint[0] for joint in driven]
-        self.joint_states = partial(call("getJointStates"), body, indices)
-        self.drive = partial(call("setJointMotorControlArray"), body, indices, bullet.TORQUE_CONTROL)
+        self.joint_states = partial(call("getJointStates"), body, indices)  # (position, speed, -, motor torque) a joint
+        self.torques = partial(call("setJointMotorControlArray"), body, indices, bullet.TORQUE_CONTROL)  # forces=
+        self.servos = partial(call("setJointMotorControlArray"), body, indices, bullet.POSITION_CONTROL)
         self._place = partial(call("resetJointStatesMultiDof"), body, indices)
         self._contacts = partial(call("getContactPoints"), body)
 
-        self._torso_is_base = self.links[torso] < 0
-        links = [link for link in range(len(info)) if link != self.links[torso]]
-        if not self._torso_is_base:
-            links.insert(1, self.links[torso])
-        self._links = partial(call("getLinkStates"), body, links)
-        self._torso = partial(call("getLinkState"), body, self.links[torso], computeLinkVelocity=True)
-        self._base = partial(call("getBasePositionAndOrientation"), body)
-        self._base_velocity = partial(call("getBaseVelocity"), body)
-
-    def pose(self) -> Pose:
-        """The torso and the parts as they are now."""
-        parts = [link[0] for link in self._links()]
-        if self._torso_is_base:
-            position, orientation = self._base()
-            parts.insert(1, position)
-            return Pose(position, orientation, self._base_velocity()[0], parts)
-        torso = self._torso()
-        return Pose(torso[0], torso[1], torso[6], parts)
+    def place(self, positions: Sequence[float]) -> None:
+        """Put all joints at ``positions`` (rad or m), at rest."""
+        self._place([[q] for q in positions], [[0.0]] * len(positions))
 
     def touching(self, other: int) -> set[int]:
         """The links in contact with body ``other``."""
         return {contact[3] for contact in self._contacts(other)}
 
-    def place(self, positions: Sequence[float]) -> None:
-        """Put all joints at ``positions`` (rad or m), at rest."""
-        self._place([[q] for q in positions], [[0.0]] * len(positions))
+    def link(self, name: str) -> int:
+        """The number of link ``name``; -1 is the base."""
+        if name not in self.links:
+            raise EnvError(f"the model has no link {name}, only {', '.join(self.links)}")
+        return self.links[name]
+
+    def position(self, name: str) -> Callable[[], Vector3]:
+        """A function that reads where link ``name`` is."""
+        read = partial(self._call("getLinkState"), self.id, self.link(name))
+        return lambda: read()[0]
+
+    def pose(self, torso: str) -> Callable[[], Pose]:
+        """A function that reads the pose of link ``torso`` and where the parts are."""
+        index = self.link(torso)
+        others = [link for link in range(len(self._info)) if link != index]
+        if index < 0:
+            read_links = partial(self._call("getLinkStates"), self.id, others)
+            read_base = partial(self._call("getBasePositionAndOrientation"), self.id)
+            read_velocity = partial(self._call("getBaseVelocity"), self.id)
+
+            def of_base() -> Pose:
+                parts = [link[0] for link in read_links()]
+                position, orientation = read_base()
+                parts.insert(1, position)
+                return Pose(position, orientation, read_velocity()[0], parts)
+
+            return of_base
+
+        read_links = partial(self._call("getLinkStates"), self.id, [others[0], index, *others[1:]])
+        read_torso = partial(self._call("getLinkState"), self.id, index, computeLinkVelocity=True)
+
+        def of_link() -> Pose:
+            torso = read_torso()
+            return Pose(torso[0], torso[1], torso[6], [link[0] for link in read_links()])
+
+        return of_link

@@ -19,7 +19,12 @@ HUMANOID = Walker(
     file="humanoid_symmetric.xml",
     power=0.41,
     joints={f"abdomen_{axis}": 100.0 for axis in "zyx"}
-    | {f"{side}_{joint}": torque for limb in (_LEG, _ARM) for side in ("right", "left") for joint, torque in limb.items()},
+    | {
+        f"{side}_{joint}": torque
+        for limb in (_LEG, _ARM)
+        for side in ("right", "left")
+        for joint, torque in limb.items()
+    },
     feet=("right_foot", "left_foot"),
     alive=_alive,
     alive_reward=2.0,  # seventeen noisy joints cost so much that living must pay more

@@ -1,5 +1,6 @@
 """One PyBullet physics client and what stands in it."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from envs.base import EnvError
 
 _NO_LINK = 1 << 20
+_YAW, _PITCH = 0.0, -30.0  # of the camera, degrees
 
 
 def pybullet() -> ModuleType:
@@ -51,7 +53,7 @@ class World:
         self.call("setDefaultContactERP")(0.9)
         self.step = self.call("stepSimulation")
         self.euler = self.bullet.getEulerFromQuaternion
-        self._pristine: Callable[[], None] | None = None
+        self._pristine: Callable[[], None] = lambda: None
 
     def call(self, name: str) -> Any:
         """PyBullet's function ``name`` for this client."""
@@ -64,8 +66,11 @@ class World:
         self.call("changeVisualShape")(floor, -1, rgbaColor=[1, 1, 1, 0.8])
         return floor
 
-    def load(self, file: Path) -> tuple[int, ...]:
-        """The bodies of an MJCF or SDF file; a robot's links collide with all others but their ancestors."""
+    def load(self, file: Path, *, at: Sequence[float] = (0.0, 0.0, 0.0)) -> tuple[int, ...]:
+        """The bodies of an MJCF, SDF or URDF file; a robot's links collide with all others but their ancestors.
+
+        ``at`` (m) is for a URDF, the other formats say themselves where things are.
+        """
         if not file.is_file():
             raise EnvError(f"no such model file: {file}")
         try:
@@ -76,6 +81,8 @@ class World:
                 | self.bullet.URDF_USE_SELF_COLLISION_EXCLUDE_ALL_PARENTS
                 | self.bullet.URDF_GOOGLEY_UNDEFINED_COLORS
             )
+            if file.suffix == ".urdf":
+                return (self.call("loadURDF")(str(file), at, flags=flags),)
             return self.call("loadMJCF")(str(file), flags=flags)
         except self.bullet.error as error:
             raise EnvError(f"PyBullet cannot read {file}: {error}") from error
@@ -105,13 +112,18 @@ class World:
         if self._client < 0:
             raise EnvError("this world is closed")
 
-    def render(self, target: Sequence[float], *, width: int = 320, height: int = 240) -> np.ndarray:
-        """An image [height, width, 3] uint8 of the world around ``target`` (m)."""
+    def image(self, target: Sequence[float], distance: float, *, width: int = 320, height: int = 240) -> np.ndarray:
+        """An image [height, width, 3] uint8 of the world from ``distance`` to ``target`` (m)."""
         self.alive()
-        view = self.bullet.computeViewMatrixFromYawPitchRoll(target, 3.0, 0.0, -30.0, 0.0, 2)
+        view = self.bullet.computeViewMatrixFromYawPitchRoll(target, distance, _YAW, _PITCH, 0.0, 2)
         projection = self.bullet.computeProjectionMatrixFOV(60.0, width / height, 0.1, 100.0)
         image = self.call("getCameraImage")(width, height, view, projection, renderer=self.bullet.ER_TINY_RENDERER)[2]
         return np.reshape(np.asarray(image, np.uint8), (height, width, 4))[:, :, :3]
+
+    def show(self, target: Sequence[float], distance: float) -> None:
+        """Turn the window's camera to ``target`` (m) and let a time step pass on the wall clock."""
+        self.call("resetDebugVisualizerCamera")(distance, _YAW, _PITCH, target)
+        time.sleep(self.time_step)
 
     def close(self) -> None:
         """Disconnect; a second call does nothing."""

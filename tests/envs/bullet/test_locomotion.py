@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("pybullet")
 
-from envs.base import EnvError  # noqa: E402
-from envs.bullet.ant import ANT  # noqa: E402
-from envs.bullet.locomotion import Locomotion  # noqa: E402
+from envs.base import EnvError
+from envs.bullet.ant import ANT
+from envs.bullet.locomotion import Locomotion
 
 ROBOTS = ["hopper", "walker2d", "halfcheetah", "ant", "humanoid"]
 
@@ -86,3 +86,8 @@ def test_one_command_makes_the_vector():
     env = ant(2, 0)
     assert env.name == "AntBullet" and env.reset(0).shape == (2, 28)
     env.close()
+
+
+def test_an_unknown_render_mode():
+    with pytest.raises(EnvError, match="rgb_array"):
+        Locomotion(ANT, "ascii")

@@ -2,7 +2,7 @@ import pytest
 
 pytest.importorskip("pybullet_envs_gymnasium")
 
-from scripts.parity import TASKS, compare  # noqa: E402
+from scripts.parity import TASKS, compare
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,0 +1,151 @@
+"""What happens when a worker, or the trainer, does not behave; and that nothing is left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.base import EnvError, seeds
+from envs.vector import vector
+from tests.envs.toy import Counter, Faulty
+
+ACTION = np.zeros((4, 2), np.float32)
+
+
+def processes(env):
+    return [worker.process.pid for worker in env._crew._workers]
+
+
+def alive(pid):
+    """Whether the process runs; a zombie, or one without the worker's command line, does not."""
+    try:
+        return b"envs.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids, within=5.0):
+    end = time.monotonic() + within
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(alive, pids))
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_shared_memory():
+    before = set(os.listdir("/dev/shm"))
+    yield
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 9])
+def test_results_do_not_depend_on_the_number_of_workers(workers):
+    here, there = vector(Counter, 5, 0, "Counter"), vector(Counter, 5, workers, "Counter")
+    np.testing.assert_array_equal(here.reset(2), there.reset(2))
+    rng = np.random.default_rng(0)
+    for _ in range(23):
+        action = rng.uniform(-1, 1, (5, 2))
+        for a, b in zip(here.step(action), there.step(action)):
+            np.testing.assert_array_equal(a, b)
+    assert here.state() == there.state()
+    pids = processes(there)
+    assert len(pids) == min(workers, 5)
+    there.close()
+    assert gone(pids, 0)
+
+
+@pytest.mark.parametrize("what, says", [("die", "ended with exit code 3"), ("hang", r"did not answer in time .1 s")])
+def test_a_lost_worker_is_named_with_its_environment_and_seed(what, says):
+    env = vector(partial(Faulty, what=what), 4, 2, "Faulty", time_limit=1.0)
+    env.reset(6)
+    pids = processes(env)
+    start = time.monotonic()
+    expected = f"Faulty: the worker of sub-environments 0 to 1 {says}.* at 1 .seed {seeds(6, 4)[1]}, step 3 "
+    env.step(ACTION)
+    env.step(ACTION)
+    with pytest.raises(EnvError, match=expected):
+        env.step(ACTION)
+    assert time.monotonic() - start < 4 and gone(pids, 0)
+    with pytest.raises(EnvError, match="closed"):
+        env.reset(0)
+    env.close()
+
+
+def test_kill_9_between_steps():
+    env = vector(Counter, 4, 2, "Counter")
+    env.reset(0)
+    env.step(ACTION)
+    pids = processes(env)
+    os.kill(pids[1], signal.SIGKILL)
+    with pytest.raises(EnvError, match="sub-environments 2 to 3 was killed by SIGKILL"):
+        env.step(ACTION)
+    assert gone(pids, 0)
+
+
+def test_what_cannot_be_made_leaves_no_process():
+    def broken(index):
+        raise RuntimeError(f"no floor for {index}")
+
+    before = children()
+    with pytest.raises(EnvError, match="no floor for 0"):
+        vector(broken, 2, 2, "broken")
+    assert children() == before
+
+
+def children():
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_an_interrupted_call_does_not_shift_the_answers():
+    env = vector(Counter, 4, 2, "Counter")
+    env.reset(0)
+    for worker in env._crew._workers:
+        worker.send(b"")  # as if Ctrl-C had come before the answers were read
+    first = env.reset(1).copy()
+    assert len(env.state()) == 4
+    np.testing.assert_array_equal(env.reset(1), first)
+    env.close()
+
+
+SCRIPT = """
+import numpy as np
+from envs.vector import vector
+from tests.envs.toy import Counter
+env = vector(Counter, 4, 2, "Counter")
+print([worker.process.pid for worker in env._crew._workers], flush=True)
+env.reset(0)
+for _ in range({steps}):
+    env.step(np.zeros((4, 2)))
+{end}
+"""
+
+
+@pytest.mark.parametrize("how", ["forgets to close", "raises", signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind(how):
+    endless = isinstance(how, signal.Signals)
+    script = SCRIPT.format(steps=10**9 if endless else 10, end="raise ValueError" if how == "raises" else "")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+    )
+    pids = list(map(int, re.findall(r"\d+", parent.stdout.readline())))
+    assert len(pids) == 2
+    if endless:
+        time.sleep(0.2)
+        assert all(map(alive, pids))
+        os.killpg(parent.pid, how)  # Ctrl-C in a terminal reaches the whole group
+    _, errors = parent.communicate(timeout=20)
+    assert gone(pids)
+    # A worker that were interrupted itself would print its own traceback.
+    assert errors.count("Traceback") == (1 if how in ("raises", signal.SIGINT) else 0)
