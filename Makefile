@@ -77,8 +77,8 @@ smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 sweep: $(CORE)  ## a small example: two KL estimators, two seeds each
 	$(PY) -m ppo.train -m kl=exact,k1 seed=1,2 logger=none env=probe num_steps=64 total_steps=4096 $(ARGS)
 
-bench: $(CORE)  ## steps per second of the rollout and of the update
-	$(PY) scripts/bench.py $(ARGS)
+bench: $(CORE)  ## speed beside other frameworks (ARGS="train --peers sb3"); alone: a gradient step
+	$(PY) scripts/bench.py $(or $(ARGS),update --quick)
 
 # --- quality ----------------------------------------------------------------------------------------------------------
 # One thread a process: the tests run side by side, one worker a core.
