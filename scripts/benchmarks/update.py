@@ -6,6 +6,7 @@ all metrics, guards and the stop for ours. Gathering the minibatches is in none.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from scripts.benchmarks.workloads import WORKLOADS, Workload, pick
 
 PEER = "cleanrl_form, eager"
 SAME_AFTER = 5  # steps, from the same start, after which the parameters are compared
+QUICK_SECONDS = 12  # after these no further workload is begun: a first compilation takes up to half a minute
 
 
 class Shape(NamedTuple):
@@ -147,10 +149,14 @@ def options(parser) -> None:
 
 def main(args) -> Iterator[list[Row]]:
     """The rows of each shape as soon as they are known; prints a table after each."""
+    began = time.monotonic()
     torch.set_num_threads(args.threads)
     print(f"torch {versions('torch')['torch']}, {args.threads} thread(s)")
     names = [name for name in PROGRAMS if not (args.eager and "compiled" in name)]
     for shape in pick(args.workloads, SHAPES).values():
+        if args.quick and time.monotonic() - began > QUICK_SECONDS:
+            print(f"quick: {shape.name} skipped, compiling could take too long", file=sys.stderr)
+            continue
         made = bench(shape, names, args.repeats or (3 if args.quick else 15))
         print("\n" + table(made), flush=True)
         yield made
