@@ -16,7 +16,7 @@ from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, RewardScale, normalise_obs
 from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
-from ppo.update.loop import build_measure
+from ppo.update.measure import build_measure
 from ppo.update.optim import Learner, adam
 from ppo.update.stop import Limits
 

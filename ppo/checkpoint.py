@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file, written atomically, read without ever unpickling.
 
 Tensors are named by their place in the (nested) NamedTuples; everything else that must survive is one JSON text in the
-file's header, with a checksum of the tensors.
+file's header, with a checksum of both.
 """
 
 import hashlib
@@ -46,7 +46,8 @@ def from_tensors(template, tensors: dict[str, Tensor], prefix: str):
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict) -> None:
     """Write atomically: after a crash at any moment, ``path`` holds the old checkpoint or the new one, whole."""
-    header = {"format": FORMAT, "checksum": _checksum(tensors), "meta": json.dumps(meta)}
+    text = json.dumps(meta)
+    header = {"format": FORMAT, "checksum": _checksum(tensors, text), "meta": text}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -71,7 +72,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise CheckpointError(f"{path}: not a whole checkpoint ({str(error).splitlines()[0]})") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({FORMAT} was expected)")
-    if header.get("checksum") != _checksum(tensors):
+    if header.get("checksum") != _checksum(tensors, header.get("meta", "")):
         raise CheckpointError(f"{path}: corrupt, its checksum does not match its content")
     return tensors, json.loads(header["meta"])
 
@@ -83,8 +84,8 @@ def find(run: Path, which: str = "latest") -> Path:
     return run
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(tensors: dict[str, Tensor], meta: str) -> str:
+    digest = hashlib.sha256(meta.encode())
     for name in sorted(tensors):
         flat = tensors[name].contiguous().reshape(-1)
         digest.update(f"{name} {flat.dtype} {list(tensors[name].shape)}".encode())

@@ -124,12 +124,15 @@ def strategy(group: str, node: DictConfig) -> Callable:
         raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
     options = plain(node)
     target = options.pop("_target_")
+    outside = ConfigError(f"{group}._target_: {target!r} is outside {' and '.join(p[:-1] for p in PACKAGES)}")
     if not str(target).startswith(PACKAGES):
-        raise ConfigError(f"{group}._target_: {target!r} is outside {' and '.join(p[:-1] for p in PACKAGES)}")
+        raise outside
     try:
         function = get_method(target)
     except Exception as error:
         raise ConfigError(f"{group}._target_: there is no {target!r}") from error
+    if not str(function.__module__).startswith(PACKAGES):  # ppo.checkpoint.os.system: a module's imports are not ours
+        raise outside
     known = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
     name = target.rsplit(".", 1)[-1]
     for key in options:

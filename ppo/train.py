@@ -12,7 +12,8 @@ from ppo.buffer.trajectory import allocate
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.record import Record, describe
-from ppo.update.loop import check_on_policy, update
+from ppo.update.loop import update
+from ppo.update.report import check_on_policy, reached_kl
 
 
 def train(cfg: DictConfig, run: Run) -> float:
@@ -57,7 +58,7 @@ def train(cfg: DictConfig, run: Run) -> float:
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
                 lr=lr,
-                kl=metrics["kl/chosen"],
+                kl=reached_kl(metrics),
             )
             metrics |= describe(cfg, state, bounds, batch, episodes, collected - began, updated - collected)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())

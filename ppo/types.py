@@ -84,7 +84,6 @@ class Batch(NamedTuple):
     obs: Float[Tensor, "*B O"]  # normalised
     action: Float[Tensor, "*B A"]
     policy: Gaussian  # the behaviour policy, fixed for all epochs
-    log_prob: Float[Tensor, "*B"]  # of the action under it
     value: Float[Tensor, "*B"]  # the critic's prediction before the update
     target: Float[Tensor, "*B"]  # what the critic should predict
     advantage: Float[Tensor, "*B"]

@@ -75,7 +75,6 @@ def prepare(
             obs=obs,
             action=rollout.action,
             policy=rollout.policy,
-            log_prob=rollout.policy.log_prob(rollout.action),
             value=value,
             target=advantage + value,
             advantage=advantage,

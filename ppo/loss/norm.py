@@ -36,8 +36,7 @@ def group(
     advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
 ) -> Float[Tensor, "K M"]:
     """Mean 0 and deviation 1 within each group of samples (robot, task, terrain ...), over the whole rollout."""
-    ids, index = torch.unique(group, return_inverse=True)
-    return _standardise(advantage, index, len(ids), mask)
+    return _standardise(advantage, _dense(group), group.numel(), mask)
 
 
 def robust(
@@ -50,14 +49,23 @@ def robust(
     kept = torch.where(mask, advantage, torch.nan).double()
     low, median, high = kept.nanquantile(kept.new_tensor([0.25, 0.5, 0.75]))
     iqr = (high - low) / _IQR_OF_STANDARD_NORMAL
-    _, std, scale = _moments(advantage, torch.zeros_like(group), 1, mask)
-    spread = torch.where(iqr > _resolution(advantage) * scale, iqr, std)
+    _, std, largest = _moments(advantage, torch.zeros_like(group), 1, mask)
+    usual = torch.maximum(low.abs(), high.abs())  # the largest magnitude may be the wild sample's
+    usable = iqr > _resolution(advantage) * usual
+    spread, scale = torch.where(usable, iqr, std), torch.where(usable, usual, largest)
     return _divide(advantage, kept - median, spread, scale, mask)
 
 
 # `norm=global` is what people type, and `global` is a keyword: the option's name is set by hand.
 global_.__name__ = "global"
 globals()["global"] = global_
+
+
+def _dense(group: Tensor) -> Tensor:
+    """Group ids renumbered from 0 without a gap. ``torch.unique`` would have to wait for the device to count them."""
+    ids, order = group.flatten().sort()
+    rank = torch.cat([ids.new_zeros(1), (ids[1:] != ids[:-1]).cumsum(0)])
+    return torch.empty_like(rank).scatter(0, order, rank).view_as(group)
 
 
 def _standardise(advantage: Tensor, index: Tensor, sets: int, mask: Tensor) -> Tensor:
@@ -87,9 +95,11 @@ def _moments(advantage: Tensor, index: Tensor, sets: int, mask: Tensor) -> tuple
 
 
 def _divide(advantage: Tensor, centred: Tensor, spread: Tensor, scale: Tensor, mask: Tensor) -> Tensor:
-    """centred / spread, and 0 where masked out or where the spread is only rounding error; typed like ``advantage``."""
-    real = mask & (spread > _resolution(advantage) * scale)
-    return torch.where(real, centred / torch.where(real, spread, 1), 0).to(advantage.dtype)
+    """centred / spread, and 0 where masked out or where the spread is only rounding error; typed like ``advantage``.
+
+    A NaN or infinite advantage stays visible in what comes out."""
+    nothing = ~mask | (spread <= _resolution(advantage) * scale)  # NaN is not nothing: it must reach the step's guard
+    return torch.where(nothing, 0, centred / torch.where(nothing, 1, spread)).to(advantage.dtype)
 
 
 def _resolution(advantage: Tensor) -> float:

@@ -32,9 +32,12 @@ class Moments(NamedTuple):
 
     @property
     def std(self) -> Tensor:
-        """Population standard deviation; 1 while nothing is known and for what never varied."""
+        """Population standard deviation; 1 while nothing is known and for what never varied.
+
+        The mean of equal numbers differs from them by rounding: a deviation of 1e-12 of the mean is none.
+        """
         std = (self.m2 / self.count.clamp(min=1)).sqrt()
-        return torch.where(std > 0, std, 1.0)
+        return torch.where(std <= 1e-12 * self.mean.abs(), 1.0, std)
 
 
 def normalise_obs(obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0) -> Float[Tensor, "*B O"]:

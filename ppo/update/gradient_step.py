@@ -23,7 +23,7 @@ from ppo.network.flat import box, unflatten
 from ppo.types import Batch, Gaussian, tree_map
 from ppo.update.optim import Learner, adam, clip_norm
 
-STOPS = ("none", "minibatch", "nonfinite")  # what Learner.stopped says
+STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback")  # what Learner.stopped says
 FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")
 
 
@@ -138,6 +138,9 @@ def build_step(
         finite = (
             torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
         )
+        finite &= torch.isfinite(
+            torch.where(batch.mask, samples.log_ratio, 0)
+        ).all()  # the clamp would hide an infinite one
         verdict = torch.where(finite, torch.where(kl <= knobs.kl_limit, 0, 1), 2)  # indices of STOPS
         stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)
         taken = stopped == 0

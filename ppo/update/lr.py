@@ -31,11 +31,12 @@ def adaptive_kl(
 ) -> float:
     """Start at ``value``; above tolerance * target_kl divide by ``factor``, below target_kl / tolerance multiply by it.
 
-    Kept within [min, max]. A non-finite KL counts as too large. (The rule of rsl_rl and rl_games, once an update.)
+    Kept within [min, max]. A non-finite KL counts as too large, and a KL of 0 as none measured: the policy did not move.
+    (The rule of rsl_rl and rl_games, once an update.)
     """
     if kl is None or last is None:
         return value
-    if kl < target_kl / tolerance:
+    if 0 < kl < target_kl / tolerance:
         last = last * factor
     elif not kl <= tolerance * target_kl:
         last = last / factor

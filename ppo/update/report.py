@@ -1,0 +1,90 @@
+"""The numbers of an update: what its steps, its batch and its end say."""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ppo.types import Batch
+from ppo.update.gradient_step import FAMILY, METRICS, Knobs
+from ppo.update.measure import Measured
+
+
+class OffPolicyError(RuntimeError):
+    """The policy at the first minibatch was not the one that acted."""
+
+
+def check_on_policy(metrics: dict[str, float | int | str], *, first_log_ratio: float) -> None:
+    """Before the first step of an update old and new policy are the same; whatever differs is a bug, not learning."""
+    found, kl = float(metrics["check/first_log_ratio"]), float(metrics["check/first_kl"])
+    if not found <= first_log_ratio:
+        raise OffPolicyError(
+            f"at the first minibatch max |log ratio| is {found:.3g} (KL {kl:.3g}), not 0: something "
+            "moved between acting and learning (a normaliser, dropout, an environment that changes its observations?)"
+        )
+
+
+def reached_kl(metrics: dict[str, float | int | str]) -> float:
+    """How far the update went, for lr=adaptive_kl: the chosen estimator at its end, or the KL of what it had to undo."""
+    return float(metrics["stop/value"] if metrics["update/stop"] == "rollback" else metrics["kl/chosen"])
+
+
+def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, float]:
+    """Reduce the steps' metrics to the update's: means over the steps taken, sums of counts, extremes of extremes.
+
+    A refused step enters none of the means; its non-finite samples are counted all the same.
+    """
+    first, named = rows[0], dict(zip(METRICS, rows[rows[:, 0] > 0].unbind(1), strict=True))
+    at_first = dict(zip(METRICS, first.tolist(), strict=True))
+    metrics = {
+        "check/first_kl": at_first["kl/exact"],
+        "check/first_log_ratio": at_first["max_log_ratio"],
+        "guard/nonfinite": rows[:, METRICS.index("guard/nonfinite")].sum().item(),
+    }
+    if named["taken"].numel() == 0:
+        return metrics
+    for name, values in named.items():
+        if name in ("taken", "kl/stop", "max_log_ratio", "guard/nonfinite"):
+            continue
+        reduce = {"ratio/min": Tensor.min, "ratio/max": Tensor.max}.get(name, Tensor.mean)
+        metrics[name] = (Tensor.sum if name.startswith("guard/") else reduce)(values).item()
+    metrics |= {f"kl/error_{k}": metrics[f"kl/{k}"] - metrics["kl/exact"] for k in FAMILY if k.startswith("k")}
+    if knobs.entropy > 0:
+        metrics["loss/entropy"] = -metrics["policy/entropy"]
+    if knobs.kl > 0:
+        metrics["loss/kl"] = named["kl/stop"].mean().item()
+    return metrics
+
+
+def measured_metrics(measured: Measured) -> dict[str, float]:
+    """The distance to the behaviour policy after the update, in all and by action dimension."""
+    mean_parts, sigma_parts, sigmas = (x.tolist() for x in (measured.mean_part, measured.sigma_part, measured.sigma))
+    return {
+        "kl/final": measured.kl.item(),
+        "kl/final_reverse": measured.reverse.item(),
+        "kl/chosen": measured.chosen.item(),
+        "kl/mean_part": sum(mean_parts),
+        "kl/sigma_part": sum(sigma_parts),
+        "policy/sigma": sum(sigmas) / len(sigmas),
+        "policy/sigma_min": min(sigmas),
+        "policy/sigma_max": max(sigmas),
+        **{f"kl/mean_part/{d}": x for d, x in enumerate(mean_parts)},
+        **{f"kl/sigma_part/{d}": x for d, x in enumerate(sigma_parts)},
+        **{f"policy/sigma/{d}": x for d, x in enumerate(sigmas)},
+    }
+
+
+def batch_metrics(batch: Batch) -> dict[str, float]:
+    """What the batch itself says: advantages before normalisation, targets, and how well the critic foresaw them."""
+    advantage, value, target = (x[batch.mask].double() for x in (batch.advantage, batch.value, batch.target))
+    variance = target.var(correction=0)
+    unexplained = (target - value).var(correction=0)
+    return {
+        "advantage/mean": advantage.mean().item(),
+        "advantage/std": advantage.std(correction=0).item(),
+        "advantage/max_abs": advantage.abs().max().item(),
+        "value/mean": value.mean().item(),
+        "target/mean": target.mean().item(),
+        "target/std": variance.sqrt().item(),
+        "value/explained_variance": (1 - unexplained / variance).item() if variance > 0 else math.nan,
+    }

@@ -1,0 +1,148 @@
+"""What the tests share: one torch thread, shape checks, small learning problems, and runs in a folder of their own."""
+
+import copy
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jaxtyping
+import pytest
+import torch
+
+# Shapes and dtypes in signatures are checked throughout this process; so this comes before anything imports ppo.
+# torch.compile cannot trace the checks: compiled code is tested in a process without them.
+jaxtyping.install_import_hook(
+    ["ppo.types", "ppo.loss", "ppo.buffer.gae", "ppo.buffer.trajectory", "ppo.network", "ppo.update"],
+    "beartype.beartype",
+)
+torch.set_num_threads(1)
+
+from hydra import compose, initialize_config_dir  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from ppo.logging.base import Run  # noqa: E402
+from ppo.loss import kl, objective, value  # noqa: E402
+from ppo.network.actor_critic import ActorCritic, mlp  # noqa: E402
+from ppo.network.flat import flatten  # noqa: E402
+from ppo.types import Batch, Gaussian  # noqa: E402
+from ppo.update.gradient_step import Knobs, Terms  # noqa: E402
+from ppo.update.optim import Learner  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict:
+    """Numbers computed elsewhere, by hand or by other programs."""
+    return json.loads((Path(__file__).parent / "reference" / "vectors.json").read_text())
+
+
+class Problem(NamedTuple):
+    """A network, the learner that owns its parameters, and samples that its behaviour policy drew."""
+
+    module: ActorCritic  # an ordinary module with the learner's parameters, for autograd
+    network: ActorCritic  # the one whose parameters are views of the learner's
+    learner: Learner
+    batch: Batch  # [B, ...]
+
+
+@pytest.fixture
+def problem():
+    """A factory. ``moved``: how far the parameters have left those of the behaviour policy."""
+
+    def make(samples: int = 64, *, moved: float = 0.0, dtype=torch.float32, seed: int = 0) -> Problem:
+        g = torch.Generator().manual_seed(seed)
+
+        def randn(*shape):
+            return torch.randn(shape, generator=g, dtype=dtype)
+
+        network = mlp(3, 2, g, actor=[8], critic=[8], activation="tanh", log_std=-0.5).to(dtype)
+        obs = randn(samples, 3)
+        with torch.no_grad():
+            policy, prediction = network(obs)
+            action = policy.mean + policy.log_std.exp() * randn(samples, 2)
+            behaviour = Gaussian(*(x.clone() for x in policy))
+            for p in network.parameters():
+                p.add_(moved * randn(*p.shape))
+        module = copy.deepcopy(network)
+        batch = Batch(
+            obs=obs,
+            action=action,
+            policy=behaviour,
+            value=prediction,
+            target=prediction + randn(samples),
+            advantage=randn(samples),
+            group=torch.arange(samples) % 3,
+            mask=torch.ones(samples, dtype=torch.bool),
+        )
+        return Problem(module, network, Learner.start(flatten(network)), batch)
+
+    return make
+
+
+@pytest.fixture
+def numbers():
+    """A factory of knobs: lr 1e-3, clip [0.8, 1.2], no limits, coefficients 0.5 (value), 0 and 0."""
+
+    def make(dtype=torch.float32, **changes) -> Knobs:
+        inf = float("inf")
+        plain = {
+            "lr": 1e-3,
+            "clip_low": 0.8,
+            "clip_high": 1.2,
+            "kl_limit": inf,
+            "max_grad_norm": inf,
+            "value": 0.5,
+            "entropy": 0.0,
+            "kl": 0.0,
+        }
+        return Knobs(**{k: torch.tensor(v, dtype=dtype) for k, v in (plain | changes).items()})
+
+    return make
+
+
+@pytest.fixture
+def terms():
+    """A factory of loss terms: PPO, exact KL, squared error."""
+    return lambda **changes: Terms(objective.ppo, kl.exact, value.mse)._replace(**changes)
+
+
+@pytest.fixture
+def config():
+    """A factory of configurations from command-line words; tiny by default, nothing normalised."""
+
+    def make(*words: str) -> DictConfig:
+        small = (
+            "env=probe",
+            "logger=none",
+            "compile=false",
+            "network.actor=[16]",
+            "network.critic=[16]",
+            "network.activation=tanh",
+        )
+        small += ("num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256")
+        small += ("eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3")
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("config", [*small, *words])
+
+    return make
+
+
+@pytest.fixture
+def trained(config, tmp_path):
+    """Train by command-line words; returns (the rows of metrics.jsonl, tensors of the last checkpoint)."""
+
+    def run(*words: str, name: str = "run"):
+        from ppo import checkpoint
+        from ppo.train import train
+
+        cfg, folder = config(*words), tmp_path / name
+        train(cfg, Run(folder, name, {}))
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return rows, checkpoint.load(checkpoint.find(folder))[0]
+
+    return run

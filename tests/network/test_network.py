@@ -1,0 +1,73 @@
+"""The network and its flat buffer."""
+
+import math
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from torch import nn
+
+from ppo.network.actor_critic import ActorCritic, mlp
+from ppo.network.flat import box, flatten, unflatten
+
+
+def small(**options) -> ActorCritic:
+    return mlp(3, 2, torch.Generator().manual_seed(0), **{"actor": [8, 8], "critic": [8]} | options)
+
+
+def test_parameters_are_views_of_one_buffer():
+    network = small()
+    before = {n: p.clone() for n, p in network.named_parameters()}
+    flat = flatten(network)
+    assert flat.numel() == sum(p.numel() for p in before.values()) == (24 + 8 + 64 + 8 + 16 + 2) + (24 + 8 + 8 + 1) + 2
+    for name, value in unflatten(network)(flat).items():
+        assert torch.equal(value, before[name])
+    flat.fill_(0.5)
+    assert all((p == 0.5).all() for p in network.parameters())
+
+
+def test_only_the_deviation_lives_in_a_box():
+    network = small(log_std_min=-3.0, log_std_max=1.0)
+    low, high = (unflatten(network)(bound) for bound in box(network))
+    for name in low:
+        expected = (-3.0, 1.0) if name == "log_std" else (-math.inf, math.inf)
+        assert (low[name] == expected[0]).all() and (high[name] == expected[1]).all()
+
+
+def test_policy_and_value_shapes_for_any_leading_axes():
+    policy, value = small(log_std=-0.5)(torch.randn(5, 4, 3))
+    assert policy.mean.shape == policy.log_std.shape == (5, 4, 2) and value.shape == (5, 4)
+    assert (policy.log_std == -0.5).all()
+
+
+def test_a_value_column_is_refused():
+    """A critic of two outputs keeps its last axis, which would broadcast against the targets."""
+    network = small()
+    network.critic = nn.Linear(3, 2)
+    with pytest.raises(TypeCheckError):
+        network.value(torch.zeros(4, 3))
+
+
+def test_the_same_generator_gives_the_same_network_and_torchs_own_is_left_alone():
+    before = torch.get_rng_state()
+    one, two = flatten(small()), flatten(small())
+    assert torch.equal(one, two) and torch.equal(before, torch.get_rng_state())
+
+
+def test_orthogonal_initialisation():
+    """Hidden weights are sqrt(2) times an orthogonal matrix, the policy's output is 0.01 of one, biases are 0."""
+    network = small(orthogonal=True)
+    hidden, last = network.actor[2].weight, network.actor[4].weight
+    torch.testing.assert_close(hidden @ hidden.T, 2 * torch.eye(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(last @ last.T, 1e-4 * torch.eye(2), atol=1e-8, rtol=0)
+    torch.testing.assert_close(network.critic[2].weight.norm().item(), 1.0)
+    assert all((module.bias == 0).all() for module in network.modules() if isinstance(module, nn.Linear))
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"activation": "tan"}, "tanh"), ({"actor": [8, 0]}, "width"), ({"log_std": 3.0}, "log_std")],
+)
+def test_what_cannot_be_built_is_refused(options, word):
+    with pytest.raises(ValueError, match=word):
+        small(**options)

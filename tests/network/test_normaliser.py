@@ -1,0 +1,75 @@
+"""Running statistics of observations and of the discounted return."""
+
+import pytest
+import torch
+
+from ppo.network.normaliser import Moments, RewardScale, normalise_obs
+
+
+def test_seen_in_parts_or_at_once_is_the_same():
+    x = 100 + torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+    moments = Moments.empty(3)
+    for part in x.split([1, 99, 500]):
+        moments = moments.update(part)
+    torch.testing.assert_close(moments.mean, x.double().mean(0))
+    torch.testing.assert_close(moments.std, x.double().std(0, correction=0))
+
+
+def test_update_leaves_the_old_statistics_alone():
+    before = Moments.empty(2).update(torch.tensor([[1.0, 2.0], [3.0, 8.0]]))
+    kept = [x.clone() for x in before]
+    before.update(torch.randn(10, 2))
+    assert all(torch.equal(x, y) for x, y in zip(before, kept, strict=True))
+
+
+def test_observations_are_divided_by_the_deviation_and_clipped():
+    """Mean 2 and 5, deviation 2 and 3 (variance 4 and 9)."""
+    moments = Moments.empty(2).update(torch.tensor([[0.0, 2.0], [4.0, 8.0]]))
+    out = normalise_obs(torch.tensor([[6.0, -1.0], [1000.0, -1000.0]]), moments, clip=10.0)
+    assert out.tolist() == [[2.0, -2.0], [10.0, -10.0]] and out.dtype == torch.float32
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, -1e3 / 7])
+def test_what_never_varied_has_deviation_one(constant):
+    """Rounding makes the mean of equal numbers differ from them by 1e-17: not a deviation to divide by."""
+    moments = Moments.empty()
+    for _ in range(5):
+        moments = moments.update(torch.full((1000,), constant, dtype=torch.float64))
+    assert moments.std.item() == 1.0
+    assert Moments.empty().std.item() == 1.0
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_the_discounted_return_starts_anew_after_any_episode_end(gamma):
+    """Reward 1, an end every five steps. With gamma 1 the return runs 1 2 3 4 5 three times: mean 3, variance 2.
+    An accumulator that survives truncation would run on to 5, 10, 15."""
+    reward = torch.ones(15, 2)
+    done = (torch.arange(15) % 5 == 4)[:, None].expand(15, 2)
+    scale = RewardScale.empty(2).update(reward, done, gamma=gamma)
+    assert scale.discounted.tolist() == [0, 0]
+    once = torch.tensor([1.0, 2, 3, 4, 5] if gamma == 1 else [1.0, 1.5, 1.75, 1.875, 1.9375], dtype=torch.float64)
+    assert scale.moments.mean.item() == pytest.approx(once.mean().item())
+    assert scale.moments.std.item() == pytest.approx(once.std(correction=0).item())
+
+
+def test_the_running_return_continues_over_the_seam_of_two_rollouts():
+    reward, done = torch.ones(6, 1), (torch.arange(6) == 4)[:, None]
+    whole = RewardScale.empty(1).update(reward, done, gamma=0.9)
+    halves = RewardScale.empty(1).update(reward[:3], done[:3], gamma=0.9).update(reward[3:], done[3:], gamma=0.9)
+    torch.testing.assert_close(halves.discounted, whole.discounted)
+    torch.testing.assert_close(halves.moments.std, whole.moments.std)
+    assert whole.discounted.item() == 1
+
+
+def test_rewards_are_divided_by_the_deviation_never_centred():
+    """The returns 1..5 have variance 2."""
+    done = (torch.arange(5) == 4)[:, None]
+    scale = RewardScale.empty(1).update(torch.ones(5, 1), done, gamma=1.0)
+    torch.testing.assert_close(scale.apply(torch.tensor([2.0, -100.0]), clip=10.0), torch.tensor([2 / 2**0.5, -10.0]))
+
+
+def test_one_statistic_over_all_sub_environments():
+    """A sub-environment that always observes 0 and one that always observes 2: mean 1, deviation 1."""
+    obs = torch.tensor([[0.0], [2.0]]).expand(7, 2, 1)
+    moments = Moments.empty(1).update(obs.flatten(0, 1))
+    assert moments.mean.item() == 1 and moments.std.item() == 1 and moments.count.item() == 14

@@ -1,0 +1,123 @@
+"""Groups and their functions, and what is refused before a run exists."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from ppo.config import GROUPS, ConfigError, check, strategy
+
+CONF = Path(__file__).parents[1] / "conf"
+OPTIONS = sorted(p for group in GROUPS for p in (CONF / group).glob("*.yaml"))
+
+
+def functions(module: str) -> dict:
+    """The public functions that a module defines itself, by the name they are known by."""
+    found = vars(importlib.import_module(module)).values()
+    return {f.__name__: f for f in found if inspect.isfunction(f) and f.__module__ == module and f.__name__[0] != "_"}
+
+
+def modules(group: str) -> set[str]:
+    return {OmegaConf.load(p)._target_.rpartition(".")[0] for p in (CONF / group).glob("*.yaml")}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_has_one_yaml_for_each_function_and_of_the_same_name(group):
+    names = {p.stem for p in (CONF / group).glob("*.yaml")}
+    takes_data = {n for m in modules(group) for n, f in functions(m).items() if takes_the_same(group, f)}
+    assert names == takes_data
+
+
+def takes_the_same(group: str, function) -> bool:
+    """Options of a group take the same data: helpers that a module also holds, such as a normaliser, do not."""
+    one = next(iter((CONF / group).glob("*.yaml")))
+    module, _, name = OmegaConf.load(one)._target_.rpartition(".")
+    return positional(function) == positional(functions(module)[name])
+
+
+def positional(function) -> list[str]:
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_a_yaml_holds_exactly_its_functions_options_and_their_defaults(path):
+    options = OmegaConf.to_container(OmegaConf.load(path))
+    module, _, name = options.pop("_target_").rpartition(".")
+    assert name == path.stem
+    parameters = inspect.signature(functions(module)[name]).parameters.values()
+    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert set(options) == set(known)
+    for key, default in known.items():
+        assert default is inspect.Parameter.empty or options[key] == default, key
+    strategy(path.parent.name, OmegaConf.load(path))
+
+
+def test_every_group_of_the_configuration_is_tested_here():
+    assert {p.parent.name for p in OPTIONS} == set(GROUPS)
+
+
+def node(**options):
+    return OmegaConf.create(options)
+
+
+def test_options_are_bound_and_defaults_kept():
+    assert strategy("clip", node(_target_="ppo.loss.clip.asymmetric", above=0.5))(0.0) == (0.8, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"_target_": "ppo.loss.clip.fixed", "esp": 0.1}, ["clip.esp", "did you mean eps"]),
+        ({"_target_": "ppo.loss.clip.none", "eps": 0.1}, ["clip.eps", "there is none"]),
+        ({"_target_": "ppo.loss.clip.fixed", "eps": "much"}, ["clip.eps", "much"]),
+        ({"_target_": "ppo.loss.clip.fixed", "progress": 0.1}, ["clip.progress", "no such option"]),
+        ({"_target_": "ppo.loss.clip.fixd"}, ["clip._target_", "ppo.loss.clip.fixd"]),
+        ({"_target_": "ppo.update.lr.constant"}, ["clip", "value"]),
+        ({"_target_": "os.system"}, ["clip._target_", "outside"]),
+        ({"_target_": "ppo.checkpoint.os.system"}, ["clip._target_", "outside"]),
+        ({"_target_": "ppo.config.get_method"}, ["clip._target_", "outside"]),
+        ({"eps": 0.1}, ["clip", "no option chosen"]),
+    ],
+)
+def test_a_mistake_in_a_group_is_one_line_that_names_group_and_key(options, words):
+    with pytest.raises(ConfigError) as error:
+        strategy("clip", node(**options))
+    assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+
+
+def test_no_option_at_all_is_refused():
+    with pytest.raises(ConfigError, match="no option chosen"):
+        strategy("clip", None)
+
+
+def test_the_defaults_pass(config):
+    check(config())
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("minibatch_size=48", "minibatch_size"),
+        ("micro_batches=3", "micro_batches"),
+        ("workers=5", "workers"),
+        ("gamma=1.5", "gamma"),
+        ("gamma=nan", "gamma"),
+        ("epochs=0", "epochs"),
+        ("target_kl=0", "target_kl"),
+        ("guard.clamp=100", "guard.clamp"),
+        ("lr.value=-1", "lr.value"),
+        ("lr.value=nan", "lr.value"),
+        ("coef.entropy=-1", "coef.entropy"),
+        ("adam.beta2=1.0", "adam.beta2"),
+        ("stop=minibatch", "target_kl"),
+        ("stop=epoch", "target_kl"),
+        ("stop=rollback", "target_kl"),
+        ("lr=adaptive_kl", "target_kl"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(config, word, key):
+    with pytest.raises(ConfigError, match=key) as error:
+        check(config(word))
+    assert "\n" not in str(error.value)

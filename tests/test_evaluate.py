@@ -1,0 +1,85 @@
+"""``python -m ppo.evaluate``: the policy of a checkpoint, deterministic, the same wherever it is played."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from envs.base import Step
+from ppo import evaluate
+from ppo.checkpoint import find, load
+from ppo.logging.base import Run
+from ppo.train import train
+
+
+def run(folder: Path, *words: str) -> None:
+    with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
+        train(compose("config", ["logger=none", *words]), Run(folder, "test", {}))
+
+
+@pytest.fixture(scope="module")
+def pendulum(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    small = ("num_envs=2", "num_steps=128", "epochs=2", "total_steps=512", "eval.episodes=3")
+    run(folder, "+experiment=pendulum", "normalise.obs=true", *small)
+    return folder
+
+
+def test_the_checkpoint_plays_the_episodes_that_training_logged(pendulum, capsys):
+    logged = [json.loads(line) for line in (pendulum / "metrics.jsonl").read_text().splitlines()][-1]
+    evaluate.main([str(pendulum), "--episodes", "3"])
+    expected = f"return {logged['eval/return']:.2f} +- {logged['eval/std']:.2f} (std), n = 3, length 200.0"
+    assert capsys.readouterr().out.strip() == expected
+
+
+def test_evaluation_leaves_the_checkpoint_as_it_was(pendulum):
+    before = find(pendulum).read_bytes()
+    evaluate.main([str(pendulum), "--episodes", "1"])
+    assert find(pendulum).read_bytes() == before
+
+
+def test_a_checkpoint_holds_what_training_needs(pendulum):
+    tensors, meta = load(find(pendulum))
+    assert {"learner.params", "learner.m", "learner.v", "learner.count", "generator"} <= set(tensors)
+    assert tensors["obs_moments.count"].item() == 512
+    assert meta["progress"]["env_steps"] == 512
+    assert meta["config"]["env"]["id"] == "Pendulum-v1"
+
+
+def test_a_video_is_written_without_a_screen(tmp_path):
+    """An untrained hopper falls within a second."""
+    pytest.importorskip("pybullet")
+    run(tmp_path / "run", "env=hopper", "num_envs=2", "num_steps=64", "total_steps=128", "epochs=1", "eval.episodes=1")
+    evaluate.main([str(tmp_path / "run"), "--episodes", "1", "--video", str(tmp_path / "hop.gif")])
+    frames = imageio.imread(tmp_path / "hop.gif")
+    assert len(frames) > 5
+    assert frames[0].std() > 0
+    assert (frames[0] != frames[-1]).any()
+
+
+def test_every_sub_environment_counts_once_whatever_its_length():
+    """Taking the first N episodes to end would favour short ones."""
+
+    class Clock:
+        num_envs = 3
+        ends = np.array([2, 5, 3])
+
+        def reset(self, seed):
+            self.t = np.zeros(3, int)
+            return np.zeros((3, 1), np.float32)
+
+        def step(self, action):
+            self.t += 1
+            done = self.t == self.ends
+            obs, false, group = np.zeros((3, 1), np.float32), np.zeros(3, bool), np.arange(3)
+            returns, lengths = np.where(done, 10.0 * self.t, np.nan), np.where(done, self.t, 0)
+            step = Step(obs, np.ones(3), obs, done, false, group, returns, lengths)
+            self.t[done] = 0
+            return step
+
+    returns, episode_lengths = evaluate.play(Clock(), lambda obs: None, 0)
+    assert returns.tolist() == [20, 50, 30]
+    assert episode_lengths.tolist() == [2, 5, 3]

@@ -1,0 +1,235 @@
+"""Whole runs: known answers, the first minibatch, statistics, schedules, evaluation, and what a run leaves alone."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ppo.evaluate
+import ppo.loss.value
+from envs.probe import TASKS, probe
+from ppo import checkpoint
+from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
+from ppo.buffer.rollout import collect, prepare
+from ppo.buffer.trajectory import allocate
+from ppo.network.actor_critic import mlp
+from ppo.network.flat import flatten
+from ppo.update.gradient_step import METRICS
+from ppo.update.loop import update
+
+GAMMA = 0.9
+
+
+def load(tensors, obs_size=1, action_size=1):
+    network = mlp(obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0)
+    flatten(network).copy_(tensors["learner.params"])
+    return network
+
+
+# Known answers
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "tolerance"),
+    [
+        ("constant", 3000, 0.02),
+        ("observation", 3000, 0.05),
+        ("delay", 4000, 0.05),
+        ("clock", 10000, 0.3),
+        ("ending", 10000, 0.3),
+    ],
+)
+def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
+    """`clock` is a constant reward under a time limit: V = 1 / (1 - gamma) = 10, and 6.5 without the bootstrap."""
+    settings = (
+        f"gamma={GAMMA}",
+        "lr.value=2e-2",
+        "epochs=8",
+        "minibatch_size=128",
+        "max_grad_norm=null",
+        "coef.value=1",
+    )
+    rows, tensors = trained(f"env.task={task}", f"total_steps={steps}", "eval.every=0", *settings)
+    obs = np.array([[0.0], [1.0]] if task == "delay" else [[0.0]] if task in ("constant", "clock") else [[-1.0], [1.0]])
+    with torch.no_grad():
+        value = load(tensors).value(torch.tensor(obs).float()).numpy()
+    np.testing.assert_allclose(value, TASKS[task].value(obs, GAMMA)[:, 0], atol=tolerance)
+
+
+def test_the_actor_finds_the_best_action(trained):
+    """obs / 2, within 0.1 on the whole range of observations; the deterministic return follows, -(error^2)."""
+    rows, tensors = trained(
+        "env.task=target", "total_steps=16000", "num_envs=8", "num_steps=64", "minibatch_size=256", "epochs=8",
+        "lr.value=1e-2", "eval.every=0", "eval.episodes=20", "network.log_std_min=-2",
+    )  # fmt: skip
+    obs = torch.linspace(-1, 1, 21)[:, None]
+    with torch.no_grad():
+        mean = load(tensors).policy(obs).mean
+    torch.testing.assert_close(mean, obs / 2, rtol=0, atol=0.1)
+    assert rows[-1]["eval/return"] > -0.01
+
+
+# The first minibatch
+
+PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")
+PROBE = ("env=probe", "env.task=target", "action=tanh", "normalise.obs=true")
+
+
+@pytest.mark.parametrize("words", [PENDULUM, PROBE], ids=["pendulum", "probe"])
+def test_at_the_first_minibatch_of_every_update_the_ratio_is_one(trained, words):
+    """Statistics move between updates, never between acting and learning."""
+    rows, tensors = trained(*words, "total_steps=1024", "network.actor=[32]", "lr.value=1e-2")
+    assert len(rows) == 8
+    for row in rows:
+        assert row["check/first_log_ratio"] <= 1e-6 and abs(row["check/first_kl"]) <= 1e-6
+    assert rows[-1]["kl/final"] > 1e-5 and tensors["obs_moments.count"] == 1024
+
+
+@pytest.mark.parametrize("words", [PENDULUM, PROBE], ids=["pendulum", "probe"])
+def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
+    """Parameters and statistics of a finished run, put into new parts: policy, ratio and normaliser belong together."""
+    _, tensors = trained(*words, "lr.value=1e-2")
+    cfg = config(*words)
+    parts = assemble(cfg)
+    fresh = start(cfg, parts)
+    restored = (
+        checkpoint.from_tensors(getattr(fresh, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale")
+    )
+    learner, moments, scale = restored
+    parts.flat.copy_(learner.params)
+    normalise = obs_normaliser(cfg, moments)
+    rollout, bounds = allocate(32, 4, *parts.envs.observation_space.shape, 1), (0.8, 1.2)
+    collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    scaler = reward_scaler(cfg, scale)
+    batch = prepare(rollout, parts.network, normalise, scaler, parts.flat.device, gamma=cfg.gamma, lam=cfg.gae_lambda)
+    _, _, metrics = update(
+        *(parts.step, parts.measure, learner, batch, knobs(cfg, parts, 1e-3, bounds), parts.limits, parts.norm),
+        parts.generator,
+        epochs=1,
+        minibatch_size=32,
+    )
+    assert learner.count > 0 and moments.count == 256
+    assert metrics["check/first_log_ratio"] <= 1e-6 and abs(metrics["check/first_kl"]) <= 1e-6
+
+
+# Statistics
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_evaluating_while_training_changes_nothing_that_is_learned(trained):
+    """Parameters, optimiser, statistics and random numbers, bit for bit."""
+    often, never = (trained(*PENDULUM, f"eval.every={n}", name=str(n))[1] for n in (128, 0))
+    assert set(often) == set(never) and {"learner.params", "obs_moments.mean", "generator"} < set(often)
+    assert all(torch.equal(often[k], never[k]) for k in often)
+
+
+def test_evaluating_a_checkpoint_uses_its_statistics_and_leaves_it_as_it_was(trained, tmp_path, capsys):
+    """The same policy in the same episodes has the return that was measured while training."""
+    rows, _ = trained(*PENDULUM)
+    path = checkpoint.find(tmp_path / "run")
+    before = file_hash(path)
+    ppo.evaluate.main([str(tmp_path / "run"), "--episodes", "2", "--seed", "1000000"])
+    assert file_hash(path) == before
+    assert f"return {rows[-1]['eval/return']:.2f} " in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_run_and_another_gives_another(trained):
+    one, two, other = (trained(*PENDULUM, f"seed={s}", name=n)[1] for s, n in ((1, "a"), (1, "b"), (2, "c")))
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert not torch.equal(one["learner.params"], other["learner.params"])
+
+
+def test_rows_are_counted_as_environment_steps(trained):
+    rows, tensors = trained("total_steps=300")
+    assert [row["env_steps"] for row in rows] == [128, 256, 384]
+    assert tensors["learner.count"] == 3 * 2 * 4  # rollouts, epochs, minibatches
+
+
+# Schedules and adaptation
+
+
+def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained):
+    schedules = ("lr=linear", "lr.value=1e-2", "clip=linear", "clip.eps=0.4", "total_steps=512", "env.task=target")
+    free, _ = trained(*schedules, name="free")
+    stopped, tensors = trained(*schedules, "stop=minibatch", "target_kl=1e-6", name="stopped")
+    assert tensors["learner.count"] < 32  # of 4 rollouts, 2 epochs, 4 minibatches
+    for name, expected in (("lr", [1e-2, 7.5e-3, 5e-3, 2.5e-3]), ("clip/high", [1.4, 1.3, 1.2, 1.1])):
+        assert [row[name] for row in stopped] == [row[name] for row in free] == pytest.approx(expected)
+
+
+def test_an_adaptive_learning_rate_falls_after_an_update_that_was_undone(trained):
+    """The KL that is left after a rollback is rounding; taken for a small step it would raise the rate for ever."""
+    rows, _ = trained(
+        "lr=adaptive_kl", "lr.value=1e-2", "stop=rollback", "target_kl=1e-6", "total_steps=512", "env.task=target"
+    )
+    assert all(row["update/stop"] == "rollback" for row in rows)
+    assert [row["lr"] for row in rows] == pytest.approx([1e-2, 1e-2 / 1.5, 1e-2 / 1.5**2, 1e-2 / 1.5**3])
+
+
+def test_rollback_ends_every_update_at_or_below_its_limit(trained):
+    rows, _ = trained("stop=rollback", "target_kl=0.02", "lr.value=5e-3", "total_steps=1024", "env.task=target")
+    assert {row["update/stop"] for row in rows} == {"none", "rollback"}
+    assert all(row["kl/final"] <= 0.03 for row in rows)
+
+
+# Coefficient 0
+
+
+def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkeypatch):
+    def explode(prediction, target, old):
+        raise AssertionError("called")
+
+    monkeypatch.setattr(ppo.loss.value, "mse", explode)
+    explode.__module__ = "ppo.loss.value"
+
+    def first_step(word):
+        cfg = config(word)
+        parts = assemble(cfg)
+        state = start(cfg, parts)
+        rollout, plain = allocate(8, 4, 1, 1), torch.Tensor.float
+        collect(parts.envs, parts.network, plain, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+        batch = prepare(rollout, parts.network, plain, plain, parts.flat.device, gamma=0.9, lam=0.9)
+        return parts.step(state.learner, batch, knobs(cfg, parts, 1e-3, (0.8, 1.2)))[1][METRICS.index("taken")]
+
+    assert first_step("coef.value=0") == 1
+    with pytest.raises(AssertionError, match="called"):
+        first_step("coef.value=0.5")
+
+
+# What is left alone
+
+
+def test_every_sub_environment_is_evaluated_for_one_episode():
+    """Even those that end sooner and start again: eight one-step episodes, deterministically best."""
+    envs = probe(8, 0, task="target")
+    returns, lengths = ppo.evaluate.play(envs, lambda obs: TASKS["target"].best(obs).numpy(), 0)
+    assert returns.shape == (8,) and np.abs(returns).max() < 1e-12 and (lengths == 1).all()
+
+
+def test_importing_the_package_changes_no_global_default():
+    program = """
+import logging, random, sys, warnings
+import numpy as np, torch
+
+def defaults():
+    return (
+        torch.get_default_dtype(), torch.get_num_threads(), torch.get_num_interop_threads(), torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+        torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist(), np.geterr(),
+        list(warnings.filters), logging.root.level, list(logging.root.handlers), sys.excepthook,
+    )
+
+import gymnasium, hydra, omegaconf, safetensors.torch, rich.console, rich.progress, jaxtyping, torch.func  # theirs
+before = defaults()
+import ppo.train, ppo.evaluate, ppo.cli, ppo.config, ppo.checkpoint, envs.gym, envs.probe
+changed = [i for i, (a, b) in enumerate(zip(before, defaults())) if a != b]
+assert not changed, changed
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])

@@ -1,0 +1,98 @@
+"""Programs for processes of their own, where shape checks are off and steps can be compiled. Each asserts.
+
+python tests/update/compiled.py same [WORD ...]     eager and compiled updates agree, for these choices
+python tests/update/compiled.py sigma               100 000 steps that push sigma about
+"""
+
+import math
+import random
+import sys
+
+import torch
+
+from ppo.loss import kl, norm, objective, value
+from ppo.network.actor_critic import mlp
+from ppo.network.flat import flatten
+from ppo.types import Batch, Gaussian
+from ppo.update.compile import compile_step
+from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
+from ppo.update.loop import update
+from ppo.update.measure import build_measure
+from ppo.update.optim import Learner
+from ppo.update.stop import Limits
+
+INF = math.inf
+
+
+def problem(samples: int, width: int = 16):
+    g = torch.Generator().manual_seed(0)
+    network = mlp(3, 2, g, actor=[width], critic=[width], activation="tanh")
+    obs = torch.randn(samples, 3, generator=g)
+    with torch.no_grad():
+        policy, prediction = network(obs)
+        action = policy.sample(g)
+        batch = Batch(
+            obs=obs,
+            action=action,
+            policy=Gaussian(*(x.clone() for x in policy)),
+            value=prediction,
+            target=prediction + torch.randn(samples, generator=g),
+            advantage=torch.randn(samples, generator=g),
+            group=torch.arange(samples) % 3,
+            mask=torch.rand(samples, generator=g) < 0.9,
+        )
+    return network, Learner.start(flatten(network)), batch
+
+
+def same(words: list[str]) -> None:
+    """Parameters and moments to 1e-6 after two updates of two epochs, the second with other numbers and a stop."""
+    network, learner, batch = problem(256)
+    penalised, parts = "penalty" in words, 2 if "micro" in words else 1
+    estimator = kl.k3 if "k3" in words else kl.exact
+    critic = value.clipped if "clipped" in words else value.mse
+    terms = Terms(objective.ppo, estimator, critic, use_entropy=penalised, use_kl=penalised)
+    eager = build_step(network, terms, Guards(), micro_batches=parts)
+    measure, ends = build_measure(network, estimator, clamp=10.0), []
+    for step in (eager, compile_step(eager, "true", 0)):
+        state, g = learner, torch.Generator().manual_seed(1)
+        for numbers, limits in (((3e-3, 0.8, 1.2, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, 0.02, INF), Limits(0.02))):
+            knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1]))
+            state, halt, _ = update(
+                step, measure, state, batch, knobs, limits, norm.group, g, epochs=2, minibatch_size=64
+            )
+        ends.append((state, halt))
+    (one, halt), (two, other) = ends
+    assert halt.reason == other.reason == "minibatch" and halt[3:] == other[3:], (halt, other)
+    for x, y in zip(one, two, strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=1e-6)
+    assert (one.params - learner.params).abs().max() > 0.01
+
+
+def sigma() -> None:
+    """Sigma stays within [e^-10, e^2] and finite, every step is taken, and from either bound it comes back."""
+    network, learner, batch = problem(4, width=1)
+    batch = batch._replace(mask=torch.ones(4, dtype=torch.bool), target=batch.value)
+    free = lambda log_ratio, advantage, low, high: log_ratio * advantage  # noqa: E731  the gradient never vanishes
+    chosen = Terms(free, kl.exact, value.mse, use_value=False, use_entropy=True)
+    step = compile_step(build_step(network, chosen, Guards()), "true", 0)
+    at = [name for name, p in network.named_parameters() for _ in range(p.numel())].index("log_std")
+    draw, touched = random.Random(0), []
+    for push in range(1000):
+        direction = draw.choice((-1.0, 1.0))
+        knobs = Knobs(*torch.tensor([10 ** draw.uniform(-3, 0), 0.8, 1.2, INF, INF, 0.0, 100 * direction, 0.0]))
+        learner = learner._replace(m=torch.zeros_like(learner.m), v=torch.zeros_like(learner.v))
+        before = learner.params[at].item()
+        for _ in range(100):
+            learner, row = step(learner, batch, knobs)
+        log_std = learner.params[at : at + 2]
+        assert learner.stopped == 0 and torch.isfinite(learner.params).all(), push
+        assert ((log_std >= -10) & (log_std <= 2)).all() and (log_std.exp() > 0).all(), log_std
+        if before in (-10.0, 2.0) and (before < -4) == (direction > 0):
+            assert learner.params[at].item() != before, push
+        touched.append(learner.params[at].item())
+    assert min(touched) == -10 and max(touched) == 2
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"same": same, "sigma": lambda words: sigma()}[sys.argv[1]](sys.argv[2:])

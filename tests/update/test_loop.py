@@ -1,0 +1,216 @@
+"""A whole update: against a textbook loop, and where and how it ends."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from ppo.loss import norm
+from ppo.types import tree_map
+from ppo.update.gradient_step import METRICS, Guards, build_step
+from ppo.update.loop import update
+from ppo.update.measure import build_measure
+from ppo.update.report import measured_metrics
+from ppo.update.stop import Limits
+
+TAKEN, STOP = METRICS.index("taken"), METRICS.index("kl/stop")
+NO_LIMITS = Limits()
+
+
+@pytest.fixture
+def play(numbers, terms):
+    """Run an update of K = 4 minibatches of 16 an epoch; returns (learner, halt, metrics, every step's (learner, row))."""
+
+    def run(problem, *, epochs=3, limits=NO_LIMITS, normalise=norm.none, micro_batches=1, size=16, **changes):
+        _, network, learner, batch = problem
+        chosen = terms(use_entropy=changes.get("entropy", 0) > 0, use_kl=changes.get("kl", 0) > 0)
+        step, calls = build_step(network, chosen, Guards(), micro_batches=micro_batches), []
+
+        def watched(*inputs):
+            calls.append(step(*inputs))
+            return calls[-1]
+
+        knobs = numbers(batch.obs.dtype, kl_limit=limits.minibatch, **changes)
+        measure = build_measure(network, chosen.kl, clamp=10.0)
+        g = torch.Generator().manual_seed(5)
+        out = update(watched, measure, learner, batch, knobs, limits, normalise, g, epochs=epochs, minibatch_size=size)
+        return *out, calls
+
+    return run
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True))
+
+
+def test_an_update_equals_a_textbook_ppo_loop(problem, play):
+    """Autograd, torch.optim.Adam and torch.distributions, minibatch by minibatch; the same order of samples."""
+    start = problem(64, dtype=torch.float64)
+    module, batch, g = start.module, start.batch, torch.Generator().manual_seed(5)
+    learner, halt, metrics, _ = play(
+        start, epochs=5, normalise=norm.minibatch, lr=1e-2, max_grad_norm=0.5, entropy=0.01, kl=0.1
+    )
+
+    optimiser = torch.optim.Adam(module.parameters(), lr=1e-2, eps=1e-5)
+    old = Independent(Normal(batch.policy.mean, batch.policy.log_std.exp()), 1)
+    for _ in range(5):
+        for index in torch.randperm(64, generator=g).split(16):
+            (mean, log_std), value = module(batch.obs)
+            new = Independent(Normal(mean, log_std.exp()), 1)
+            ratio = (new.log_prob(batch.action) - old.log_prob(batch.action)).exp()[index]
+            a = batch.advantage[index]
+            a = (a - a.mean()) / a.std()
+            loss = -torch.min(ratio * a, ratio.clamp(0.8, 1.2) * a).mean()
+            loss = loss + 0.5 * torch.nn.functional.mse_loss(value[index], batch.target[index])
+            loss = loss - 0.01 * new.entropy()[index].mean() + 0.1 * kl_divergence(old, new)[index].mean()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+            optimiser.step()
+    expected = torch.cat([p.detach().flatten() for p in module.parameters()])
+    torch.testing.assert_close(learner.params, expected, rtol=0, atol=1e-6)
+    assert halt is None and metrics["update/steps"] == 20 == learner.count.item()
+    with torch.no_grad():
+        mean, log_std = module.policy(batch.obs)
+        final = kl_divergence(old, Independent(Normal(mean, log_std.exp()), 1)).mean().item()
+    assert metrics["kl/final"] == pytest.approx(final, rel=1e-4)
+
+
+def test_micro_batches_change_nothing(problem, play):
+    start = problem(64, dtype=torch.float64)
+    start.batch.mask[::5] = False
+    one, two = (play(start, normalise=norm.minibatch, lr=1e-2, micro_batches=n)[0] for n in (1, 4))
+    torch.testing.assert_close(one.params, two.params, rtol=0, atol=1e-9)
+
+
+def test_the_behaviour_policy_stays_the_same_for_all_epochs(problem, play):
+    """Buffer and KL to it: after four epochs the old parameters still have KL 0, the new ones a KL from where they were."""
+    start = problem()
+    kept = tree_map(lambda x: x.clone(), start.batch)
+    learner, _, metrics, _ = play(start, epochs=4, lr=1e-2)
+    tree_map(lambda x, y: torch.testing.assert_close(x, y, rtol=0, atol=0), start.batch, kept)
+    _, network, before, batch = problem()
+    measure = build_measure(network, lambda old, new, log_ratio: new.kl(old), clamp=10.0)
+    assert measure(before.params, batch).kl <= 1e-6
+    after = measured_metrics(measure(learner.params, batch))
+    assert after["kl/final"] == metrics["kl/final"] > 1e-3
+    assert after["kl/chosen"] == pytest.approx(after["kl/final_reverse"])
+    parts = [after[f"kl/{part}_part/{d}"] for part in ("mean", "sigma") for d in (0, 1)]
+    assert sum(parts) == pytest.approx(after["kl/final"]) == after["kl/mean_part"] + after["kl/sigma_part"]
+
+
+def test_a_stopped_learner_starts_the_next_update_afresh(problem, play):
+    start = problem()
+    stopped = start.learner._replace(stopped=torch.ones((), dtype=torch.int64))
+    learner, halt, _, _ = play(start._replace(learner=stopped))
+    assert halt is None and learner.count.item() == 12
+
+
+# Stop: minibatch
+
+
+def test_the_minibatch_rule_refuses_a_step_and_takes_no_later_one(problem, play):
+    free = play(problem(), lr=1e-2)
+    kls = [row[STOP].item() for _, row in free[3]]
+    k = max(range(12), key=kls.__getitem__)  # counts from 0
+    limit = kls[k] * 0.999
+    assert max(kls[:k]) < limit and 4 <= k < 11
+    learner, halt, metrics, calls = play(problem(), lr=1e-2, limits=Limits(minibatch=limit))
+    assert [row[TAKEN].item() for _, row in calls] == [1] * k + [0]
+    assert same(learner, calls[k - 1][0]) and same(learner, free[3][k - 1][0]) and learner.count.item() == k
+    assert halt == ("minibatch", pytest.approx(kls[k]), limit, k // 4 + 1, k % 4 + 1)
+    assert metrics["update/steps"] == k and metrics["update/planned"] == 12 and metrics["update/stop"] == "minibatch"
+
+
+def test_means_cover_the_steps_taken_and_not_the_refused_one(problem, play):
+    kls = [row[STOP].item() for _, row in play(problem(), lr=1e-2)[3]]
+    k = max(range(12), key=kls.__getitem__)
+    _, _, metrics, calls = play(problem(), lr=1e-2, limits=Limits(minibatch=kls[k] * 0.999))
+    assert len(calls) == k + 1 and metrics["kl/exact"] == pytest.approx(sum(kls[:k]) / k, rel=1e-5)
+    assert metrics["ratio/max"] == max(row[METRICS.index("ratio/max")].item() for _, row in calls[:k])
+
+
+def test_where_nothing_stops_at_once_the_rest_of_an_epoch_are_no_ops(problem, numbers, terms):
+    """What a device does that is not read back in between: later steps change nothing, and count as not taken."""
+    _, network, learner, batch = problem(moved=0.2)
+    step = build_step(network, terms(), Guards())
+    learner, _ = step(learner, batch, numbers(kl_limit=1e-9))
+    for _ in range(3):
+        after, row = step(learner, batch, numbers())
+        assert same(after, learner) and row[TAKEN] == 0
+
+
+# Stop: epoch
+
+
+def test_the_epoch_rule_ends_after_the_epoch_whose_mean_kl_was_too_large(problem, play):
+    kls = torch.stack([row[STOP] for _, row in play(problem(), epochs=4, lr=3e-3)[3]]).view(4, 4).mean(1)
+    limit = (kls[1] + kls[2]).item() / 2
+    assert kls[1] < limit < kls[2]
+    learner, halt, metrics, calls = play(problem(), epochs=4, lr=3e-3, limits=Limits(epoch=limit))
+    assert len(calls) == 12 and learner.count.item() == 12 and same(learner, calls[-1][0])
+    assert halt[:3] == ("epoch", pytest.approx(kls[2].item(), rel=1e-5), limit) and halt.epoch == 3
+    assert metrics["update/epochs"] == 3
+
+
+# Stop: rollback
+
+
+@pytest.mark.parametrize("undone", [1, 3])
+def test_rollback_restores_parameters_and_optimiser_and_keeps_the_kl_below_the_limit(problem, play, undone):
+    finals = [play(problem(), epochs=e, lr=5e-3)[2]["kl/final"] for e in (1, 2, 3)]
+    limit = finals[undone - 1] * 0.99
+    assert all(f < limit for f in finals[: undone - 1])
+    start = problem()
+    learner, halt, metrics, calls = play(start, lr=5e-3, limits=Limits(batch=limit))
+    before = calls[4 * (undone - 1) - 1][0] if undone > 1 else start.learner
+    assert len(calls) == 4 * undone and same(learner, before)
+    assert halt[:4] == ("rollback", pytest.approx(finals[undone - 1]), limit, undone)
+    assert metrics["kl/final"] <= limit and metrics["update/steps"] == 4 * (undone - 1)
+
+
+# Non-finite
+
+
+@pytest.mark.parametrize(
+    ("field", "number"), [("advantage", math.nan), ("obs", math.nan), ("target", math.inf), ("action", math.nan)]
+)
+@pytest.mark.parametrize("normalise", [norm.none, norm.minibatch, norm.group, norm.robust])
+def test_one_non_finite_sample_stops_the_update_before_it_harms(problem, play, field, number, normalise):
+    """NaN advantage, NaN observation, infinite reward: the update ends at the minibatch that holds the sample."""
+    start = problem()
+    before = copy.deepcopy(start.learner)
+    getattr(start.batch, field)[3] = number
+    learner, halt, metrics, calls = play(start, size=64, normalise=normalise)
+    assert halt.reason == "nonfinite" and len(calls) == 1 and metrics["update/steps"] == 0
+    assert same(learner, before)
+
+
+def test_a_non_finite_sample_in_a_later_minibatch_keeps_the_steps_before_it(problem, play):
+    start = problem()
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(5))
+    start.batch.obs[order[40]] = math.nan  # the third of four minibatches
+    learner, halt, _, calls = play(start)
+    assert halt[3:] == (1, 3) and same(learner, calls[1][0]) and learner.count.item() == 2
+    assert torch.isfinite(learner.params).all()
+
+
+def test_a_whole_epoch_with_a_nan_kl_counts_as_too_large(problem, play):
+    """A limit compared by `kl > limit` would let NaN through."""
+    _, halt, _, _ = play(problem(), limits=Limits(epoch=math.nan))
+    assert halt.reason == "epoch"
+    learner, halt, _, _ = play(problem(), limits=Limits(batch=-1.0))
+    assert halt.reason == "rollback" and same(learner, problem().learner)
+
+
+def test_explained_variance_and_sign_flips_of_known_numbers(problem, play):
+    """A prediction of half the target leaves a quarter of the variance; of the advantages 1..64 those below the mean
+    change sign."""
+    start, target = problem(64), torch.arange(64.0)
+    batch = start.batch._replace(target=target, value=target / 2, advantage=target + 1)
+    metrics = play(start._replace(batch=batch), epochs=1, normalise=norm.global_)[2]
+    assert metrics["value/explained_variance"] == pytest.approx(1 - 0.25)
+    assert metrics["advantage/sign_flip"] == pytest.approx(0.5)
+    assert metrics["advantage/mean"] == 32.5 and metrics["advantage/max_abs"] == 64
