@@ -1,5 +1,7 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from mmap import mmap
@@ -30,11 +32,14 @@ class Shard:
         except BaseException:
             self.close()
             raise
-        self._seed: list[int] = [0] * count
+        self._seed = [0] * count
         self._start: list[dict] = [{}] * count  # how the running episode began
-        self._past: list[bytearray] = [bytearray() for _ in range(count)]  # its actions
-        self._return = [0.0] * count
-        self._group = list(range(first, first + count))
+        self._log: deque[np.ndarray] = deque()  # [n, A] actions of the last steps, as far back as an episode needs
+        self._steps = 0  # steps since reset
+        self._since = [0] * count  # the step at which the running episode began
+        self._return = np.zeros(count)
+        self._group = np.arange(first, first + count)
+        self._ended: list[int] = []  # whose episode ended in the last step
 
     def _one_space(self) -> tuple[Box, Box]:
         kinds = [(env.observation_space, env.action_space) for env in self.envs]
@@ -59,46 +64,56 @@ class Shard:
     def reset(self, seeds: Sequence[int]) -> None:
         """Start every sub-environment anew, each from its own seed."""
         self._seed = list(seeds)
+        self._restart()
         for i in range(len(self.envs)):
             self._begin(i, {"seed": self._seed[i]})
         self._check_finite(self._step.obs)
 
     def step(self) -> None:
         """One step with the actions of the arena; an ended episode is followed by its reset at once."""
-        out, returns, cursor, length = self._step, self._return, self._cursor, self._length
-        obs, next_obs = self._obs, self._next_obs
-        out.episode_return.fill(np.nan)
-        out.episode_length.fill(0)
+        out, next_obs, cursor = self._step, self._next_obs, self._cursor
+        if self._ended:
+            self._no_end()
         out.group[:] = self._group  # the group in force during the transition, not that of the next episode
-        flat = self._action.copy()  # an environment may keep its action
-        actions = flat.reshape(-1, *self._action_shape)
-        ended = []
+        self._log.append(self._action.copy())
+        self._steps += 1
+        self._length += 1
+        actions = self._action.copy().reshape(-1, *self._action_shape)  # an environment may keep or change its action
         for i, env in enumerate(self.envs):
             cursor[0] = self.first + i
-            length[i] += 1
-            self._past[i] += flat[i].tobytes()
             try:
-                next_obs[i], reward, terminated, truncated, info = env.step(actions[i])
+                next_obs[i], out.reward[i], terminated, truncated, info = env.step(actions[i])
             except Exception as error:
                 raise self._failure(i, f"raised {type(error).__name__}: {error}") from error
             if "group" in info:
                 out.group[i] = self._group[i] = info["group"]
-            out.reward[i] = reward
-            out.terminated[i] = terminated
-            out.truncated[i] = truncated
-            returns[i] += float(reward)
             if terminated or truncated:
-                ended.append(i)
+                self._ended.append(i)
+                out.terminated[i], out.truncated[i] = terminated, truncated
         self._check_finite(out.next_obs)
         self._check_finite(out.reward)
+        self._return += out.reward
         out.obs[:] = out.next_obs
-        for i in ended:
-            out.episode_return[i] = returns[i]
-            out.episode_length[i] = length[i]
-            cursor[0] = self.first + i
+        if self._ended:
+            self._end()
+
+    def _end(self) -> None:
+        """Report the episodes that ended and begin the next ones."""
+        for i in self._ended:
+            self._step.episode_return[i] = self._return[i]
+            self._step.episode_length[i] = self._length[i]
+            self._cursor[0] = self.first + i
             self._begin(i, {"rng": self._generator(i).bit_generator.state})
-        if ended:
-            self._check_finite(obs)
+        for _ in range(len(self._log) - (self._steps - min(self._since))):
+            self._log.popleft()
+        self._check_finite(self._step.obs)
+
+    def _no_end(self) -> None:
+        self._ended.clear()
+        self._step.terminated.fill(False)
+        self._step.truncated.fill(False)
+        self._step.episode_return.fill(np.nan)
+        self._step.episode_length.fill(0)
 
     def state(self) -> list[dict]:
         """One plain dict a sub-environment: strings, numbers, dicts."""
@@ -106,45 +121,64 @@ class Shard:
             {
                 "seed": self._seed[i],
                 "start": deepcopy(self._start[i]),
-                "actions": bytes(self._past[i]).hex(),
+                "actions": b"".join(action[i].tobytes() for action in self._past(i)).hex(),
                 "obs": self._step.obs[i].tobytes().hex(),
             }
             for i in range(len(self.envs))
         ]
 
+    def _past(self, i: int) -> list[np.ndarray]:
+        """The logged actions since the episode of ``i`` began."""
+        length = self._steps - self._since[i]
+        return list(self._log)[len(self._log) - length :]
+
     def set_state(self, states: Sequence[dict]) -> None:
         """Replay every running episode from its beginning."""
-        for i, state in enumerate(states):
+        pasts = [self._parse(i, state) for i, state in enumerate(states)]
+        self._restart()
+        self._steps = max(map(len, pasts))
+        log = np.zeros((self._steps, *self._action.shape), self._action.dtype)
+        for i, (state, past) in enumerate(zip(states, pasts)):
             self._cursor[0] = self.first + i
-            self._replay(i, state)
+            log[self._steps - len(past) :, i] = past
+            self._replay(i, state, past)
+        self._log.extend(log)
 
-    def _replay(self, i: int, state: dict) -> None:
+    def _parse(self, i: int, state: dict) -> np.ndarray:
+        """The actions [t, A] of a state; takes its seed."""
         try:
-            self._seed[i], start = state["seed"], deepcopy(state["start"])
-            actions = np.frombuffer(bytes.fromhex(state["actions"]), self._action.dtype)
-            actions = actions.reshape(-1, *self._action_shape)
-            expected = np.frombuffer(bytes.fromhex(state["obs"]), np.float32)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._failure(
-                i, f"was given a state that does not fit it ({type(error).__name__}: {error})"
-            ) from error
+            self._seed[i] = int(state["seed"])
+            state["start"].get("seed")
+            self._bytes(state["obs"], np.float32).reshape(self._step.obs[i].shape)
+            return self._bytes(state["actions"], self._action.dtype).reshape(-1, *self._action.shape[1:])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            what = f"was given a state that does not fit it ({type(error).__name__}: {error})"
+            raise self._failure(i, what) from error
+
+    @staticmethod
+    def _bytes(text: str, dtype: np.dtype | type) -> np.ndarray:
+        return np.frombuffer(bytes.fromhex(text), dtype)
+
+    def _replay(self, i: int, state: dict, past: np.ndarray) -> None:
+        start = deepcopy(state["start"])
         if "rng" in start:
             # A generator of the saved kind must exist before its state can be put back.
             self.envs[i].reset(seed=self._seed[i])
             self._generator(i).bit_generator.state = start["rng"]
         self._begin(i, start)
-        for action in actions:
+        self._since[i] = self._steps - len(past)
+        ended = False
+        for action in past:
             self._length[i] += 1
-            self._past[i] += action.tobytes()
-            self._obs[i], reward, terminated, truncated, info = self.envs[i].step(action.copy())
+            step = self.envs[i].step(action.reshape(self._action_shape).copy())
+            self._obs[i], reward, terminated, truncated, info = step
             self._group[i] = info.get("group", self._group[i])
             self._return[i] += float(reward)
-            if terminated or truncated:
+            if ended := bool(terminated or truncated):
                 break
-        if len(self._past[i]) != actions.nbytes or not np.array_equal(self._step.obs[i], expected):
-            raise self._failure(
-                i, "came to another observation when its episode was replayed: it is not determined by seed and actions"
-            )
+        if ended or not np.array_equal(self._step.obs[i], self._bytes(state["obs"], np.float32)):
+            what = "came to another observation when its episode was replayed: it is not determined by seed and actions"
+            raise self._failure(i, what)
 
     def close(self) -> None:
         """Close every sub-environment that was made."""
@@ -155,10 +189,15 @@ class Shard:
         """What sub-environment ``index`` of the vector draws; None where it is in another share."""
         return self.envs[index - self.first].render() if 0 <= index - self.first < len(self.envs) else None
 
+    def _restart(self) -> None:
+        self._log.clear()
+        self._steps = 0
+        self._no_end()
+
     def _begin(self, i: int, start: dict) -> None:
         """A new episode: from a seed, or from the state of the sub-environment's generator that ``start`` names."""
         self._start[i] = start
-        self._past[i].clear()
+        self._since[i] = self._steps
         self._return[i] = 0.0
         self._length[i] = 0
         try:
@@ -172,7 +211,9 @@ class Shard:
         return self.envs[i].unwrapped.np_random
 
     def _check_finite(self, rows: np.ndarray) -> None:
-        if np.isfinite(rows).all():
+        flat = rows.reshape(-1)
+        # The cheap question first: whatever is not finite makes the sum of squares so. (So may very large values.)
+        if math.isfinite(flat.dot(flat)) or np.isfinite(rows).all():
             return
         i = int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(1)))
         what = "reward" if rows is self._step.reward else "observation"

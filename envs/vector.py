@@ -1,5 +1,6 @@
 """``N`` environments behind one protocol, in this process or in worker processes."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,10 +57,9 @@ class Vector:
         if np.shape(action) != self._arena.action.shape:
             raise EnvError(f"{self.name}: action has shape {np.shape(action)}, needs {self._arena.action.shape}")
         self._arena.action[:] = action
-        finite = np.isfinite(self._arena.action)
-        if not finite.all():
-            index = int(np.argmin(finite.all(1)))
-            raise EnvError(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
+        flat = self._arena.action.reshape(-1)
+        if not math.isfinite(flat.dot(flat)):  # cheap; also of very large values
+            self._check_finite(self._arena.action)
         self._ready = False
         self._crew.step()
         self._ready = True
@@ -92,6 +92,12 @@ class Vector:
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.close()
+
+    def _check_finite(self, action: np.ndarray) -> None:
+        finite = np.isfinite(action).all(1)
+        if not finite.all():
+            index = int(np.argmin(finite))
+            raise EnvError(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
 
     def _alive(self, what: str) -> None:
         if self._crew is None:

@@ -1,0 +1,109 @@
+"""MuJoCo tasks stepped by EnvPool's C++ threads, behind the same protocol."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from envs.arena import arena, arena_bytes, spaces
+from envs.base import EnvError, Step, VectorEnv, seeds
+
+
+def envpool(num_envs: int, workers: int, *, id: str) -> VectorEnv:
+    """EnvPool's task ``id``, on ``workers`` threads (at least one)."""
+    if num_envs < 1 or workers < 0:
+        raise EnvError(f"{id}: {num_envs} environments on {workers} threads: needs at least 1 and 0")
+    return _Pool(num_envs, max(1, workers), id)
+
+
+class _Pool:
+    """Left alone, EnvPool begins the next episode in the step after its end and ignores that step's action. Here the
+    ended ones are reset at once, by name, so that every row is a real step. Its generators cannot be read: no state.
+    """
+
+    def __init__(self, num_envs: int, threads: int, id: str):
+        self.name, self.num_envs, self._threads = id, num_envs, threads
+        self._pool = self._make([0] * num_envs)
+        self.observation_space, self.action_space = spaces(self._pool.observation_space, self._pool.action_space, id)
+        block = bytearray(arena_bytes(num_envs, self.observation_space, self.action_space))
+        self._arena = arena(block, num_envs, self.observation_space, self.action_space)
+        self._arena.step.group[:] = np.arange(num_envs)
+        self._return = np.zeros(num_envs)
+        self._ready = False
+
+    def _make(self, own: list[int]) -> Any:
+        try:
+            import envpool
+        except ImportError as error:
+            raise EnvError(
+                f"{self.name}: env=envpool needs EnvPool: pip install 'envpool>=1.2,<2' ({error})"
+            ) from error
+        if self.name not in envpool.list_all_envs():
+            raise EnvError(f"{self.name}: EnvPool has no such task; envpool.list_all_envs() names those it has")
+        # Its seeds are signed 32-bit numbers.
+        own = [seed & 0x7FFFFFFF for seed in own]
+        return envpool.make_gymnasium(self.name, num_envs=self.num_envs, num_threads=self._threads, seed=own)
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start every sub-environment anew from ``seed``, in a new pool: a pool takes its seeds when it is made."""
+        self._alive("reset")
+        self._pool.close()
+        self._pool = self._make(seeds(seed, self.num_envs))
+        self._arena.step.obs[:] = self._rows(self._pool.reset()[0])
+        self._return[:] = 0.0
+        self._arena.length[:] = 0
+        self._ready = True
+        return self._arena.step.obs
+
+    def step(self, action: np.ndarray) -> Step:
+        """Apply ``action [N, A]``."""
+        self._alive("step")
+        if not self._ready:
+            raise EnvError(f"{self.name}: step() needs a reset() first")
+        if np.shape(action) != self._arena.action.shape:
+            raise EnvError(f"{self.name}: action has shape {np.shape(action)}, needs {self._arena.action.shape}")
+        self._arena.action[:] = action
+        self._finite("the action for", self._arena.action)
+        out = self._arena.step
+        obs, out.reward[:], out.terminated[:], out.truncated[:], _ = self._pool.step(self._arena.action)
+        out.next_obs[:] = self._rows(obs)
+        self._finite("the observation of", out.next_obs)
+        self._finite("the reward of", out.reward[:, None])
+        self._return += out.reward
+        self._arena.length[:] += 1
+        ended = np.flatnonzero(out.terminated | out.truncated)
+        out.episode_return.fill(np.nan)
+        out.episode_length.fill(0)
+        out.obs[:] = out.next_obs
+        if len(ended):
+            out.episode_return[ended], out.episode_length[ended] = self._return[ended], self._arena.length[ended]
+            self._return[ended], self._arena.length[ended] = 0.0, 0
+            out.obs[ended] = self._rows(self._pool.reset(ended)[0])
+        return out
+
+    def state(self) -> list[dict]:
+        raise EnvError(f"{self.name}: EnvPool keeps its generators to itself; env=mujoco can be continued exactly")
+
+    def set_state(self, state: list[dict]) -> np.ndarray:
+        raise EnvError(f"{self.name}: EnvPool keeps its generators to itself; env=mujoco can be continued exactly")
+
+    def render(self, index: int = 0) -> np.ndarray:
+        raise EnvError(f"{self.name}: env=envpool does not render here; env=mujoco does")
+
+    def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def _rows(self, obs: np.ndarray) -> np.ndarray:
+        return obs.reshape(len(obs), -1)
+
+    def _finite(self, what: str, rows: np.ndarray) -> None:
+        flat = rows.reshape(-1)
+        if not math.isfinite(flat.dot(flat)) and not (finite := np.isfinite(rows).all(1)).all():
+            index = int(np.argmin(finite))
+            raise EnvError(f"{self.name}: {what} sub-environment {index} is not finite: {rows[index]}")
+
+    def _alive(self, what: str) -> None:
+        if self._pool is None:
+            raise EnvError(f"{self.name}: {what}() after close()")

@@ -1,0 +1,176 @@
+"""Microseconds of an environment step, and of a vector step.
+
+- *bullet*: one environment on one core: ours, the reference's (``pybullet-envs-gymnasium``), and ``stepSimulation``
+  alone, as it runs inside our step. In CPU time of this thread, which other programs of the machine disturb little.
+- *vector*: ours in this process and with workers, gymnasium's and Stable-Baselines3's vector environments, all over the
+  same environment. In wall-clock time, since processes wait for each other. ``ratio`` is against the fastest peer.
+
+Random actions; programs take turns, a short chunk of steps each.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from envs.base import VectorEnv
+from envs.gym import gym
+from scripts.benchmarks.table import Row, Samples, fastest, rows, table, versions
+from scripts.parity import TASKS, our, reference
+
+VECTORS = ("envs/HalfCheetahBullet-v0", "envs/AntBullet-v0", "Pendulum-v1")
+SIZES = (8, 16)
+_QUICK = 20.0  # seconds for each half of a quick run
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tasks", default=",".join(TASKS), help="Bullet tasks, separated by commas")
+    parser.add_argument("--vectors", default=",".join(VECTORS), help="gymnasium ids, separated by commas")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="worker processes of ours (default: the cores)"
+    )
+
+
+def main(args: argparse.Namespace) -> Iterator[list[Row]]:
+    """The rows of every table, as soon as it is measured."""
+    found = versions("pybullet", "pybullet-envs-gymnasium", "gymnasium", "stable-baselines3", "numpy")
+    print(", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
+    tasks, vectors = (list(filter(None, names.split(","))) for names in (args.tasks, args.vectors))
+    repeats = args.repeats or (5 if args.quick else 21)
+    for task in tasks:
+        limit = _QUICK / len(tasks) if args.quick else None
+        measured = single(task, repeats, limit)
+        made = rows("envs", task, "µs/step", measured, "reference", more_is_better=False)
+        yield _show(
+            made + rows("envs", task, "x", {"ours / stepSimulation": _over(measured)}, None, more_is_better=False)
+        )
+    for id in vectors:
+        for size in SIZES:
+            limit = _QUICK / len(vectors) / len(SIZES) if args.quick else None
+            measured = vector(id, size, args.workers, repeats, limit)
+            peers = [name for name in measured if not name.startswith("ours")]
+            peer = fastest(measured, peers, more_is_better=False)
+            yield _show(rows("envs", f"{id} x {size}", "µs/vector step", measured, peer, more_is_better=False))
+
+
+def _over(measured: Samples) -> list[float | None]:
+    return [a / b for a, b in zip(measured["ours"], measured["stepSimulation"]) if a and b]
+
+
+def _show(made: list[Row]) -> list[Row]:
+    print(table(made), flush=True)
+    return made
+
+
+def single(task: str, repeats: int, limit: float | None) -> Samples:
+    """CPU µs of a step: ours, the reference's, physics alone; resets, which are rarer, are not counted."""
+    clock = time.thread_time
+    inside: list[float] = []
+    plain, watched, theirs = our(task), our(task), reference(task)
+    physics = watched.world.step
+
+    def timed() -> None:
+        begun = clock()
+        physics()
+        inside.append(clock() - begun)
+
+    watched.world.step = timed
+    rng = np.random.default_rng(0)
+    samples: Samples = {"ours": [], "reference": [], "stepSimulation": []}
+    end = time.monotonic() + limit if limit else float("inf")
+    for repeat in range(repeats):
+        actions = rng.uniform(-1, 1, (100, *plain.action_space.shape)).astype(np.float32)
+        for env in (plain, watched, theirs):
+            env.reset(seed=repeat)
+        ours = _steps(plain, actions, clock)
+        samples["reference"].append(_steps(theirs, actions, clock))
+        inside.clear()
+        _steps(watched, actions, clock)
+        physics_alone = 1e6 * sum(inside) / len(inside)
+        samples["ours"].append(ours)
+        samples["stepSimulation"].append(physics_alone)
+        if time.monotonic() > end:
+            break
+    for env in (plain, watched, theirs):
+        env.close()
+    return samples
+
+
+def _steps(env: gymnasium.Env, actions: np.ndarray, clock: Callable[[], float]) -> float:
+    spent = 0.0
+    for action in actions:
+        begun = clock()
+        ended = env.step(action)[2]
+        spent += clock() - begun
+        if ended:
+            env.reset()
+    return 1e6 * spent / len(actions)
+
+
+class Candidate(NamedTuple):
+    """A vector environment of whatever make."""
+
+    step: Callable[[np.ndarray], Any]
+    close: Callable[[], None]
+
+
+def vector(id: str, size: int, workers: int, repeats: int, limit: float | None) -> Samples:
+    """Wall-clock µs of a vector step."""
+    makers = {f"ours, {w} workers": partial(_ours, id, size, w) for w in sorted({0, 1, workers})}
+    makers |= {"gymnasium Sync": partial(_gymnasium, id, size, "sync")}
+    makers |= {"gymnasium Async": partial(_gymnasium, id, size, "async")}
+    if versions("stable-baselines3")["stable-baselines3"]:
+        makers["SB3 Subproc"] = partial(_subproc, id, size)
+    candidates = {name: make() for name, make in makers.items()}
+    samples: Samples = {name: [] for name in candidates}
+    rng = np.random.default_rng(0)
+    space = gymnasium.make(id).action_space
+    end = time.monotonic() + limit if limit else float("inf")
+    try:
+        for _ in range(repeats):
+            actions = rng.uniform(-1, 1, (40, size, *(space.shape or ()))).astype(np.float32)
+            for name, candidate in candidates.items():
+                begun = time.perf_counter()
+                for action in actions:
+                    candidate.step(action)
+                samples[name].append(1e6 * (time.perf_counter() - begun) / len(actions))
+            if time.monotonic() > end:
+                break
+    finally:
+        for candidate in candidates.values():
+            candidate.close()
+    return samples
+
+
+def _ours(id: str, size: int, workers: int) -> Candidate:
+    env: VectorEnv = gym(size, workers, id=id)
+    env.reset(0)
+    return Candidate(env.step, env.close)
+
+
+def _gymnasium(id: str, size: int, mode: str) -> Candidate:
+    shared = {"shared_memory": True} if mode == "async" else {}
+    same_step = gymnasium.vector.AutoresetMode.SAME_STEP  # what ours does
+    env = gymnasium.make_vec(
+        id,
+        size,
+        vectorization_mode=mode,
+        vector_kwargs={"autoreset_mode": same_step, **shared},
+        disable_env_checker=True,
+    )
+    env.reset(seed=0)
+    return Candidate(env.step, env.close)
+
+
+def _subproc(id: str, size: int) -> Candidate:
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    env = SubprocVecEnv([partial(gymnasium.make, id, disable_env_checker=True)] * size, start_method="fork")
+    env.seed(0)
+    env.reset()
+    return Candidate(env.step, env.close)
