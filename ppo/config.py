@@ -81,7 +81,7 @@ class Checkpoint:
 class Config:
     """Typed scalars of a run; groups are untyped here and typed by their functions."""
 
-    total_steps: int = 300_000  # environment steps
+    total_steps: int = 500_000  # environment steps
     num_envs: int = 16
     num_steps: int = 512  # vector steps in a rollout
     workers: int = 0  # processes that step the environments; 0: this one
