@@ -13,7 +13,7 @@ from envs.base import VectorEnv
 from ppo.config import ConfigError, check, strategy
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
-from ppo.network.normaliser import Moments, RewardScale, normalise_obs
+from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
 from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
 from ppo.update.measure import build_measure
@@ -127,11 +127,11 @@ def start(cfg: DictConfig, parts: Parts) -> State:
     )
 
 
-def obs_normaliser(cfg: DictConfig, moments: Moments) -> Callable[[Tensor], Tensor]:
+def obs_normaliser(cfg: DictConfig, moments: Moments) -> ObsNormaliser:
     """What the networks see of an observation, with these statistics."""
     if not cfg.normalise.obs:
-        return torch.Tensor.float
-    return partial(normalise_obs, moments=moments, clip=cfg.normalise.clip_obs)
+        return ObsNormaliser.identity(moments.mean.device)
+    return ObsNormaliser.of(moments, clip=cfg.normalise.clip_obs)
 
 
 def reward_scaler(cfg: DictConfig, scale: RewardScale) -> Callable[[Tensor], Tensor]:

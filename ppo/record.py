@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ppo import checkpoint
@@ -15,7 +16,7 @@ from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
-from ppo.types import Batch
+from ppo.types import Batch, Gaussian, Transition
 from ppo.update.loop import Halt
 
 
@@ -95,6 +96,7 @@ def describe(
     cfg: DictConfig,
     state: State,
     bounds: tuple[float, float],
+    rollout: Transition,
     batch: Batch,
     episodes: list,
     rollout_s: float,
@@ -102,7 +104,9 @@ def describe(
 ) -> dict[str, float]:
     """The metrics that the update itself cannot know: schedules, normalisers, episodes, speed."""
     steps = len(batch.value)
+    acted, policy = Gaussian(*(x.flatten(0, 1).to(batch.value.device) for x in rollout.policy)), batch.policy
     metrics: dict[str, float] = {
+        "check/acting": ((acted.mean - policy.mean).abs() * torch.exp(-policy.log_std)).max().item(),
         "lr": state.lr or 0.0,
         "clip/low": bounds[0],
         "clip/high": bounds[1],

@@ -47,7 +47,6 @@ def train(cfg: DictConfig, run: Run) -> float:
                 epochs=cfg.epochs,
                 minibatch_size=cfg.minibatch_size,
             )
-            check_on_policy(metrics, first_log_ratio=cfg.guard.first_log_ratio)
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()
 
@@ -60,7 +59,8 @@ def train(cfg: DictConfig, run: Run) -> float:
                 lr=lr,
                 kl=reached_kl(metrics),
             )
-            metrics |= describe(cfg, state, bounds, batch, episodes, collected - began, updated - collected)
+            metrics |= describe(cfg, state, bounds, rollout, batch, episodes, collected - began, updated - collected)
+            check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
     return evaluation.last

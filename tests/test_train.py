@@ -18,6 +18,7 @@ from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.network.actor_critic import mlp
 from ppo.network.flat import flatten
+from ppo.network.normaliser import ObsNormaliser
 from ppo.update.gradient_step import METRICS
 from ppo.update.loop import update
 
@@ -86,6 +87,7 @@ def test_at_the_first_minibatch_of_every_update_the_ratio_is_one(trained, words)
     assert len(rows) == 8
     for row in rows:
         assert row["check/first_log_ratio"] <= 1e-6 and abs(row["check/first_kl"]) <= 1e-6
+        assert row["check/acting"] <= 1e-5
     assert rows[-1]["kl/final"] > 1e-5 and tensors["obs_moments.count"] == 1024
 
 
@@ -193,9 +195,9 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
         cfg = config(word)
         parts = assemble(cfg)
         state = start(cfg, parts)
-        rollout, plain = allocate(8, 4, 1, 1), torch.Tensor.float
-        collect(parts.envs, parts.network, plain, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
-        batch = prepare(rollout, parts.network, plain, plain, parts.flat.device, gamma=0.9, lam=0.9)
+        rollout, raw = allocate(8, 4, 1, 1), ObsNormaliser.identity()
+        collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+        batch = prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
         return parts.step(state.learner, batch, knobs(cfg, parts, 1e-3, (0.8, 1.2)))[1][METRICS.index("taken")]
 
     assert first_step("coef.value=0") == 1

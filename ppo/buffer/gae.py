@@ -1,4 +1,4 @@
-"""Generalised advantage estimation."""
+"""Generalised advantage estimation, and the recurrence it shares with every discounted sum."""
 
 import torch
 from jaxtyping import Float, Shaped
@@ -25,8 +25,19 @@ def gae(
     """
     delta = reward + gamma * torch.where(terminated.bool(), 0, next_value) - value
     trace = gamma * lam * (~(terminated.bool() | done.bool())).to(delta.dtype)
-    advantage = torch.empty_like(delta)
-    following = torch.zeros_like(delta[0])
-    for t in range(len(delta) - 1, -1, -1):
-        following = advantage[t] = delta[t] + trace[t] * following
-    return advantage
+    return recurrence(delta.flip(0), trace.flip(0), torch.zeros_like(delta[0])).flip(0)
+
+
+def recurrence(
+    x: Float[Tensor, "T *N"], decay: Float[Tensor, "T *N"], start: Float[Tensor, "*N"]
+) -> Float[Tensor, "T *N"]:
+    """y_t = x_t + decay_t y_{t-1}, with y_{-1} = start.
+
+    A loop over time on the CPU, in numpy: its rows are short, so that calls and not arithmetic are what it costs.
+    """
+    rows, factors = (t.detach().cpu().numpy().reshape(len(x), -1) for t in (x.clone(), decay))
+    before = start.detach().cpu().numpy().reshape(-1)
+    for row, factor in zip(rows, factors, strict=True):
+        row += factor * before
+        before = row
+    return torch.from_numpy(rows).view(x.shape).to(x.device)

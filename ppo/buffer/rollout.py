@@ -9,15 +9,16 @@ from torch import Tensor
 from envs.base import VectorEnv
 from ppo.buffer.gae import gae
 from ppo.buffer.trajectory import flatten_time
+from ppo.network.acting import actor
 from ppo.network.actor_critic import ActorCritic
+from ppo.network.normaliser import ObsNormaliser
 from ppo.types import Batch, Transition, tree_map
 
 
-@torch.inference_mode()
 def collect(
     envs: VectorEnv,
     network: ActorCritic,
-    normalise: Callable[[Tensor], Tensor],
+    normalise: ObsNormaliser,
     to_world: Callable[[np.ndarray], np.ndarray],
     obs: np.ndarray,
     rollout: Transition,
@@ -29,15 +30,13 @@ def collect(
     same throughout: the policy that acted is the policy that will be updated. The stored action is the sampled one;
     ``to_world`` makes of it what the environment may receive.
     """
-    device = next(network.parameters()).device
-    noise = torch.randn(rollout.action.shape, generator=generator).to(device)
+    act = actor(network, normalise, len(obs))
+    noise = torch.randn(rollout.action.shape, generator=generator).numpy()
     world = tree_map(Tensor.numpy, rollout)  # the same memory: writing a row costs no tensor operation
     episodes: list[tuple[float, int]] = []
     for t in range(len(noise)):
         world.obs[t] = obs
-        policy = network.policy(normalise(rollout.obs[t].to(device)))
-        rollout.action[t] = policy.mean + policy.log_std.exp() * noise[t]
-        rollout.policy.mean[t], rollout.policy.log_std[t] = policy
+        world.action[t], (world.policy.mean[t], world.policy.log_std[t]) = act(obs, noise[t])
         step = envs.step(to_world(world.action[t]))
         world.reward[t], world.next_obs[t], world.group[t] = step.reward, step.next_obs, step.group
         world.terminated[t] = step.terminated
@@ -52,7 +51,7 @@ def collect(
 def prepare(
     rollout: Transition,
     network: ActorCritic,
-    normalise: Callable[[Tensor], Tensor],
+    normalise: ObsNormaliser,
     scale_reward: Callable[[Tensor], Tensor],
     device: torch.device,
     *,
@@ -62,11 +61,12 @@ def prepare(
     """The rollout as samples ``[T * N, ...]``: observations normalised, values, advantages and targets computed once.
 
     On ``device``, in memory of its own. The critic values the true successor of every step, so that truncation needs
-    no special case.
+    no special case. The behaviour policy is evaluated again, by the network that learns: rounding apart it is the one
+    that acted (the run checks that), and the first ratio is 1 exactly.
     """
     rollout = tree_map(lambda x: x.to(device, copy=True), rollout)
     obs = normalise(rollout.obs)
-    value = network.value(obs)
+    policy, value = network(obs)
     next_value = network.value(normalise(rollout.next_obs))
     reward = scale_reward(rollout.reward)
     advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)
@@ -74,7 +74,7 @@ def prepare(
         Batch(
             obs=obs,
             action=rollout.action,
-            policy=rollout.policy,
+            policy=tree_map(torch.clone, policy),  # the parameters will move
             value=value,
             target=advantage + value,
             advantage=advantage,

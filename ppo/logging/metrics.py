@@ -70,6 +70,9 @@ METRICS: dict[str, Metric] = {
     "kl/sigma_part/<d>": Metric("nat", "share of kl/sigma_part due to action dimension d; they add up"),
     # What must hold before the first step of every update.
     "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch; must be 0 (1e-6)"),
+    "check/acting": Metric(
+        "sigma", "largest difference between the means that acted and those learned from; must be 0 (1e-5)"
+    ),
     "check/first_log_ratio": Metric("nat", "max |r| at the first minibatch; must be 0 (1e-6)"),
     # The trust region at work.
     "ratio/min": Metric("", "lowest probability ratio in any executed step", _STEPPED),

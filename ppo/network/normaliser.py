@@ -3,11 +3,14 @@
 They move only where ``train()`` says so, never while acting or evaluating.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from ppo.buffer.gae import recurrence
 
 
 class Moments(NamedTuple):
@@ -40,9 +43,25 @@ class Moments(NamedTuple):
         return torch.where(std <= 1e-12 * self.mean.abs(), 1.0, std)
 
 
-def normalise_obs(obs: Float[Tensor, "*B O"], moments: Moments, *, clip: float = 10.0) -> Float[Tensor, "*B O"]:
-    """(obs - mean) / std, clipped to +-clip, float32."""
-    return ((obs - moments.mean) / moments.std).clamp(-clip, clip).float()
+class ObsNormaliser(NamedTuple):
+    """What the networks see of an observation: (obs - mean) / std, clipped to +-clip, float32."""
+
+    mean: Tensor  # [O]
+    std: Tensor  # [O]
+    clip: float
+
+    @staticmethod
+    def of(moments: Moments, *, clip: float = 10.0) -> "ObsNormaliser":
+        """By these statistics, as they are now."""
+        return ObsNormaliser(moments.mean, moments.std, clip)
+
+    @staticmethod
+    def identity(device: torch.device | str = "cpu") -> "ObsNormaliser":
+        """Observations as they are."""
+        return ObsNormaliser(torch.zeros((), device=device), torch.ones((), device=device), math.inf)
+
+    def __call__(self, obs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B O"]:
+        return ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
 
 
 class RewardScale(NamedTuple):
@@ -57,12 +76,10 @@ class RewardScale(NamedTuple):
 
     def update(self, reward: Float[Tensor, "T N"], done: Bool[Tensor, "T N"], *, gamma: float) -> "RewardScale":
         """After a rollout: R <- gamma R + r each step, R <- 0 after any episode end, terminated or truncated alike."""
-        discounted, seen = self.discounted, []
-        for r, d in zip(reward.double(), done, strict=True):
-            discounted = gamma * discounted + r
-            seen.append(discounted)
-            discounted = torch.where(d, 0.0, discounted)
-        return RewardScale(self.moments.update(torch.stack(seen).flatten()), discounted)
+        going = (~done).double()
+        decay = gamma * torch.cat([torch.ones_like(going[:1]), going[:-1]])
+        seen = recurrence(reward.double(), decay, self.discounted)
+        return RewardScale(self.moments.update(seen.flatten()), seen[-1] * going[-1])
 
     def apply(self, reward: Float[Tensor, "*B"], *, clip: float = 10.0) -> Float[Tensor, "*B"]:
         """reward / std(discounted return), clipped to +-clip, float32."""

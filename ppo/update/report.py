@@ -14,13 +14,17 @@ class OffPolicyError(RuntimeError):
     """The policy at the first minibatch was not the one that acted."""
 
 
-def check_on_policy(metrics: dict[str, float | int | str], *, first_log_ratio: float) -> None:
-    """Before the first step of an update old and new policy are the same; whatever differs is a bug, not learning."""
-    found, kl = float(metrics["check/first_log_ratio"]), float(metrics["check/first_kl"])
-    if not found <= first_log_ratio:
+def check_on_policy(metrics: dict[str, float | int | str], *, limit: float) -> None:
+    """The policy that acts, the one that is learned from and the one at the first step of an update are the same.
+
+    Whatever differs by more than rounding is a bug, not learning.
+    """
+    ratio, kl, acting = (float(metrics[f"check/{x}"]) for x in ("first_log_ratio", "first_kl", "acting"))
+    if not (ratio <= limit and acting <= limit):
         raise OffPolicyError(
-            f"at the first minibatch max |log ratio| is {found:.3g} (KL {kl:.3g}), not 0: something "
-            "moved between acting and learning (a normaliser, dropout, an environment that changes its observations?)"
+            f"at the first minibatch max |log ratio| is {ratio:.3g} (KL {kl:.3g}), and the means that acted are up to "
+            f"{acting:.3g} sigma away, not 0: something moved between acting and learning (a normaliser, dropout, an "
+            "environment that changes its observations?)"
         )
 
 

@@ -12,8 +12,9 @@ from envs.probe import probe
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate, shuffle, unstack
 from ppo.network.actor_critic import mlp
-from ppo.network.normaliser import Moments, normalise_obs
+from ppo.network.normaliser import Moments, ObsNormaliser
 
+RAW = ObsNormaliser.identity()
 CPU = torch.device("cpu")
 
 
@@ -44,7 +45,7 @@ class Watched:
             np.testing.assert_array_equal(given, kept)
 
 
-def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=torch.Tensor.float):
+def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW):
     sizes = envs.envs if isinstance(envs, Watched) else envs
     network = mlp(
         sizes.observation_space.shape[0],
@@ -99,7 +100,7 @@ def test_the_sampled_action_is_stored_and_the_world_receives_the_mapped_one():
         assert rollout.action.abs().max() > 4
         torch.testing.assert_close(torch.tensor(np.array(envs.actions)), mapped(rollout.action))
         torch.testing.assert_close(rollout.policy.mean, network.policy(rollout.obs).mean)
-        batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
+        batch = prepare(rollout, network, RAW, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
         assert torch.equal(batch.action, rollout.action.flatten(0, 1))
 
 
@@ -107,7 +108,7 @@ def test_targets_bootstrap_the_true_last_observation_of_a_truncated_episode():
     """One-step episodes paid 1; those that observe 1 terminate (target 1), those that observe -1 are truncated and their
     last observation is -1 again (target 1 + gamma V(-1)), whatever the next episode starts with."""
     network, rollout, _, _ = roll(probe(8, 0, task="ending"), num_steps=16)
-    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
+    batch = prepare(rollout, network, RAW, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
     with torch.no_grad():
         v = network.value(torch.tensor([[-1.0]])).item()
     ended = batch.obs[:, 0] == 1
@@ -119,7 +120,7 @@ def test_targets_bootstrap_the_true_last_observation_of_a_truncated_episode():
 def test_policy_and_critic_see_the_same_fixed_statistics():
     """Acting and preparing normalise alike; the rollout keeps the raw observations."""
     moments = Moments.empty(3).update(torch.tensor([[0.0, 1.0, 2.0], [4.0, 1.0, 8.0]]))
-    normalise = partial(normalise_obs, moments=moments)
+    normalise = ObsNormaliser.of(moments)
     network, rollout, _, _ = roll(gym(2, 0, id="Pendulum-v1"), num_steps=4, normalise=normalise)
     batch = prepare(rollout, network, normalise, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
     expected = (rollout.obs - torch.tensor([2.0, 1.0, 5.0])) / torch.tensor([2.0, 1.0, 3.0])
@@ -144,7 +145,7 @@ def test_each_epoch_visits_every_sample_once_in_a_new_order(problem):
 def test_a_batch_has_memory_of_its_own():
     """The rollout is filled anew in every iteration, while the batch is still learned from."""
     network, rollout, _, _ = roll(probe(2, 0, task="target"), num_steps=3)
-    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
+    batch = prepare(rollout, network, RAW, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
     action, mean = batch.action.clone(), batch.policy.mean.clone()
     rollout.action.fill_(77)
     rollout.policy.mean.fill_(77)

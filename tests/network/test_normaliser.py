@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ppo.network.normaliser import Moments, RewardScale, normalise_obs
+from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
 
 
 def test_seen_in_parts_or_at_once_is_the_same():
@@ -25,7 +25,7 @@ def test_update_leaves_the_old_statistics_alone():
 def test_observations_are_divided_by_the_deviation_and_clipped():
     """Mean 2 and 5, deviation 2 and 3 (variance 4 and 9)."""
     moments = Moments.empty(2).update(torch.tensor([[0.0, 2.0], [4.0, 8.0]]))
-    out = normalise_obs(torch.tensor([[6.0, -1.0], [1000.0, -1000.0]]), moments, clip=10.0)
+    out = ObsNormaliser.of(moments, clip=10.0)(torch.tensor([[6.0, -1.0], [1000.0, -1000.0]]))
     assert out.tolist() == [[2.0, -2.0], [10.0, -10.0]] and out.dtype == torch.float32
 
 
