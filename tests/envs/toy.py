@@ -71,6 +71,14 @@ class Grouped(Counter):
         return *out, {"group": 10 * self.episode + 1} if self.clock >= 3 else info
 
 
+class Told(Counter):
+    """Tells its group, 7, once an episode: at step 2."""
+
+    def step(self, action):
+        *out, _ = super().step(action)
+        return *out, {"group": 7} if self.clock == 2 else {}
+
+
 class Restless(Counter):
     """Breaks the rules: draws from a generator that no seed governs."""
 
