@@ -92,11 +92,12 @@ def test_arrays_of_the_environment_are_not_modified_and_not_kept():
 
 
 def test_the_sampled_action_is_stored_and_the_world_receives_the_mapped_one():
-    """sigma e^2: nearly every action is outside of [-2, 2]; tanh cannot be inverted there."""
+    """sigma e^2: nearly every action is outside of [-2, 2]; beyond 7.25, tanh is within 1e-6 of its bound and what is
+    recovered from it another action."""
     for action, mapped in ((clip, lambda a: a.clamp(-2, 2)), (tanh, lambda a: 2 * torch.tanh(a))):
         envs = Watched(gym(2, 0, id="Pendulum-v1"))
         network, rollout, _, _ = roll(envs, num_steps=8, log_std=2.0, action=action)
-        assert rollout.action.abs().max() > 4
+        assert rollout.action.abs().max() > 10
         torch.testing.assert_close(torch.tensor(np.array(envs.actions)), mapped(rollout.action))
         torch.testing.assert_close(rollout.policy.mean, network.policy(rollout.obs).mean)
         batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
