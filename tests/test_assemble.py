@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import ppo.loss.kl
-from ppo.assemble import assemble, knobs, start
+from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
+from ppo.network.normaliser import Moments, RewardScale
 from ppo.types import Gaussian, tree_map
 from ppo.update.gradient_step import METRICS
 
@@ -101,6 +102,18 @@ def test_an_entropy_bonus_of_coefficient_zero_is_computed_for_its_metric_alone(p
     assert len(calls) == 1
     step_of(parts_of, "coef.entropy=0.1")
     assert len(calls) == 3
+
+
+def test_normalisers_are_used_where_asked_for_and_clip_where_told(parts_of):
+    """Deviation 2 of everything seen so far."""
+    moments = Moments.empty(1).update(torch.tensor([[-2.0], [2.0]]))
+    scale = RewardScale(Moments(*(x.squeeze() for x in moments)), torch.zeros(4, dtype=torch.float64))
+    x = torch.tensor([[1.0], [100.0]])
+    for word, obs, reward in (("true", [0.5, 3.0], [0.5, 5.0]), ("false", [1.0, 100.0], [1.0, 100.0])):
+        words = (f"normalise.obs={word}", f"normalise.reward={word}")
+        cfg, _ = parts_of(*words, "normalise.clip_obs=3", "normalise.clip_reward=5")
+        assert obs_normaliser(cfg, moments)(x)[:, 0].tolist() == obs
+        assert reward_scaler(cfg, scale)(x[:, 0]).tolist() == reward
 
 
 def test_the_estimator_that_is_measured_is_the_chosen_one(parts_of):
