@@ -9,10 +9,12 @@ from envs.action import clip, tanh
 from envs.base import Step
 from envs.gym import gym
 from envs.probe import probe
+from envs.vector import vector
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate, shuffle, unstack
 from ppo.network.actor_critic import mlp
 from ppo.network.normaliser import Moments, normalise_obs
+from tests.envs.toy import Both, Counter
 
 CPU = torch.device("cpu")
 
@@ -115,6 +117,24 @@ def test_targets_bootstrap_the_true_last_observation_of_a_truncated_episode():
     assert 0 < ended.sum() < 128
     torch.testing.assert_close(batch.target, torch.where(ended, 1.0, 1 + 0.9 * v))
     torch.testing.assert_close(batch.advantage, batch.target - batch.value)
+
+
+def test_the_last_observation_is_neither_the_one_acted_on_nor_the_next_episodes_first():
+    """It shows a clock: 4 where the last action was chosen, 5 where that led to, 0 after the reset."""
+    network, rollout, _, _ = roll(vector(Counter, 2, 0, "Counter"), num_steps=5)
+    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
+    assert rollout.next_obs[4, :, 1].tolist() == [5, 5] and rollout.terminated[4].tolist() == [True, False]
+    with torch.no_grad():
+        bootstrap = 0.9 * network.value(rollout.next_obs[4, 1])
+    torch.testing.assert_close(batch.target[-1], rollout.reward[4, 1].float() + bootstrap)
+
+
+def test_what_terminates_as_the_clock_runs_out_is_terminated():
+    network, rollout, _, _ = roll(vector(Both, 2, 0, "Both"), num_steps=10)
+    assert torch.equal(rollout.terminated, rollout.done) and rollout.done.sum() == 4
+    batch = prepare(rollout, network, torch.Tensor.float, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
+    ended = rollout.done.flatten()
+    torch.testing.assert_close(batch.target[ended], rollout.reward.flatten()[ended].float())
 
 
 def test_policy_and_critic_see_the_same_fixed_statistics():

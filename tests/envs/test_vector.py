@@ -5,7 +5,7 @@ import pytest
 
 from envs.base import EnvError, seeds
 from envs.vector import vector
-from tests.envs.toy import Counter, Faulty, Grouped, Image, Restless, Told
+from tests.envs.toy import Both, Counter, Faulty, Grouped, Image, Keeper, Restless, Told
 
 WORKERS = [0, 2]
 
@@ -57,6 +57,21 @@ def test_same_step_reset(open_vector, workers):
             np.testing.assert_array_equal(step.obs, step.next_obs)
             assert np.isnan(step.episode_return).all() and not step.episode_length.any()
         previous = step.obs
+
+
+def test_an_end_of_both_kinds_is_reported_as_both(open_vector):
+    env = open_vector(Both, 2, 0, "Both")
+    env.reset(0)
+    for t, step in enumerate(play(env, actions(env, 10)), start=1):
+        assert step.terminated.tolist() == step.truncated.tolist() == [t % 5 == 0] * 2
+
+
+def test_an_environment_may_keep_its_action(open_vector):
+    env = open_vector(Keeper, 2, 0, "Keeper")
+    env.reset(0)
+    plan = actions(env, 4)
+    rewards = [step.reward for step in play(env, plan)]
+    np.testing.assert_allclose(rewards[1:], np.abs(np.diff(plan, axis=0)).sum(2), rtol=1e-6)
 
 
 def test_dtypes_and_shapes(open_vector):
