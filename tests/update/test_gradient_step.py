@@ -121,6 +121,14 @@ def test_masked_samples_have_no_influence_at_all(problem, numbers, terms):
     assert same(one, two) and torch.equal(one_row, two_row)
 
 
+def test_a_masked_sample_stops_no_update(problem, numbers, terms):
+    """Even where its log-ratio is infinite."""
+    _, network, learner, batch = problem()
+    batch.policy.mean[1], batch.mask[1] = 1e30, False
+    _, row = build_step(network, terms(kl=kl.k1), Guards())(learner, batch, numbers())
+    assert metric(row, "taken") == 1
+
+
 # Guards
 
 

@@ -143,6 +143,18 @@ def test_the_final_kl_of_a_sampled_estimator_is_clamped_too(problem):
     assert measured.chosen.item() == pytest.approx(3 / 64 * (math.e**10 - 11), rel=1e-4)
 
 
+def test_masked_samples_enter_no_number_of_an_update(problem, play):
+    """Neither of the batch, nor of its steps, nor of its end."""
+    start, wild = problem(), problem()
+    for p in (start, wild):
+        p.batch.mask[::5] = False
+    for x in (wild.batch.obs, wild.batch.action, wild.batch.advantage, wild.batch.target, wild.batch.value):
+        x[::5] = 1e3
+    (one, _, metrics, _), (two, _, wild_metrics, _) = (play(p, normalise=norm.minibatch) for p in (start, wild))
+    assert same(one, two) and metrics == wild_metrics
+    assert play(wild, normalise=norm.none)[2]["advantage/sign_flip"] == 0
+
+
 # Stop: minibatch
 
 
