@@ -23,16 +23,25 @@ from ppo.network.normaliser import Moments
 
 @torch.no_grad()
 def play(
-    envs: VectorEnv, act: Callable[[Tensor], np.ndarray], seed: int, each_step: Callable[[], None] = lambda: None
+    envs: VectorEnv,
+    act: Callable[[Tensor], np.ndarray],
+    seed: int,
+    each_step: Callable[[], None] = lambda: None,
+    *,
+    patience: int = 100_000,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(returns, lengths) of one episode in every sub-environment; ``act(obs [N, O])`` is what the world receives.
 
-    One episode each, and all of them count: taking the first N episodes to end would favour short ones.
+    One episode each, and all of them count: taking the first N episodes to end would favour short ones. EnvError where
+    an episode has no end after ``patience`` steps.
     """
     obs = torch.tensor(envs.reset(seed))
     returns, lengths = np.full(envs.num_envs, np.nan), np.zeros(envs.num_envs, dtype=np.int64)
     each_step()
+    steps = 0
     while (lengths == 0).any():
+        if (steps := steps + 1) > patience:
+            raise EnvError(f"{envs.name}: an episode of {patience:,} steps has no end; the task needs a time limit")
         step = envs.step(act(obs))
         new = (step.terminated | step.truncated) & (lengths == 0)
         returns[new], lengths[new] = step.episode_return[new], step.episode_length[new]

@@ -95,14 +95,17 @@ class Record:
 def describe(
     cfg: DictConfig,
     state: State,
+    updated: dict,
     bounds: tuple[float, float],
     rollout: Transition,
     batch: Batch,
     episodes: list,
-    rollout_s: float,
-    update_s: float,
+    seconds: tuple[float, float],
 ) -> dict[str, float]:
-    """The metrics that the update itself cannot know: schedules, normalisers, episodes, speed."""
+    """The metrics that the update, whose own are in ``updated``, cannot know: schedules, normalisers, episodes, speed.
+
+    ``seconds``: what rollout and update took.
+    """
     steps = len(batch.value)
     acted, policy = Gaussian(*(x.flatten(0, 1).to(batch.value.device) for x in rollout.policy)), batch.policy
     metrics: dict[str, float] = {
@@ -112,12 +115,14 @@ def describe(
         "clip/high": bounds[1],
         "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
         "obs/clipped": (batch.obs.abs() >= cfg.normalise.clip_obs).float().mean().item() if cfg.normalise.obs else 0.0,
-        "time/rollout": rollout_s,
-        "time/update": update_s,
-        "speed/rollout": steps / rollout_s,
-        "speed/update": steps / update_s,
-        "speed/total": steps / (rollout_s + update_s),
+        "time/rollout": seconds[0],
+        "time/update": seconds[1],
+        "speed/rollout": steps / seconds[0],
+        "speed/update": steps / seconds[1],
+        "speed/total": steps / sum(seconds),
     }
+    if cfg.target_kl:
+        metrics["kl/overshoot"] = updated["kl/final"] / cfg.target_kl - 1
     if episodes:
         returns, lengths = np.array(episodes).T
         metrics |= {

@@ -59,7 +59,8 @@ def train(cfg: DictConfig, run: Run) -> float:
                 lr=lr,
                 kl=reached_kl(metrics),
             )
-            metrics |= describe(cfg, state, bounds, rollout, batch, episodes, collected - began, updated - collected)
+            seconds = (collected - began, updated - collected)
+            metrics |= describe(cfg, state, metrics, bounds, rollout, batch, episodes, seconds)
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)

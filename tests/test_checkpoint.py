@@ -47,6 +47,12 @@ def test_every_single_flipped_bit_is_noticed(saved):
         assert "\n" not in str(error.value)
 
 
+def test_a_tensor_under_another_name_is_noticed(saved):
+    saved.write_bytes(saved.read_bytes().replace(b'"c"', b'"d"'))
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.load(saved)
+
+
 def test_every_truncation_is_noticed(saved):
     good = saved.read_bytes()
     for length in range(0, len(good), 7):

@@ -1,6 +1,7 @@
 """``python -m ppo.evaluate``: the policy of a checkpoint, deterministic, the same wherever it is played."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from envs.base import Step
+from envs.base import EnvError, Step
+from envs.vector import vector
 from ppo import evaluate
 from ppo.checkpoint import find, load
 from ppo.logging.base import Run
 from ppo.train import train
+from tests.envs.toy import Counter
 
 
 def run(folder: Path, *words: str) -> None:
@@ -83,3 +86,9 @@ def test_every_sub_environment_counts_once_whatever_its_length():
     returns, episode_lengths = evaluate.play(Clock(), lambda obs: None, 0)
     assert returns.tolist() == [20, 50, 30]
     assert episode_lengths.tolist() == [2, 5, 3]
+
+
+def test_an_episode_without_an_end_is_an_error():
+    envs = vector(partial(Counter, length=1000), 2, 0, "endless")
+    with pytest.raises(EnvError, match="endless: an episode of 50 steps has no end"):
+        evaluate.play(envs, lambda obs: np.zeros((2, 2)), 0, patience=50)

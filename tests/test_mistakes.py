@@ -1,5 +1,6 @@
 """A mistake ends in one line that says what and where, a non-zero exit code, and nothing half-written."""
 
+import json
 import subprocess
 import sys
 
@@ -126,6 +127,8 @@ def test_a_failed_job_of_a_multirun_is_marked_and_makes_the_exit_code_non_zero(t
     assert done.returncode != 0
     assert "minibatch_size=30" in done.stderr
     assert sorted(path.parent.name for path in tmp_path.glob("*/metrics.jsonl")) == ["0", "2"]
+    runs = [json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")]
+    assert sorted(run["name"] for run in runs) == ["0", "2"] and {run["status"] for run in runs} == {"finished"}
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "bit flip", "pickle"])

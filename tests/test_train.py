@@ -11,6 +11,7 @@ import torch
 
 import ppo.evaluate
 import ppo.loss.value
+import ppo.train
 from envs.probe import TASKS, probe
 from ppo import checkpoint
 from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
@@ -21,6 +22,7 @@ from ppo.network.flat import flatten
 from ppo.network.normaliser import ObsNormaliser
 from ppo.update.gradient_step import METRICS
 from ppo.update.loop import update
+from ppo.update.report import OffPolicyError
 
 GAMMA = 0.9
 
@@ -118,6 +120,17 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     assert metrics["check/first_log_ratio"] <= 1e-6 and abs(metrics["check/first_kl"]) <= 1e-6
 
 
+def test_a_policy_that_moves_between_acting_and_learning_ends_the_run(trained, monkeypatch):
+    def shifted(*args, **options):
+        batch = prepare(*args, **options)
+        batch.policy.mean.add_(0.1)
+        return batch
+
+    monkeypatch.setattr(ppo.train, "prepare", shifted)
+    with pytest.raises(OffPolicyError, match="first minibatch"):
+        trained()
+
+
 # Statistics
 
 
@@ -146,6 +159,25 @@ def test_the_same_seed_gives_the_same_run_and_another_gives_another(trained):
     one, two, other = (trained(*PENDULUM, f"seed={s}", name=n)[1] for s, n in ((1, "a"), (1, "b"), (2, "c")))
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert not torch.equal(one["learner.params"], other["learner.params"])
+
+
+def test_the_seed_reaches_the_environments(trained):
+    """A reward of -1 or 1 by chance, whatever the policy does."""
+    one, other = (trained("env.task=observation", f"seed={s}", name=str(s))[0] for s in (1, 2))
+    assert one[0]["train/return"] != other[0]["train/return"]
+
+
+def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(trained):
+    here, there = (trained(*PENDULUM, f"workers={n}", name=str(n))[1] for n in (0, 2))
+    assert set(here) == set(there) and all(torch.equal(here[k], there[k]) for k in here)
+
+
+def test_rewards_are_scaled_by_the_discounted_return_of_each_episode_alone(trained):
+    """Reward 1 and a clock that truncates after ten steps: the return runs 1, 1.9, 2.71 ... and starts anew."""
+    once = (1 - GAMMA ** np.arange(1, 11)) / (1 - GAMMA)
+    words = ("env.task=clock", f"gamma={GAMMA}", "num_steps=40", "total_steps=480", "normalise.reward=true")
+    rows, _ = trained(*words)
+    assert [row["reward/scale"] for row in rows] == pytest.approx([once.std()] * 3)
 
 
 def test_rows_are_counted_as_environment_steps(trained):
@@ -178,6 +210,7 @@ def test_an_adaptive_learning_rate_falls_after_an_update_that_was_undone(trained
 def test_rollback_ends_every_update_at_or_below_its_limit(trained):
     rows, _ = trained("stop=rollback", "target_kl=0.02", "lr.value=5e-3", "total_steps=1024", "env.task=target")
     assert {row["update/stop"] for row in rows} == {"none", "rollback"}
+    assert all(row["kl/overshoot"] == pytest.approx(row["kl/final"] / 0.02 - 1) for row in rows)
     assert all(row["kl/final"] <= 0.03 for row in rows)
 
 
@@ -230,7 +263,11 @@ def defaults():
 
 import gymnasium, hydra, omegaconf, safetensors.torch, rich.console, rich.progress, jaxtyping, torch.func  # theirs
 before = defaults()
-import ppo.train, ppo.evaluate, ppo.cli, ppo.config, ppo.checkpoint, envs.gym, envs.probe
+import importlib, pkgutil
+import ppo, envs
+for package in (ppo, envs):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
 changed = [i for i, (a, b) in enumerate(zip(before, defaults())) if a != b]
 assert not changed, changed
 """

@@ -1,6 +1,7 @@
 """From a rollout ``[T, N, ...]`` to samples to learn from, and from those to minibatches ``[K, M, ...]``."""
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from ppo.types import Batch, Gaussian, Transition, tree_map
@@ -29,9 +30,9 @@ def flatten_time(batch: Batch) -> Batch:
     return tree_map(lambda x: x.flatten(0, 1), batch)
 
 
-def shuffle(batch: Batch, minibatch_size: int, generator: torch.Generator) -> Batch:
-    """[B, ...] -> [B / M, M, ...] in a new random order; every sample appears once."""
-    order = torch.randperm(len(batch.value), generator=generator).to(batch.value.device)
+def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:
+    """[B, ...] -> [B / M, M, ...] in this order, a permutation."""
+    order = order.to(batch.value.device)
     return tree_map(lambda x: x[order].view(-1, minibatch_size, *x.shape[1:]), batch)
 
 

@@ -51,9 +51,11 @@ def update(
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
     leave_early = batch.value.device.type == "cpu"
     rows, ends, flips = [], [], []
-    for _ in range(epochs):
+    # All drawn before the first step: where the update stops must not decide what is drawn after it.
+    orders = [torch.randperm(len(batch.value), generator=generator) for _ in range(epochs)]
+    for order in orders:
         before, first = learner, len(rows)
-        minibatches = shuffle(batch, minibatch_size, generator)
+        minibatches = shuffle(batch, minibatch_size, order)
         advantage = norm(minibatches.advantage, minibatches.group, minibatches.mask)
         flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
         for minibatch in unstack(minibatches._replace(advantage=advantage)):

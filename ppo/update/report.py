@@ -28,6 +28,11 @@ def check_on_policy(metrics: dict[str, float | int | str], *, limit: float) -> N
         )
 
 
+def _size(x: float) -> float:
+    """For the largest in magnitude: NaN above all."""
+    return math.inf if math.isnan(x) else abs(x)
+
+
 def reached_kl(metrics: dict[str, float | int | str]) -> float:
     """How far the update went, for lr=adaptive_kl: the chosen estimator at its end, or the KL of what it had to undo."""
     return float(metrics["stop/value"] if metrics["update/stop"] == "rollback" else metrics["kl/chosen"])
@@ -41,7 +46,7 @@ def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, f
     first, named = rows[0], dict(zip(METRICS, rows[rows[:, 0] > 0].unbind(1), strict=True))
     at_first = dict(zip(METRICS, first.tolist(), strict=True))
     metrics = {
-        "check/first_kl": at_first["kl/exact"],
+        "check/first_kl": max((at_first[f"kl/{name}"] for name in FAMILY), key=_size),
         "check/first_log_ratio": at_first["max_log_ratio"],
         "guard/nonfinite": rows[:, METRICS.index("guard/nonfinite")].sum().item(),
     }

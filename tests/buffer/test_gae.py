@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from ppo.buffer.gae import gae
 
@@ -71,6 +72,13 @@ def test_an_episode_end_cuts_the_trace(ending):
 def test_termination_ignores_even_a_nan_successor():
     one, end = torch.ones(1), torch.ones(1).bool()
     assert gae(one, torch.zeros(1), torch.tensor([float("nan")]), end, end, 0.9, 0.8).item() == 1
+
+
+def test_a_column_of_values_is_refused():
+    """[T] against [T, 1] would silently give [T, T]."""
+    row, end = torch.zeros(4), torch.zeros(4).bool()
+    with pytest.raises(TypeCheckError):
+        gae(row, row, torch.zeros(4, 1), end, end, 0.9, 0.8)
 
 
 def test_every_axis_but_time_is_free(vectors):

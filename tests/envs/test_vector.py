@@ -5,7 +5,7 @@ import pytest
 
 from envs.base import EnvError, seeds
 from envs.vector import vector
-from tests.envs.toy import Counter, Faulty, Grouped, Image, Restless
+from tests.envs.toy import Both, Counter, Faulty, Grouped, Image, Keeper, Restless, Told
 
 WORKERS = [0, 2]
 
@@ -57,6 +57,21 @@ def test_same_step_reset(open_vector, workers):
             np.testing.assert_array_equal(step.obs, step.next_obs)
             assert np.isnan(step.episode_return).all() and not step.episode_length.any()
         previous = step.obs
+
+
+def test_an_end_of_both_kinds_is_reported_as_both(open_vector):
+    env = open_vector(Both, 2, 0, "Both")
+    env.reset(0)
+    for t, step in enumerate(play(env, actions(env, 10)), start=1):
+        assert step.terminated.tolist() == step.truncated.tolist() == [t % 5 == 0] * 2
+
+
+def test_an_environment_may_keep_its_action(open_vector):
+    env = open_vector(Keeper, 2, 0, "Keeper")
+    env.reset(0)
+    plan = actions(env, 4)
+    rewards = [step.reward for step in play(env, plan)]
+    np.testing.assert_allclose(rewards[1:], np.abs(np.diff(plan, axis=0)).sum(2), rtol=1e-6)
 
 
 def test_dtypes_and_shapes(open_vector):
@@ -123,6 +138,40 @@ def test_state_continues_bit_for_bit(open_vector, workers, played):
     for a, b in zip(play(env, plan[played:]), play(other, plan[played:])):
         for x, y in zip(a, b):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("played", [4, 11, 23])
+def test_state_continues_where_episodes_are_of_different_lengths(open_vector, workers, played):
+    """3, 7 and 11 steps. What was continued has the state of what went on, and a group that was told once is kept."""
+    env, other = (open_vector(uneven, 3, workers, "Told") for _ in range(2))
+    plan = actions(env, played + 9)
+    env.reset(5)
+    play(env, plan[:played])
+    other.set_state(env.state())
+    for a, b in zip(play(env, plan[played:]), play(other, plan[played:])):
+        for x, y in zip(a, b):
+            np.testing.assert_array_equal(x, y)
+    assert other.state() == env.state()
+
+
+def uneven(index):
+    return Told(index, 3 + 4 * index)
+
+
+def test_a_state_holds_the_actions_of_the_running_episode_alone(open_vector):
+    env = open_vector(uneven, 3, 0, "Told")
+    env.reset(0)
+    plan = actions(env, 19)
+    play(env, plan)
+    began = [18, 14, 11]
+    for i, state in enumerate(env.state()):
+        assert state["actions"] == plan[began[i] :, i].tobytes().hex()
+    assert len(env._crew._log) == 8  # as far back as the longest of them began
+
+
+def test_neighbouring_run_seeds_share_no_environment():
+    assert not set(seeds(7, 100)) & set(seeds(8, 100))
 
 
 def test_state_is_refused_where_it_does_not_come_back(open_vector):

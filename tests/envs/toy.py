@@ -71,6 +71,37 @@ class Grouped(Counter):
         return *out, {"group": 10 * self.episode + 1} if self.clock >= 3 else info
 
 
+class Told(Counter):
+    """Tells its group, 7, once an episode: at step 2."""
+
+    def step(self, action):
+        *out, _ = super().step(action)
+        return *out, {"group": 7} if self.clock == 2 else {}
+
+
+class Both(Counter):
+    """Terminates in the very step in which the clock runs out."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        ended = terminated or truncated
+        return obs, reward, ended, ended, info
+
+
+class Keeper(Counter):
+    """Keeps the action it was given; its reward is the change from the one before."""
+
+    def reset(self, *, seed=None, options=None):
+        self.kept = np.zeros(2)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        change = float(np.abs(action - self.kept).sum())
+        self.kept = action
+        obs, _, *rest = super().step(action)
+        return obs, change, *rest
+
+
 class Restless(Counter):
     """Breaks the rules: draws from a generator that no seed governs."""
 

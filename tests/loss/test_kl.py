@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from torch.distributions import Independent, Normal, kl_divergence
 
 from ppo.loss import kl
@@ -138,6 +139,14 @@ def test_the_log_ratio_is_the_difference_of_log_probabilities_and_exactly_zero_a
     expected = independent(new).log_prob(action) - independent(old).log_prob(action)
     torch.testing.assert_close(new.log_ratio(old, action), expected, rtol=1e-4, atol=1e-4)
     assert new.log_ratio(new, 1e6 * action).abs().max() == 0
+
+
+def test_actions_without_their_axis_are_refused():
+    """[B] against means [B, 1] would silently give [B, B]."""
+    p = Gaussian(torch.zeros(4, 1), torch.zeros(4, 1))
+    for attempt in (lambda: p.log_prob(torch.zeros(4)), lambda: p.log_ratio(p, torch.zeros(4))):
+        with pytest.raises(TypeCheckError):
+            attempt()
 
 
 def test_samples_have_the_mean_and_the_deviation():

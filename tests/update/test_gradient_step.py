@@ -121,6 +121,14 @@ def test_masked_samples_have_no_influence_at_all(problem, numbers, terms):
     assert same(one, two) and torch.equal(one_row, two_row)
 
 
+def test_a_masked_sample_stops_no_update(problem, numbers, terms):
+    """Even where its log-ratio is infinite."""
+    _, network, learner, batch = problem()
+    batch.policy.mean[1], batch.mask[1] = 1e30, False
+    _, row = build_step(network, terms(kl=kl.k1), Guards())(learner, batch, numbers())
+    assert metric(row, "taken") == 1
+
+
 # Guards
 
 
@@ -137,6 +145,23 @@ def test_a_log_ratio_of_a_thousand_leaves_loss_and_gradient_finite(problem, numb
     assert metric(row, "taken") == 1 and torch.isfinite(row).all() and torch.isfinite(after.params).all()
     assert metric(row, "guard/clamped") == metric(row, "guard/warned") == metric(row, "guard/extreme") == 3
     assert metric(row, "max_log_ratio") == pytest.approx(1e3, rel=0.01)
+    # Objective and penalty read the same clamped log-ratio as the stop.
+    parts = metric(row, "loss/policy") + 0.5 * metric(row, "loss/value") + 0.1 * metric(row, "kl/stop")
+    assert metric(row, "loss/total") == pytest.approx(parts, rel=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_each_guard_counts_beyond_its_own_bound(problem, numbers, terms, sign):
+    """Old and new mean d sigma apart in one dimension, the action at either: the log-ratio is +-d^2 / 2."""
+    _, network, learner, batch = problem()
+    log_ratio = torch.tensor([4.0, 4.7, 6.0, 9.0, 11.0])  # log 100 = 4.605
+    here = batch.policy.mean[:5].clone()
+    there = here.clone()
+    there[:, 0] += (2 * log_ratio).sqrt() * batch.policy.log_std[:5, 0].exp()
+    batch.policy.mean[:5], batch.action[:5] = there, here if sign > 0 else there
+    _, row = build_step(network, terms(), Guards())(learner, batch, numbers())
+    counts = [metric(row, f"guard/{name}") for name in ("extreme", "warned", "clamped", "nonfinite")]
+    assert counts == [4, 3, 1, 0]
 
 
 def test_with_nothing_clamped_the_clamp_changes_no_bit(problem, numbers, terms):
@@ -193,6 +218,22 @@ def test_a_gradient_that_is_nan_though_the_loss_is_not_stops_too(problem, number
     _, network, learner, batch = problem()
     after, row = build_step(network, rooted, Guards())(learner, batch, numbers())
     assert math.isfinite(metric(row, "loss/total"))
+    assert same(after, learner) and after.stopped.item() == 2
+
+
+def test_a_loss_that_is_infinite_though_its_gradient_is_not_stops_too(problem, numbers, terms):
+    _, network, learner, batch = problem()
+    constant = terms(value=lambda prediction, target, old: 0 * prediction + math.inf)
+    after, row = build_step(network, constant, Guards())(learner, batch, numbers())
+    assert math.isfinite(metric(row, "grad/norm"))
+    assert same(after, learner) and after.stopped.item() == 2
+
+
+def test_a_step_that_would_end_at_infinite_parameters_is_refused(problem, numbers, terms):
+    """Loss and gradient are finite; lr / (1 - beta1) is beyond float32."""
+    _, network, learner, batch = problem()
+    after, row = build_step(network, terms(), Guards())(learner, batch, numbers(lr=1e38))
+    assert math.isfinite(metric(row, "loss/total")) and math.isfinite(metric(row, "grad/norm"))
     assert same(after, learner) and after.stopped.item() == 2
 
 

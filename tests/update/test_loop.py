@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from ppo.loss import norm
+from ppo.loss import kl, norm
 from ppo.types import tree_map
-from ppo.update.gradient_step import METRICS, Guards, build_step
+from ppo.update.gradient_step import FAMILY, METRICS, Guards, build_step
 from ppo.update.loop import update
-from ppo.update.measure import build_measure
-from ppo.update.report import measured_metrics
+from ppo.update.measure import Measured, build_measure
+from ppo.update.report import OffPolicyError, check_on_policy, measured_metrics
 from ppo.update.stop import Limits
 
 TAKEN, STOP = METRICS.index("taken"), METRICS.index("kl/stop")
@@ -108,6 +108,56 @@ def test_a_stopped_learner_starts_the_next_update_afresh(problem, play):
     assert halt is None and learner.count.item() == 12
 
 
+def test_what_is_checked_first_is_the_first_minibatch(problem, play):
+    """Not a later one, when the policy has moved: of a batch that is off policy by d sigma, d is seen."""
+    moved, still = (play(problem(), lr=lr)[2] for lr in (1e-2, 0.0))
+    for name in ("check/first_log_ratio", "check/first_kl"):
+        assert moved[name] == still[name] <= 1e-6
+    start = problem(moved=0.1)
+    _, _, metrics, calls = play(start, lr=1e-2)
+    assert metrics["check/first_log_ratio"] == calls[0][1][METRICS.index("max_log_ratio")].item() > 0.1
+    family = [calls[0][1][METRICS.index(f"kl/{name}")].item() for name in FAMILY]
+    assert abs(metrics["check/first_kl"]) == max(map(abs, family)) > 1e-3
+
+
+@pytest.mark.parametrize("found", [1e-2, math.nan])
+def test_a_first_minibatch_off_policy_is_an_error(found):
+    fine = {"check/first_log_ratio": 1e-4, "check/first_kl": 0.0, "check/acting": 1e-4}
+    check_on_policy(fine, limit=1e-3)
+    for name in ("check/first_log_ratio", "check/acting"):
+        with pytest.raises(OffPolicyError, match="log ratio"):
+            check_on_policy(fine | {name: found}, limit=1e-3)
+
+
+def test_guards_are_counted_over_all_steps(problem, play):
+    """Two epochs of four minibatches of 16; in every one of them all log-ratios are beyond all bounds."""
+    start = problem()
+    start.batch.policy.mean.add_(40.0)
+    metrics = play(start, epochs=2, lr=0.0)[2]
+    assert [metrics[f"guard/{name}"] for name in ("clamped", "warned", "extreme", "nonfinite")] == [128, 128, 128, 0]
+
+
+def test_the_final_kl_of_a_sampled_estimator_is_clamped_too(problem):
+    """e^r of a log-ratio of a thousand is infinite: lr=adaptive_kl would read nothing else."""
+    _, network, learner, batch = problem()
+    batch.policy.mean[:3] += 1000**0.5 * batch.policy.log_std[:3].exp()
+    batch.action[:3] = batch.policy.mean[:3] - 1000**0.5 * batch.policy.log_std[:3].exp()
+    measured = build_measure(network, kl.k3, clamp=10.0)(learner.params, batch)
+    assert measured.chosen.item() == pytest.approx(3 / 64 * (math.e**10 - 11), rel=1e-4)
+
+
+def test_masked_samples_enter_no_number_of_an_update(problem, play):
+    """Neither of the batch, nor of its steps, nor of its end."""
+    start, wild = problem(), problem()
+    for p in (start, wild):
+        p.batch.mask[::5] = False
+    for x in (wild.batch.obs, wild.batch.action, wild.batch.advantage, wild.batch.target, wild.batch.value):
+        x[::5] = 1e3
+    (one, _, metrics, _), (two, _, wild_metrics, _) = (play(p, normalise=norm.minibatch) for p in (start, wild))
+    assert same(one, two) and metrics == wild_metrics
+    assert play(wild, normalise=norm.none)[2]["advantage/sign_flip"] == 0
+
+
 # Stop: minibatch
 
 
@@ -169,6 +219,7 @@ def test_rollback_restores_parameters_and_optimiser_and_keeps_the_kl_below_the_l
     assert len(calls) == 4 * undone and same(learner, before)
     assert halt[:4] == ("rollback", pytest.approx(finals[undone - 1]), limit, undone)
     assert metrics["kl/final"] <= limit and metrics["update/steps"] == 4 * (undone - 1)
+    assert metrics["update/epochs"] == undone - 1
 
 
 # Non-finite
@@ -185,6 +236,7 @@ def test_one_non_finite_sample_stops_the_update_before_it_harms(problem, play, f
     getattr(start.batch, field)[3] = number
     learner, halt, metrics, calls = play(start, size=64, normalise=normalise)
     assert halt.reason == "nonfinite" and len(calls) == 1 and metrics["update/steps"] == 0
+    assert metrics["guard/nonfinite"] == (field in ("obs", "action"))  # whose log-ratio it spoils
     assert same(learner, before)
 
 
@@ -205,6 +257,20 @@ def test_a_whole_epoch_with_a_nan_kl_counts_as_too_large(problem, play):
     assert halt.reason == "rollback" and same(learner, problem().learner)
 
 
+def test_an_epoch_after_which_the_kl_is_nan_is_undone(problem, numbers, terms):
+    """Every minibatch was fine before its step; the last step is the one that nothing else looks at."""
+    _, network, learner, batch = problem()
+    zero, nan = torch.zeros(2), torch.tensor(math.nan)
+    lost = Measured(zero + nan, zero, reverse=nan, chosen=nan, sigma=zero)
+    step, g = build_step(network, terms(), Guards()), torch.Generator()
+    after, halt, _ = update(
+        *(step, lambda params, batch: lost, learner, batch, numbers(), Limits(batch=1.0), norm.none, g),
+        epochs=2,
+        minibatch_size=16,
+    )
+    assert halt[0] == "rollback" and halt.epoch == 1 and same(after, learner)
+
+
 def test_explained_variance_and_sign_flips_of_known_numbers(problem, play):
     """A prediction of half the target leaves a quarter of the variance; of the advantages 1..64 those below the mean
     change sign."""
@@ -214,3 +280,19 @@ def test_explained_variance_and_sign_flips_of_known_numbers(problem, play):
     assert metrics["value/explained_variance"] == pytest.approx(1 - 0.25)
     assert metrics["advantage/sign_flip"] == pytest.approx(0.5)
     assert metrics["advantage/mean"] == 32.5 and metrics["advantage/max_abs"] == 64
+
+
+def test_where_an_update_stops_does_not_decide_what_is_drawn_after_it(problem, numbers, terms):
+    """Else the next rollout would depend on a rule that was meant to stop this update alone."""
+    states = []
+    for limits in (NO_LIMITS, Limits(minibatch=1e-9)):
+        _, network, learner, batch = problem(64, moved=0.1)
+        generator = torch.Generator().manual_seed(0)
+        knobs = numbers(kl_limit=limits.minibatch)
+        step, measure = build_step(network, terms(), Guards()), build_measure(network, kl.exact, clamp=10.0)
+        _, halt, _ = update(
+            step, measure, learner, batch, knobs, limits, norm.none, generator, epochs=3, minibatch_size=16
+        )
+        states.append((halt, generator.get_state()))
+    assert states[0][0] is None and states[1][0] is not None
+    assert torch.equal(states[0][1], states[1][1])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from ppo.update.optim import Learner, adam, clip_norm
 
@@ -45,3 +46,8 @@ def test_clipping_keeps_the_direction_and_bounds_the_length():
     clipped, _ = clip_norm(gradient, torch.tensor(0.5, dtype=torch.float64))
     assert torch.cosine_similarity(clipped, gradient, dim=0).item() == pytest.approx(1, abs=1e-12)
     assert 0.499 < clipped.norm().item() <= 0.5
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    with pytest.raises(TypeCheckError):
+        adam(Learner.start(torch.zeros(4)), torch.ones(4, 1), torch.tensor(0.01))

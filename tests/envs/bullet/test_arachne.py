@@ -90,5 +90,8 @@ def test_an_unknown_variant(variants):
 def test_an_episode_is_the_same_whatever_came_before(variant):
     used, fresh = Arachne(variant=variant), Arachne(variant=variant)
     play(used, 50, lambda t: np.full(16, np.sin(t), np.float32))
-    for (a, *_), (b, *_) in zip(play(used, 100, gait), play(fresh, 100, gait)):
+    for (a, *rest), (b, *rest_) in zip(play(used, 100, gait), play(fresh, 100, gait)):
         np.testing.assert_array_equal(a, b)
+        assert rest == rest_
+    np.testing.assert_array_equal(used.reset(seed=1)[0], fresh.reset(seed=1)[0])
+    assert not used.reset(seed=1)[0][43:59].any()  # no previous action
