@@ -10,7 +10,6 @@ import pytest
 import torch
 
 # Shapes and dtypes in signatures are checked throughout this process; so this comes before anything imports ppo.
-# torch.compile cannot trace the checks: compiled code is tested in a process without them.
 jaxtyping.install_import_hook(
     ["ppo.types", "ppo.loss", "ppo.buffer.gae", "ppo.buffer.trajectory", "ppo.network", "ppo.update"],
     "beartype.beartype",

@@ -1,4 +1,4 @@
-"""The compiled step is the eager one. In processes of their own: torch.compile cannot trace the shape checks."""
+"""The compiled step is the eager one. In processes of their own, as users run it: without the shape checks."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ PROGRAM = Path(__file__).with_name("compiled.py")
 def run(*words: str) -> None:
     root = str(PROGRAM.parents[2])
     cache = str(Path(tempfile.gettempdir()) / f"proximal-tests-{os.getuid()}")  # kept: compiling again is quicker
-    env = os.environ | {"PYTHONPATH": root, "TORCHINDUCTOR_CACHE_DIR": cache}
+    env = os.environ | {"PYTHONPATH": root, "XDG_CACHE_HOME": cache}
     done = subprocess.run([sys.executable, str(PROGRAM), *words], cwd=root, env=env, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert "compile: failed" not in done.stderr
@@ -30,6 +30,12 @@ def test_an_update_compiled_is_the_update_eager():
 @pytest.mark.parametrize("words", ["k3 penalty", "clipped micro"])
 def test_more_choices_compiled_are_the_same_eager(words):
     run("same", *words.split())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_runs_compiled_and_eager_stay_together():
+    run("runs")
 
 
 @pytest.mark.slow
