@@ -138,8 +138,9 @@ def _build(graph: GraphModule, leaves: list[Tensor], library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
-        built = aot_compile(graph, tuple(leaves), options={"aot_inductor.output_path": str(Path(work, "step.so"))})
-        library.with_suffix(".sha256").write_text(hashlib.sha256(Path(built).read_bytes()).hexdigest())
+        built = Path(work, "step.so")
+        aot_compile(graph, tuple(leaves), options={"aot_inductor.output_path": str(built)})
+        library.with_suffix(".sha256").write_text(hashlib.sha256(built.read_bytes()).hexdigest())
         os.replace(built, library)
 
 

@@ -121,7 +121,9 @@ class Candidate(NamedTuple):
 
 def vector(id: str, size: int, workers: int, repeats: int, limit: float | None) -> Samples:
     """Wall-clock µs of a vector step."""
-    makers = {f"ours, {w} workers": partial(_ours, id, size, w) for w in sorted({0, 1, workers})}
+    makers: dict[str, Callable[[], Candidate]] = {
+        f"ours, {w} workers": partial(_ours, id, size, w) for w in sorted({0, 1, workers})
+    }
     makers |= {"gymnasium Sync": partial(_gymnasium, id, size, "sync")}
     makers |= {"gymnasium Async": partial(_gymnasium, id, size, "async")}
     if versions("stable-baselines3")["stable-baselines3"]:
