@@ -84,7 +84,7 @@ class Config:
     total_steps: int = 500_000  # environment steps
     num_envs: int = 16
     num_steps: int = 512  # vector steps in a rollout
-    workers: int = 0  # processes that step the environments; 0: this one
+    workers: int | str = "auto"  # processes that step the environments; 0: this one; auto: measured
     epochs: int = 20
     minibatch_size: int = 128
     micro_batches: int = 1  # parts of a minibatch whose gradients are accumulated, to save memory
@@ -94,7 +94,7 @@ class Config:
     max_grad_norm: float | None = 0.5
     seed: int = 1
     device: str = "cpu"
-    threads: int = 1  # torch's; more than one slows small networks down
+    threads: int | str = 1  # torch's; more than one slows small networks down; auto: measured
     compile: str = "auto"
     coef: Coef = field(default_factory=Coef)
     adam: Adam = field(default_factory=Adam)
@@ -170,12 +170,15 @@ def check(cfg: DictConfig) -> None:
         if not holds:
             raise ConfigError(f"{key}={OmegaConf.select(cfg, key)}: {wrong}")
 
-    for key in ("total_steps", "num_envs", "num_steps", "epochs", "minibatch_size", "micro_batches", "threads"):
+    for key in ("total_steps", "num_envs", "num_steps", "epochs", "minibatch_size", "micro_batches"):
         require(cfg[key] >= 1, key, "must be at least 1")
     for key in ("eval.episodes",):
         require(OmegaConf.select(cfg, key) >= 1, key, "must be at least 1")
+    for key, least in (("workers", 0), ("threads", 1)):
+        number = cfg[key]
+        require(number == "auto" or isinstance(number, int), key, "must be a number or auto")
+        require(number == "auto" or number >= least, key, f"must be at least {least}")
     for key in (
-        "workers",
         "seed",
         "eval.every",
         "eval.seed",
@@ -208,7 +211,7 @@ def check(cfg: DictConfig) -> None:
     require(
         cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}"
     )
-    require(cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
+    require(cfg.workers == "auto" or cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
     for group, name in (("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback"), ("lr", "adaptive_kl")):
         chosen = str(cfg[group]._target_).rsplit(".", 1)[-1] if cfg[group] else None
         if chosen == name:

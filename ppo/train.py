@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
+from ppo.auto import resolve
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.evaluate import Evaluation
@@ -18,6 +19,7 @@ from ppo.update.report import check_on_policy, reached_kl
 
 def train(cfg: DictConfig, run: Run) -> float:
     """Collect, prepare, update, move the statistics, log, save; until ``total_steps``. Returns the last evaluation."""
+    cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
     state = start(cfg, parts)

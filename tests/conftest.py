@@ -119,6 +119,7 @@ def config():
             "env=probe",
             "logger=none",
             "compile=false",
+            "workers=0",
             "network.actor=[16]",
             "network.critic=[16]",
             "network.activation=tanh",

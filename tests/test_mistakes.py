@@ -110,7 +110,7 @@ class NanAfter(gymnasium.Env):
 def test_nan_from_an_environment_ends_the_run_and_says_where(monkeypatch, capsys, tmp_path):
     gymnasium.register("NanAfter-v0", NanAfter)
     try:
-        code, err = run(monkeypatch, capsys, tmp_path, "env=gym", "env.id=NanAfter-v0")
+        code, err = run(monkeypatch, capsys, tmp_path, "env=gym", "env.id=NanAfter-v0", "workers=0")
     finally:
         gymnasium.registry.pop("NanAfter-v0")
     assert code == 2

@@ -107,13 +107,14 @@ def _load(graph: GraphModule, leaves: list[Tensor]) -> Callable[[list[Tensor]], 
 
 
 def _hash(graph: GraphModule, leaves: list[Tensor]) -> str:
-    """Of everything the library depends on: operations, constants, shapes, PyTorch, the processor."""
+    """Of everything the library depends on: operations, constants, shapes, PyTorch, processor, threads."""
     digest = hashlib.sha256(graph.code.encode())
     for node in graph.graph.nodes:
         if node.op == "get_attr":
             digest.update(getattr(graph, node.target).cpu().numpy().tobytes())
     digest.update(repr([(x.shape, x.dtype, x.device) for x in leaves]).encode())
-    digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}".encode())
+    machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
+    digest.update(repr(machine).encode())
     processor = Path("/proc/cpuinfo")
     if processor.exists():
         digest.update("".join(x for x in processor.read_text().splitlines(True) if x.startswith("flags")).encode())
