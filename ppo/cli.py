@@ -21,6 +21,7 @@ from ppo.config import suggest
 def job(cfg: DictConfig) -> float:
     """One run; in a multirun, one of many."""
     from ppo.logging.base import LoggerError, Run
+    from ppo.sweep import cell
     from ppo.train import train
 
     hydra_cfg = HydraConfig.get()
@@ -34,17 +35,20 @@ def job(cfg: DictConfig) -> float:
         job_type=arm(hydra_cfg.overrides.task) if multirun else None,
     )
     try:
-        return train(cfg, run)
+        if not multirun:
+            return train(cfg, run)
+        with cell(folder, run.config) as done:
+            return train(cfg, run) if done is None else done
     except (ppo.config.ConfigError, EnvError, LoggerError) as error:
-        _remove_if_empty(folder)
         if multirun:
             raise
+        _remove_if_empty(folder)
         sys.exit(_say(error))
 
 
 def arm(overrides: Sequence[str]) -> str:
     """What a comparison calls this job: all that was asked for but the seed and where it is logged."""
-    return ",".join(o for o in overrides if not o.startswith(("seed=", "logger=", "logger."))) or "default"
+    return ",".join(o for o in overrides if not o.startswith(("seed=", "logger=", "logger.", "+sweep="))) or "default"
 
 
 def main() -> None:
@@ -53,7 +57,21 @@ def main() -> None:
     try:
         job()
     except (HydraException, OmegaConfBaseException, ppo.config.ConfigError, EnvError) as error:
-        sys.exit(_say(error))
+        sys.exit(_end_of_sweep() or _say(error))
+    except Exception:
+        if not _end_of_sweep():
+            raise
+        sys.exit(1)
+    _end_of_sweep()
+
+
+def _end_of_sweep() -> int:
+    """After a multirun, say what became of its cells; 1 if some did not finish."""
+    from rich.console import Console
+
+    from ppo.sweep import Sweep, report
+
+    return min(1, report(Sweep.folder, Console(stderr=True))) if Sweep.folder else 0
 
 
 def _say(error: Exception) -> int:

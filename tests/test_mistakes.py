@@ -128,7 +128,7 @@ def test_a_failed_job_of_a_multirun_is_marked_and_makes_the_exit_code_non_zero(t
     assert "minibatch_size=30" in done.stderr
     assert sorted(path.parent.name for path in tmp_path.glob("*/metrics.jsonl")) == ["0", "2"]
     runs = [json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")]
-    assert sorted(run["name"] for run in runs) == ["0", "2"] and {run["status"] for run in runs} == {"finished"}
+    assert {run["name"]: run["status"] for run in runs} == {"0": "finished", "1": "failed", "2": "finished"}
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "bit flip", "pickle"])

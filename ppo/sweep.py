@@ -1,0 +1,127 @@
+"""The cells of a multirun: a finished one is not run again, a failed one does not stop the others, the end lists them.
+
+The same command again runs what is missing. A cell's folder is locked while it runs, by a lock that ends with its
+process, so that a second sweep, or one that was killed, never runs a cell twice.
+"""
+
+import fcntl
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from ppo.config import ConfigError
+from ppo.logging.jsonl import read
+
+_FREE = ("workers", "threads", "logger", "compile")  # may differ between the cell that is done and the one asked for
+
+
+class Cell(NamedTuple):
+    """What a cell's folder says of it."""
+
+    folder: Path
+    status: str  # finished, failed, or running: which it is not, if nobody holds the folder
+    reason: str | None = None
+
+
+class Sweep(Callback):
+    """Hydra's callback: remembers, in the process that was started, where the multirun is."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        Sweep.folder = Path(config.hydra.sweep.dir)
+
+
+@contextmanager
+def cell(folder: Path, config: dict) -> Iterator[float | None]:
+    """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished one, which is not
+    to be run again, else None. An earlier attempt that did not finish is put aside. A failure is written down.
+
+    Raises ConfigError where the folder holds a finished run of another configuration.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        found = inspect(folder)
+        if found and found.status == "finished":
+            _check_same(folder, config)
+            yield float(read(folder / "metrics.jsonl")[-1].get("eval/return", float("nan")))
+            return
+        if any(folder.iterdir()):
+            _put_aside(folder)
+        try:
+            yield None
+        except BaseException as error:
+            _write_failure(folder, error)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def inspect(folder: Path) -> Cell | None:
+    """The cell in ``folder``; None where there is none."""
+    try:
+        said = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return Cell(folder, said.get("status", "failed"), said.get("reason"))
+
+
+def report(sweep: Path, console: Console) -> int:
+    """Print how many cells of a sweep finished, and a table of those that did not; the number of these."""
+    cells = [
+        found for path in sorted(sweep.rglob("run.json")) if (found := inspect(path.parent)) and _counts(path, sweep)
+    ]
+    failed = [found for found in cells if found.status != "finished"]
+    console.print(
+        f"{sweep}: {len(cells) - len(failed)} of {len(cells)} cells finished", soft_wrap=True, highlight=False
+    )
+    if failed:
+        table = Table("cell", "status", "reason")
+        for found in failed:
+            status = "died" if found.status == "running" else found.status
+            table.add_row(str(found.folder.relative_to(sweep)), status, found.reason or "")
+        console.print(table)
+        console.print("The same command again runs these, and no others.")
+    return len(failed)
+
+
+def _counts(path: Path, sweep: Path) -> bool:
+    """Whether it is a cell: wandb keeps files inside of one, and attempts that were put aside count no more."""
+    return not any(part.startswith(".") or part == "wandb" for part in path.relative_to(sweep).parts)
+
+
+def _check_same(folder: Path, config: dict) -> None:
+    before = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert isinstance(before, dict)
+    keys = sorted(k for k in {*before, *config} if k not in _FREE and before.get(k) != config.get(k))
+    if keys:
+        raise ConfigError(
+            f"{folder}: holds a finished run of another configuration (it differs in {', '.join(map(str, keys))}); "
+            "choose another hydra.sweep.dir"
+        )
+
+
+def _put_aside(folder: Path) -> None:
+    number = 1
+    while (aside := folder.parent / ".attempts" / f"{folder.name}.{number}").exists():
+        number += 1
+    aside.mkdir(parents=True)
+    for path in list(folder.iterdir()):
+        path.rename(aside / path.name)
+
+
+def _write_failure(folder: Path, error: BaseException) -> None:
+    (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
+    if not (folder / "run.json").exists():  # it failed before it began
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        (folder / "run.json").write_text(json.dumps({"status": "failed", "reason": reason, "name": folder.name}) + "\n")

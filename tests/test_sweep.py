@@ -1,0 +1,121 @@
+"""Sweeps: every cell runs once, whatever happened before, and the end says which did not finish."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ppo.config import ConfigError
+from ppo.sweep import cell, inspect, report
+
+CONFIG = {"lr": 1e-3, "workers": 0}
+SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
+SMALL += ["compile=false", "workers=0", "network.actor=[8]", "network.critic=[8]"]
+
+
+def finish(folder: Path, value: float = 3.0) -> None:
+    (folder / "run.json").write_text(json.dumps({"status": "finished"}))
+    (folder / "metrics.jsonl").write_text(json.dumps({"update": 1, "eval/return": value}) + "\n")
+    (folder / "config.yaml").write_text("lr: 0.001\nworkers: 2\n")
+
+
+def test_a_finished_cell_gives_its_result_and_keeps_its_files(tmp_path):
+    finish(tmp_path)
+    with cell(tmp_path, CONFIG) as done:
+        assert done == 3.0
+    assert {p.name for p in tmp_path.iterdir()} == {"run.json", "metrics.jsonl", "config.yaml"}
+
+
+def test_a_finished_cell_of_another_configuration_is_not_taken_for_this_one(tmp_path):
+    finish(tmp_path)
+    with pytest.raises(ConfigError, match="differs in lr"), cell(tmp_path, CONFIG | {"lr": 1.0}):
+        pass
+    assert inspect(tmp_path).status == "finished"
+
+
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_an_attempt_that_did_not_finish_is_put_aside(tmp_path, status):
+    folder = tmp_path / "cell"
+    for number in (1, 2):
+        folder.mkdir(exist_ok=True)
+        (folder / "run.json").write_text(json.dumps({"status": status}))
+        with cell(folder, CONFIG) as done:
+            assert done is None and not any(folder.iterdir())
+        assert (tmp_path / ".attempts" / f"cell.{number}" / "run.json").exists()
+
+
+def test_a_failure_is_written_down(tmp_path):
+    with pytest.raises(RuntimeError), cell(tmp_path, CONFIG):
+        raise RuntimeError("the floor is gone\nmore")
+    assert inspect(tmp_path)[1:] == ("failed", "RuntimeError: the floor is gone")
+    assert "Traceback" in (tmp_path / "error.txt").read_text()
+
+
+def test_a_cell_waits_for_the_process_that_runs_it(tmp_path):
+    """A sweep that was killed may leave a job behind; what it finishes is not run again."""
+    program = """
+import sys, time
+from pathlib import Path
+from ppo.sweep import cell
+from tests.test_sweep import CONFIG, finish
+with cell(Path(sys.argv[1]), CONFIG):
+    print("mine", flush=True)
+    time.sleep(1)
+    finish(Path(sys.argv[1]))
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        with cell(tmp_path, CONFIG) as done:
+            assert done == 3.0
+
+
+def test_the_report_counts_cells_and_lists_those_that_did_not_finish(tmp_path):
+    for name, status in (("a", "finished"), ("b", "failed"), ("c", "running"), (".attempts/b.1", "failed")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"status": status, "reason": f"why {name}"}))
+    out = io.StringIO()
+    assert report(tmp_path, Console(file=out, width=200)) == 2
+    said = out.getvalue()
+    assert "1 of 3 cells finished" in said and "why b" in said and "died" in said and "attempts" not in said
+
+
+def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ppo.train", "-m", *SMALL, f"hydra.sweep.dir={folder}", *words]
+    return subprocess.run(
+        [*command, "hydra.sweep.subdir=${hydra.job.num}"], text=True, capture_output=True, check=False
+    )
+
+
+def test_the_same_command_again_runs_what_is_missing_and_nothing_else(tmp_path):
+    one = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
+    assert one.returncode == 1 and "2 of 4 cells finished" in one.stderr and "minibatch_size" in one.stderr
+    assert "Traceback" not in one.stderr
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")}
+    assert len(before) == 2
+    two = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
+    assert two.returncode == 1 and "2 of 4 cells finished" in two.stderr
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")} == before
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_in_the_middle_and_started_again_executes_each_cell_once(tmp_path):
+    words = [*SMALL, "+sweep=ab", "seed=1,2,3,4", "total_steps=64000", f"hydra.sweep.dir={tmp_path}"]
+    command = [sys.executable, "-m", "ppo.train", *words, "hydra.sweep.subdir=${seed}"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 120
+        while not any((tmp_path / s / "run.json").exists() for s in "1234") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(first.pid, signal.SIGKILL)
+    again = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "4 of 4 cells finished" in again.stderr
+    for seed in "1234":
+        rows = (tmp_path / seed / "metrics.jsonl").read_text().splitlines()
+        assert len(rows) == 1000 and json.loads(rows[-1])["env_steps"] == 64000
