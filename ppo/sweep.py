@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from ppo.config import ConfigError
+from ppo.config import ConfigError, plain
 from ppo.logging.jsonl import read
 
 _FREE = ("workers", "threads", "logger", "compile")  # may differ between the cell that is done and the one asked for
@@ -101,12 +101,11 @@ def _counts(path: Path, sweep: Path) -> bool:
 
 
 def _check_same(folder: Path, config: dict) -> None:
-    before = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    assert isinstance(before, dict)
+    before = plain(cast(DictConfig, OmegaConf.load(folder / "config.yaml")))
     keys = sorted(k for k in {*before, *config} if k not in _FREE and before.get(k) != config.get(k))
     if keys:
         raise ConfigError(
-            f"{folder}: holds a finished run of another configuration (it differs in {', '.join(map(str, keys))}); "
+            f"{folder}: holds a finished run of another configuration (it differs in {', '.join(keys)}); "
             "choose another hydra.sweep.dir"
         )
 
