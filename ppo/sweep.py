@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -42,7 +42,7 @@ class Sweep(Callback):
 
 
 @contextmanager
-def cell(folder: Path, config: dict) -> Iterator[float | None]:
+def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
     """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished one, which is not
     to be run again, else None. An earlier attempt that did not finish is put aside. A failure is written down.
 
