@@ -48,25 +48,9 @@ def update(
 
     The behaviour policy in ``batch`` stays the same for all epochs.
     """
-    learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
-    leave_early = batch.value.device.type == "cpu"
-    rows, ends, flips = [], [], []
-    # All drawn before the first step: where the update stops must not decide what is drawn after it.
-    orders = [torch.randperm(len(batch.value), generator=generator) for _ in range(epochs)]
-    for order in orders:
-        before, first = learner, len(rows)
-        minibatches = shuffle(batch, minibatch_size, order)
-        advantage = norm(minibatches.advantage, minibatches.group, minibatches.mask)
-        flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
-        for minibatch in unstack(minibatches._replace(advantage=advantage)):
-            learner, row = step(learner, minibatch, knobs)
-            rows.append(row)
-            if leave_early and learner.stopped:
-                break
-        learner, end = _end_of_epoch(learner, before, torch.stack(rows[first:]), measure, batch, limits)
-        ends.append(end)
-        if leave_early and learner.stopped:
-            break
+    learner, rows, ends, flips = run_epochs(
+        *(step, measure, learner, batch, knobs, limits, norm, generator), epochs=epochs, minibatch_size=minibatch_size
+    )
 
     per_epoch = len(batch.value) // minibatch_size
     table = torch.stack(rows).cpu()
@@ -87,6 +71,45 @@ def update(
     if halt:
         metrics |= {f"stop/{field}": getattr(halt, field) for field in Halt._fields[1:]}
     return learner, halt, metrics
+
+
+def run_epochs(
+    step: Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]],
+    measure: Callable[[Tensor, Batch], Measured],
+    learner: Learner,
+    batch: Batch,
+    knobs: Knobs,
+    limits: Limits,
+    norm: Callable,
+    generator: torch.Generator,
+    *,
+    epochs: int,
+    minibatch_size: int,
+) -> tuple[Learner, list[Tensor], list[Tensor], list[Tensor]]:
+    """The part of an update that reads nothing back from the device.
+
+    Returns the learner, the metrics of every step, the KL each epoch ended with, its number of flipped advantages.
+    """
+    learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
+    leave_early = batch.value.device.type == "cpu"
+    rows, ends, flips = [], [], []
+    # All drawn before the first step: where the update stops must not decide what is drawn after it.
+    orders = [torch.randperm(len(batch.value), generator=generator) for _ in range(epochs)]
+    for order in orders:
+        before, first = learner, len(rows)
+        minibatches = shuffle(batch, minibatch_size, order)
+        advantage = norm(minibatches.advantage, minibatches.group, minibatches.mask)
+        flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
+        for minibatch in unstack(minibatches._replace(advantage=advantage)):
+            learner, row = step(learner, minibatch, knobs)
+            rows.append(row)
+            if leave_early and learner.stopped:
+                break
+        learner, end = _end_of_epoch(learner, before, torch.stack(rows[first:]), measure, batch, limits)
+        ends.append(end)
+        if leave_early and learner.stopped:
+            break
+    return learner, rows, ends, flips
 
 
 def _end_of_epoch(

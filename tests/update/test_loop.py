@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from ppo.loss import kl, norm
 from ppo.types import tree_map
 from ppo.update.gradient_step import FAMILY, METRICS, Guards, build_step
-from ppo.update.loop import update
+from ppo.update.loop import run_epochs, update
 from ppo.update.measure import Measured, build_measure
 from ppo.update.report import OffPolicyError, check_on_policy, measured_metrics
 from ppo.update.stop import Limits
@@ -190,6 +190,18 @@ def test_where_nothing_stops_at_once_the_rest_of_an_epoch_are_no_ops(problem, nu
     for _ in range(3):
         after, row = step(learner, batch, numbers())
         assert same(after, learner) and row[TAKEN] == 0
+
+
+@pytest.mark.parametrize("name", ["none", "minibatch", "global_", "group", "robust"])
+def test_an_update_reads_nothing_back_from_its_device(problem, numbers, terms, name):
+    """The meta device computes shapes only: whatever asks it for a number is an error."""
+    _, network, learner, batch = problem(64)
+    network = network.to("meta")
+    step, measure = build_step(network, terms(), Guards()), build_measure(network, kl.exact, clamp=10.0)
+    learner, batch, knobs = (tree_map(lambda x: x.to("meta"), tree) for tree in (learner, batch, numbers()))
+    arguments = (learner, batch, knobs, Limits(0.01, 0.02, 0.03), getattr(norm, name), torch.Generator())
+    _, rows, ends, flips = run_epochs(step, measure, *arguments, epochs=2, minibatch_size=16)
+    assert [len(rows), len(ends), len(flips)] == [8, 2, 2]
 
 
 # Stop: epoch
