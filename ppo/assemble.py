@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run: every choice bound to its function, nothing stepped, nothing written."""
 
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from envs.base import VectorEnv
-from ppo.config import ConfigError, check, strategy
+from ppo.config import ConfigError, check, plain, strategy
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
@@ -79,7 +80,7 @@ def assemble(cfg: DictConfig) -> Parts:
             network=network,
             flat=flat,
             generator=generator,
-            step=compile_step(step, cfg.compile.lower(), planned_steps(cfg)),
+            step=compile_step(step, cfg.compile.lower(), planned_steps(cfg), _choices(cfg, terms)),
             measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
@@ -89,6 +90,18 @@ def assemble(cfg: DictConfig) -> Parts:
     except BaseException:
         envs.close()
         raise
+
+
+# Keys that do not change the code of a gradient step: its numbers come in knobs, and its shapes are looked at.
+_NOT_OF_THE_STEP = ("seed", "total_steps", "num_envs", "num_steps", "workers", "epochs", "gamma", "gae_lambda")
+_NOT_OF_THE_STEP += ("target_kl", "max_grad_norm", "coef", "lr", "clip", "stop", "norm", "normalise", "eval")
+_NOT_OF_THE_STEP += ("checkpoint", "logger", "env", "action", "compile", "threads", "device")
+
+
+def _choices(cfg: DictConfig, terms: Terms) -> str:
+    """What made the step: every other key, and which terms of the loss are used."""
+    kept = {key: value for key, value in plain(cfg).items() if key not in _NOT_OF_THE_STEP}
+    return json.dumps([kept, terms.use_value, terms.use_entropy, terms.use_kl], sort_keys=True)
 
 
 def planned_steps(cfg: DictConfig) -> int:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import ppo.assemble
 import ppo.loss.kl
 from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
@@ -123,3 +124,20 @@ def test_the_estimator_that_is_measured_is_the_chosen_one(parts_of):
     measured = parts.measure(parts.flat, batch)
     policy = parts.network.policy(batch.obs)
     assert measured.chosen.item() == pytest.approx(policy.log_ratio(batch.policy, batch.action).square().mean() / 2)
+
+
+def test_a_compiled_step_is_shared_by_runs_that_differ_in_numbers_only(parts_of, monkeypatch):
+    """What a step is made of is in its name; schedules, seeds and worlds are not."""
+    about = []
+    monkeypatch.setattr(
+        ppo.assemble, "compile_step", lambda step, choice, planned, choices: about.append(choices) or step
+    )
+    words = ((), ("seed=2",), ("lr.value=1e-2",), ("clip=linear",), ("stop=epoch", "target_kl=1"), ("coef.value=0.1",))
+    for changed in words:
+        parts_of(*changed)
+    assert len(set(about)) == 1
+    words = ("kl=k3", "value=clipped", "coef.value=0", "coef.kl=1", "coef.entropy=1", "guard.clamp=9", "adam.eps=1e-3")
+    words += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu")
+    for changed in words:
+        parts_of(changed)
+    assert len(set(about)) == 1 + len(words)

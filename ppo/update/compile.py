@@ -1,8 +1,7 @@
 """Compile the gradient step where it pays, and never let a compiler's trouble end a run.
 
-The step is traced to a graph and compiled ahead of time to a library, which is kept between runs under the graph's
-hash. A later run only loads it: no compiler is imported, and a call pays for no guards. Its first step is compared with
-the eager one before it is trusted.
+The step is traced to a graph and compiled ahead of time to a library, which is kept between runs if one step of it is
+the eager one. A later run only loads it: no compiler is imported, and a call pays for no guards.
 """
 
 import hashlib
@@ -16,8 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppo.types import Batch, tree_map
 from ppo.update.gradient_step import Knobs
@@ -28,9 +25,10 @@ TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
 Step = Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
 
 
-def compile_step(step: Step, choice: str, planned_steps: int) -> Step:
+def compile_step(step: Step, choice: str, planned_steps: int, about: str) -> Step:
     """``step`` compiled whole, or as it is.
 
+    about: the choices that made this step what it is; the same code with the same choices is compiled once.
     choice: "true", "false", or "auto": where the run plans enough steps to pay for it and a C++ compiler is there.
     Anything that fails (no compiler, a corrupt cache, unsupported code, a compiled step that is not the eager one) is
     told in one line and the run goes on eagerly: the same function, the same numbers to rounding.
@@ -43,7 +41,7 @@ def compile_step(step: Step, choice: str, planned_steps: int) -> Step:
         nonlocal chosen
         if chosen is None:
             try:
-                chosen = _compiled(step, learner, batch, knobs)
+                chosen = _compiled(step, about, learner, batch, knobs)
             except Exception as error:  # whatever a compiler raises; the step is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 print(f"compile: failed, the run goes on without it ({why})", file=sys.stderr, flush=True)
@@ -58,19 +56,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proximal" / "compile"
 
 
-def _compiled(step: Step, learner: Learner, batch: Batch, knobs: Knobs) -> Step:
-    """The compiled step for arguments of these shapes, proven on them."""
+def _compiled(step: Step, about: str, learner: Learner, batch: Batch, knobs: Knobs) -> Step:
+    """The compiled step for arguments of these shapes."""
     example = (learner, batch, knobs)
     leaves = list(_leaves(example))
-
-    def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-        given = iter(tensors)
-        learner, metrics = step(*(tree_map(lambda _: next(given), tree) for tree in example))
-        return (*learner, metrics)
-
-    graph = make_fx(flat)(*leaves)
     shapes = [x.shape for x in leaves]
-    run = _load(graph, leaves)
+    library = cache_folder() / f"{_hash(about, leaves)}.so"
+    if not _whole(library):
+        _build(step, example, library)
+    run = _load(library, learner.params.device)
 
     def compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
         tensors = [*learner, *_leaves(batch), *knobs]
@@ -80,10 +74,6 @@ def _compiled(step: Step, learner: Learner, batch: Batch, knobs: Knobs) -> Step:
         *new, metrics = run(tensors)
         return Learner(*new), metrics
 
-    for ours, eager in zip(_leaves(compiled(*example)), _leaves(step(*example)), strict=True):
-        torch.testing.assert_close(
-            ours, eager, rtol=1e-3, atol=TOLERANCE, equal_nan=True, msg="the compiled step is not the eager one"
-        )
     return compiled
 
 
@@ -95,23 +85,21 @@ def _leaves(tree) -> Iterator[Tensor]:
             yield from _leaves(x)
 
 
-def _load(graph: GraphModule, leaves: list[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
-    """The library of this graph, built where the cache holds none that is whole."""
-    library = cache_folder() / f"{_hash(graph, leaves)}.so"
-    if not _whole(library):
-        _build(graph, leaves, library)
+def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[Tensor]]:
     native = torch._C._aoti
-    if leaves[0].device.type == "cuda":
-        return native.AOTIModelContainerRunnerCuda(str(library), 1, str(leaves[0].device)).run
+    if device.type == "cuda":
+        return native.AOTIModelContainerRunnerCuda(str(library), 1, str(device)).run
     return native.AOTIModelContainerRunnerCpu(str(library), 1).run
 
 
-def _hash(graph: GraphModule, leaves: list[Tensor]) -> str:
-    """Of everything the library depends on: operations, constants, shapes, PyTorch, processor, threads."""
-    digest = hashlib.sha256(graph.code.encode())
-    for node in graph.graph.nodes:
-        if node.op == "get_attr":
-            digest.update(getattr(graph, node.target).cpu().numpy().tobytes())
+def _hash(about: str, leaves: list[Tensor]) -> str:
+    """Of everything a library depends on: the code, the choices, the shapes, PyTorch, the processor, threads.
+
+    The code is all that a step can be made of: ``strategy`` takes functions from nowhere else.
+    """
+    digest = hashlib.sha256(about.encode())
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
     digest.update(repr([(x.shape, x.dtype, x.device) for x in leaves]).encode())
     machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
     digest.update(repr(machine).encode())
@@ -129,11 +117,21 @@ def _whole(library: Path) -> bool:
     return hashlib.sha256(library.read_bytes()).hexdigest() == checksum.read_text()
 
 
-def _build(graph: GraphModule, leaves: list[Tensor], library: Path) -> None:
-    """Compile into ``library``, which appears whole or not at all."""
-    from torch._inductor import aot_compile  # some 50 MB that a run with a warm cache does not need
+def _build(step: Step, example: tuple[Learner, Batch, Knobs], library: Path) -> None:
+    """Trace and compile the step into ``library``, which appears whole or not at all, and only if it is the step."""
+    # Imported here: with a warm cache a run does without the compiler and its 100 MB.
+    from torch._inductor import aot_compile
     from torch._inductor.utils import fresh_cache
+    from torch.fx.experimental.proxy_tensor import make_fx
 
+    leaves = list(_leaves(example))
+
+    def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = iter(tensors)
+        learner, metrics = step(*(tree_map(lambda _: next(given), tree) for tree in example))
+        return (*learner, metrics)
+
+    graph = make_fx(flat)(*leaves)
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted of shapes belongs to the tracer; the compiler makes its own notes
     library.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +139,10 @@ def _build(graph: GraphModule, leaves: list[Tensor], library: Path) -> None:
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")
         aot_compile(graph, tuple(leaves), options={"aot_inductor.output_path": str(built)})
+        for ours, eager in zip(_load(built, leaves[0].device)(leaves), flat(*leaves), strict=True):
+            torch.testing.assert_close(
+                ours, eager, rtol=1e-3, atol=TOLERANCE, equal_nan=True, msg="the compiled step is not the eager one"
+            )
         library.with_suffix(".sha256").write_text(hashlib.sha256(built.read_bytes()).hexdigest())
         os.replace(built, library)
 

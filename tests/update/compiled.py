@@ -62,7 +62,7 @@ def same(words: list[str]) -> None:
     terms = Terms(objective.ppo, estimator, critic, use_entropy=penalised, use_kl=penalised)
     eager = build_step(network, terms, Guards(), micro_batches=parts)
     measure, ends = build_measure(network, estimator, clamp=10.0), []
-    for step in (eager, compile_step(eager, "true", 0)):
+    for step in (eager, compile_step(eager, "true", 0, " ".join(words))):
         state, g = learner, torch.Generator().manual_seed(1)
         for numbers, limits in (((3e-3, 0.8, 1.2, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, 0.02, INF), Limits(0.02))):
             knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1]))
@@ -83,7 +83,7 @@ def sigma() -> None:
     batch = batch._replace(mask=torch.ones(4, dtype=torch.bool), target=batch.value)
     free = lambda log_ratio, advantage, low, high: log_ratio * advantage  # noqa: E731  the gradient never vanishes
     chosen = Terms(free, kl.exact, value.mse, use_value=False, use_entropy=True)
-    step = compile_step(build_step(network, chosen, Guards()), "true", 0)
+    step = compile_step(build_step(network, chosen, Guards()), "true", 0, "sigma")
     at = [name for name, p in network.named_parameters() for _ in range(p.numel())].index("log_std")
     draw, touched = random.Random(0), []
     for push in range(1000):

@@ -1,9 +1,11 @@
 """Compiling never ends a run and never changes it: whatever goes wrong, one line, and on with the eager step."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
+import torch._inductor
 
 from ppo.types import tree_map
 from ppo.update import compile as subject
@@ -23,18 +25,40 @@ def same(one, two):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
-def interpreted(graph, leaves):
-    """In place of a library: the traced graph, operation by operation."""
-    return lambda tensors: graph(*tensors)
+@pytest.fixture
+def interpreted(monkeypatch):
+    """In place of a compiled library: the traced graph, operation by operation, changed by ``interpreted.append``."""
+    change = []
+
+    def compile_graph(graph, leaves, options):
+        Path(options["aot_inductor.output_path"]).write_bytes(b"library")
+        monkeypatch.setattr(
+            subject,
+            "_load",
+            lambda library, device: lambda tensors: [f(x) for x in graph(*tensors) for f in change or [_same]],
+        )
+
+    monkeypatch.setattr(torch._inductor, "aot_compile", compile_graph)
+    return change
 
 
-def test_the_traced_step_is_the_step(eager, monkeypatch, capsys):
-    monkeypatch.setattr(subject, "_load", interpreted)
+def _same(x):
+    return x
+
+
+def test_the_traced_step_is_the_step(eager, interpreted, capsys):
     step, arguments = eager
-    compiled = subject.compile_step(step, "true", 0)
+    compiled = subject.compile_step(step, "true", 0, "")
     for _ in range(2):
         same(compiled(*arguments), step(*arguments))
     assert capsys.readouterr().err == ""
+
+
+def test_what_was_built_once_is_not_built_again(eager, interpreted, monkeypatch):
+    step, arguments = eager
+    subject.compile_step(step, "true", 0, "")(*arguments)
+    monkeypatch.setattr(subject, "_build", lambda *_: pytest.fail("built again"))
+    same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +66,7 @@ def test_the_traced_step_is_the_step(eager, monkeypatch, capsys):
 )
 def test_where_it_does_not_pay_the_step_stays_as_it_is(eager, monkeypatch, choice, planned, compiler):
     monkeypatch.setattr(subject, "_has_compiler", lambda: compiler)
-    assert subject.compile_step(eager[0], choice, planned) is eager[0]
+    assert subject.compile_step(eager[0], choice, planned, "") is eager[0]
 
 
 def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
@@ -51,29 +75,29 @@ def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
 
     monkeypatch.setattr(subject, "_build", build)
     step, arguments = eager
-    compiled = subject.compile_step(step, "true", 0)
+    compiled = subject.compile_step(step, "true", 0, "")
     for _ in range(2):
         same(compiled(*arguments), step(*arguments))
     assert capsys.readouterr().err == "compile: failed, the run goes on without it (g++: no such file)\n"
 
 
 def test_a_library_that_cannot_be_loaded_is_one_line(eager, monkeypatch, capsys):
-    monkeypatch.setattr(subject, "_build", lambda graph, leaves, library: library.parent.mkdir(parents=True))
+    monkeypatch.setattr(subject, "_build", lambda step, example, library: library.parent.mkdir(parents=True))
     step, arguments = eager
-    same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
+    same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_compiled_step_that_is_not_the_eager_one_is_not_used(eager, monkeypatch, capsys):
-    monkeypatch.setattr(subject, "_load", lambda graph, leaves: lambda tensors: [x + 1 for x in graph(*tensors)])
+def test_a_compiled_step_that_is_not_the_eager_one_is_not_used_and_not_kept(eager, interpreted, capsys):
+    interpreted.append(lambda x: x + 1)
     step, arguments = eager
-    same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
+    same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
     assert "the compiled step is not the eager one" in capsys.readouterr().err
+    assert not any(subject.cache_folder().iterdir())
 
 
-def test_other_shapes_and_layouts_are_left_to_the_eager_step(eager, monkeypatch):
+def test_other_shapes_and_layouts_are_left_to_the_eager_step(eager, interpreted):
     """A library reads as many numbers as it was built for, wherever they are."""
-    monkeypatch.setattr(subject, "_load", interpreted)
     calls = []
     step, (learner, batch, knobs) = eager
 
@@ -81,7 +105,7 @@ def test_other_shapes_and_layouts_are_left_to_the_eager_step(eager, monkeypatch)
         calls.append(len(arguments[1].value))
         return step(*arguments)
 
-    compiled = subject.compile_step(counted, "true", 0)
+    compiled = subject.compile_step(counted, "true", 0, "")
     compiled(learner, batch, knobs)
     calls.clear()
     compiled(learner, batch, knobs)
@@ -103,21 +127,15 @@ def test_a_torn_library_is_not_whole(tmp_path):
     assert not subject._whole(library)
 
 
-def test_the_hash_names_operations_constants_and_shapes(problem, numbers, terms):
-    """Two steps that differ in any of them must not find each other's library."""
-
-    def hashed(samples=16, clamp=10.0, log_std_max=2.0, **chosen):
-        _, network, learner, batch = problem(samples)
-        network.log_std_range = (-10.0, log_std_max)
-        seen = []
-        step = subject.compile_step(build_step(network, terms(**chosen), Guards(clamp)), "true", 0)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(subject, "_load", lambda *given: seen.append(subject._hash(*given)) or interpreted(*given))
-            step(learner, batch, numbers())
-        return seen[0]
-
-    from ppo.loss import kl
-
-    changed = [{"samples": 32}, {"clamp": 9.0}, {"log_std_max": 1.0}, {"kl": kl.k3}, {"use_kl": True}]
-    hashes = [hashed(), *(hashed(**change) for change in changed)]
-    assert hashes[0] == hashed() and len(set(hashes)) == len(hashes)
+def test_a_library_is_that_of_the_choices_shapes_and_threads(eager):
+    _, (learner, batch, knobs) = eager
+    leaves = list(subject._leaves((learner, batch, knobs)))
+    smaller = list(subject._leaves((learner, tree_map(lambda x: x[:8], batch), knobs)))
+    one = subject._hash("a", leaves)
+    assert one == subject._hash("a", leaves)
+    assert len({one, subject._hash("b", leaves), subject._hash("a", smaller)}) == 3
+    torch.set_num_threads(2)
+    try:
+        assert subject._hash("a", leaves) != one
+    finally:
+        torch.set_num_threads(1)
