@@ -6,10 +6,14 @@ process, so that a second sweep, or one that was killed, never runs a cell twice
 
 import fcntl
 import json
+import multiprocessing
 import os
+import threading
+import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -48,6 +52,7 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
 
     Raises ConfigError where the folder holds a finished run of another configuration.
     """
+    _end_with_parent()
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -65,6 +70,21 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
             raise
     finally:
         os.close(descriptor)
+
+
+@cache
+def _end_with_parent() -> None:
+    """In a worker of joblib: end when the sweep is killed. By itself it would run on, and then wait for ever."""
+    if not multiprocessing.current_process().name.startswith("Loky"):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def inspect(folder: Path) -> Cell | None:

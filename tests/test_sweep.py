@@ -105,17 +105,25 @@ def test_the_same_command_again_runs_what_is_missing_and_nothing_else(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_sweep_killed_in_the_middle_and_started_again_executes_each_cell_once(tmp_path):
-    words = [*SMALL, "+sweep=ab", "seed=1,2,3,4", "total_steps=64000", f"hydra.sweep.dir={tmp_path}"]
+    words = [*SMALL, "+sweep=ab", "seed=1,2,3,4", "total_steps=16000", f"hydra.sweep.dir={tmp_path}"]
     command = [sys.executable, "-m", "ppo.train", *words, "hydra.sweep.subdir=${seed}"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 120
         while not any((tmp_path / s / "run.json").exists() for s in "1234") and time.monotonic() < deadline:
             time.sleep(0.05)
+        workers = [
+            int(p) for t in Path(f"/proc/{first.pid}/task").iterdir() for p in (t / "children").read_text().split()
+        ]
         os.kill(first.pid, signal.SIGKILL)
+    assert len(workers) >= 2
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     again = subprocess.run(command, text=True, capture_output=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "4 of 4 cells finished" in again.stderr
     for seed in "1234":
         rows = (tmp_path / seed / "metrics.jsonl").read_text().splitlines()
-        assert len(rows) == 1000 and json.loads(rows[-1])["env_steps"] == 64000
+        assert len(rows) == 250 and json.loads(rows[-1])["env_steps"] == 16000
