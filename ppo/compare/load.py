@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ppo.logging import jsonl
 
@@ -73,10 +75,10 @@ def read_run(folder: Path) -> Trial:
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
         about = json.loads((folder / "run.json").read_text()) if (folder / "run.json").is_file() else {}
         rows = jsonl.read(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise CompareError(f"{folder}: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise CompareError(f"{folder / 'config.yaml'}: not a configuration")
+    if not isinstance(config, dict) or not isinstance(about, dict):
+        raise CompareError(f"{folder}: config.yaml or run.json is not what a run writes")
     status = about.get("status")
     failed = None if status == "finished" else about.get("reason") or "not finished: killed, or still running"
     git = about.get("git") or {}
@@ -122,11 +124,11 @@ def _number(value):
 
 
 def _trial(config: dict, rows: list[dict], failed: str | None, code: dict, command: str | None, source: Path) -> Trial:
-    if "seed" not in config or not isinstance(config.get("env"), dict):
+    if not isinstance(config.get("seed"), int) or not isinstance(config.get("env"), dict):
         raise CompareError(f"{source}: its configuration names no env and seed; is it a run of ppo.train?")
     curves = {}
     for metric, name in CURVES.items():
-        points = [(row["env_steps"], row[metric]) for row in rows if metric in row]
+        points = [(row["env_steps"], row[metric]) for row in rows if metric in row and "env_steps" in row]
         if points:
             steps, values = np.array(points, dtype=float).T
             curves[name] = steps, values
@@ -180,6 +182,9 @@ def _csv_row(row: dict, where: str) -> tuple[tuple[str, str, int], float, float]
     if not env or not arm:
         raise CompareError(f"{where}: env and arm must be named")
     try:
-        return (env, arm, int(row["seed"])), float(row["step"]), float(row["return"].strip() or "nan")
+        seed, step, value = int(row["seed"]), float(row["step"]), float(row["return"].strip() or "nan")
     except ValueError as error:
         raise CompareError(f"{where}: {error}") from None
+    if not math.isfinite(step):
+        raise CompareError(f"{where}: step {step} is no place on the axis")
+    return (env, arm, seed), step, value

@@ -55,6 +55,9 @@ def sentence(pair: dict, *, alpha: float, tests: int) -> str:
         return f"{start}{a} is {word} than {b} by {number(gap)} ({how_sure}).{tail}"
     if math.isnan(test["p_holm"]):
         return f"{start}undecided: the runs have no spread, {a} lies {number(gap)} {side} {b} ({seeds}).{tail}"
+    if "sequential" in pair:
+        start += "undecided so far: "
+        return f"{start}{a} lies {number(gap)} {side} {b} ({how_sure}). Another pair of seeds may be added.{tail}"
     found = (
         f" With this spread and these seeds a true difference of {number(pair['mde_80'])} is found four times in five"
     )
@@ -67,7 +70,8 @@ def more_seeds(pair: dict, trials: Sequence[Trial]) -> list[str]:
     if pair["verdict"] in (HIGHER, LOWER):
         return []
     have = min(pair["n_a"], pair["n_b"])
-    wanted = max(pair["seeds_needed"] or 0, MIN_SEEDS, have + 1) - have
+    planned = 0 if "sequential" in pair else pair["seeds_needed"] or 0  # sequentially: one more, then look again
+    wanted = max(planned, MIN_SEEDS, have + 1) - have
     first = max(trial.seed for trial in trials) + 1
     last = first + wanted
     seeds = ",".join(map(str, range(first, last))) if wanted <= 8 else f"range({first},{last})"

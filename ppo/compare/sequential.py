@@ -26,7 +26,7 @@ def evidence(d: np.ndarray, *, scale: float = 1.0) -> np.ndarray:
     growth = 1 + n * scale**2
     left = squares - scale**2 * total**2 / growth
     ratio = np.divide(squares, left, out=np.ones_like(squares), where=left > 0)  # all differences 0: no evidence
-    return np.exp(0.5 * (n * np.log(ratio) - np.log(growth)))
+    return np.exp(np.minimum(0.5 * (n * np.log(ratio) - np.log(growth)), 700.0))  # beyond it is as good as certain
 
 
 def p_values(d: np.ndarray, *, scale: float = 1.0) -> np.ndarray:
