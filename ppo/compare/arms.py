@@ -16,12 +16,9 @@ Arms = dict[str, list[Trial]]
 def group(trials: Sequence[Trial], by: Sequence[str]) -> Arms:
     """Label -> runs, in the order they were found. A label is ``kl=exact,norm=none``, or the arm's name in a CSV.
 
-    Raises CompareError on an unknown factor, and where CSV and run folders are mixed.
+    Raises CompareError on an unknown factor.
     """
-    named = {trial.arm is not None for trial in trials}
-    if len(named) > 1:
-        raise CompareError("run folders and a CSV cannot be mixed: a CSV says nothing of what was evaluated and how")
-    if True in named and tuple(by) not in ((), ("arm",)):
+    if any(trial.arm for trial in trials) and tuple(by) not in ((), ("arm",)):
         raise CompareError(f"--by {','.join(by)}: a CSV has no factor but its column arm")
     arms: Arms = {}
     for trial in trials:

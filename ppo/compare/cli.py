@@ -10,6 +10,8 @@ from ppo.compare import report
 from ppo.compare.compare import compare
 from ppo.compare.load import CompareError, load
 
+WIDTH = 160  # columns of a pipe or a file, which have none of their own
+
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="compare_runs.py", description="From runs to a verdict; see docs/comparing.md.")
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (CompareError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report.show(comparison.verdict, Console())
+    report.show(comparison.verdict, Console(width=None if sys.stdout.isatty() else WIDTH))
     plots = {}
     try:
         from ppo.compare.plots import draw

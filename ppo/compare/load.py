@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 def load(paths: list[Path]) -> list[Trial]:
     """Every run below ``paths``. A run that did not finish is there too, with its reason.
 
-    Raises CompareError where a path does not exist, holds no run, or holds something that is damaged.
+    Raises CompareError where a path does not exist, holds no run or something damaged, and where a CSV and folders mix.
     """
     found: dict[Path, Trial] = {}
     for path in paths:
@@ -55,6 +55,8 @@ def load(paths: list[Path]) -> list[Trial]:
             raise CompareError(f"{path}: no run below it (a run folder holds metrics.jsonl and run.json)")
         for number, trial in enumerate(trials):  # a path given twice is the same runs
             found[trial.source.resolve() / str(number if path.is_file() else "")] = trial
+    if len({trial.arm is None for trial in found.values()}) > 1:
+        raise CompareError("run folders and a CSV cannot be mixed: a CSV says nothing of what was evaluated and how")
     return list(found.values())
 
 
