@@ -112,10 +112,10 @@ def commands(verdict: dict) -> list[str]:
 
 
 def _print_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     cells = list(rows)
     if len({row[0] for row in cells}) == 1:  # one environment: in the title, not in every row
         title, columns, cells = f"{title} ({cells[0][0]})", columns[1:], [row[1:] for row in cells]
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column, values in zip(columns, zip(*cells)):
         table.add_column(
             column, justify="right" if all(not v or v[0] in "-–0123456789" for v in values) else "left", overflow="fold"
