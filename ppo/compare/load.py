@@ -134,6 +134,8 @@ def _trial(config: dict, rows: list[dict], failed: str | None, code: dict, comma
         if points:
             steps, values = np.array(points, dtype=float).T
             curves[name] = steps, values
+            if not math.isfinite(values[-1]):
+                failed = failed or f"its last {metric} is {values[-1]}"
     env = config["env"]
     target = str(env.get("_target_", "env")).rsplit(".", 1)[-1]
     name = env.get("id") or "-".join(str(part) for part in (target, env.get("task")) if part)
@@ -148,7 +150,7 @@ def read_csv(path: Path) -> list[Trial]:
     runs: dict[tuple[str, str, int], dict[float, float]] = defaultdict(dict)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, skipinitialspace=True)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise CompareError(f"{path}, line 1: no column {', '.join(missing)}; expected {','.join(COLUMNS)}")
