@@ -1,0 +1,251 @@
+"""From runs to a verdict: endpoints, failed runs, pairs, stability, sentences."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from ppo.compare.compare import compare
+from ppo.compare.endpoints import auc, final
+from ppo.compare.load import CompareError, load
+from ppo.compare.sentence import more_seeds, number, with_seeds
+
+A, B = [3.0, 1.0, 4.0, 1.5, 5.0], [9.0, 7.0, 6.5, 8.0, 9.5]
+
+
+def arms(trial, a=A, b=B):
+    """Two arms, one evaluation a run."""
+    return [trial("a", i, value) for i, value in enumerate(a)] + [trial("b", i, value) for i, value in enumerate(b)]
+
+
+def only(rows, **wanted):
+    (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return row
+
+
+def test_endpoints_by_hand():
+    steps, values = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 4.0])
+    assert auc(steps, values) == pytest.approx((1.0 + 6.0) / 3)
+    assert final(values) == 4.0 and final(values, 2) == 3.0
+    assert final(np.arange(30.0)) == 28.0  # the last tenth
+    assert auc(steps[:1], values[1:2]) == 2.0
+
+
+def test_a_foreign_csv_gives_what_scipy_gives(table):
+    """Two environments, three arms, seven seeds of 20 points; every number recomputed from the raw arrays."""
+    rng = np.random.default_rng(0)
+    data = {
+        (e, a): rng.normal(i + 2 * j, 1 + i, (7, 20)).cumsum(1) for i, e in enumerate("xy") for j, a in enumerate("pqr")
+    }
+    rows = [
+        (env, arm, seed, 500 * (k + 1), repr(float(value)))
+        for (env, arm), runs in data.items()
+        for seed, run in enumerate(runs)
+        for k, value in enumerate(run)
+    ]
+    rng.shuffle(rows)
+    verdict = compare(load([table(rows)]), baseline="p").verdict
+    steps = 500 * np.arange(1, 21)
+    measures = {
+        "return/final": lambda runs: runs[:, -2:].mean(1),
+        "return/auc": lambda runs: np.trapezoid(runs, steps, axis=1) / (steps[-1] - steps[0]),
+    }
+    for endpoint, measure in measures.items():
+        p = []
+        for env in "xy":
+            for arm in "qr":
+                a, b = measure(data[env, arm]), measure(data[env, "p"])
+                row = only(verdict["pairs"], env=env, endpoint=endpoint, a=arm, b="p")
+                t = scipy_stats.ttest_ind(a, b, equal_var=False)
+                interval = t.confidence_interval(0.95)
+                p.append((t.pvalue, row["welch"]["p_holm"]))
+                assert row["difference"] == pytest.approx(a.mean() - b.mean())
+                assert (row["welch"]["t"], row["welch"]["p"], row["welch"]["df"]) == pytest.approx(
+                    (t.statistic, t.pvalue, t.df)
+                )
+                assert row["welch"]["ci"] == pytest.approx((interval.low, interval.high))
+                related = scipy_stats.ttest_rel(a, b)
+                assert (row["paired"]["t"], row["paired"]["p"]) == pytest.approx((related.statistic, related.pvalue))
+                u = scipy_stats.mannwhitneyu(a, b).statistic / 49
+                assert row["superiority"]["p"] == pytest.approx(u)
+                shuffled = scipy_stats.permutation_test((a, b), lambda x, y: x.mean() - y.mean(), n_resamples=10_000)
+                assert row["permutation_p"] == pytest.approx(shuffled.pvalue)  # 3432 shuffles: exact
+                summary = only(verdict["arms"], env=env, endpoint=endpoint, arm=arm)
+                by_scipy = (
+                    7,
+                    a.mean(),
+                    scipy_stats.tstd(a),
+                    scipy_stats.sem(a),
+                    np.median(a),
+                    scipy_stats.trim_mean(a, 0.25),
+                )
+                assert [summary[key] for key in ("n", "mean", "std", "se", "median", "iqm")] == pytest.approx(by_scipy)
+        order = sorted(p)
+        stepped = np.maximum.accumulate([min(1, (4 - i) * raw) for i, (raw, _) in enumerate(order)])
+        assert [corrected for _, corrected in order] == pytest.approx(list(stepped))
+
+
+def test_evaluation_and_training_are_apart(run_folder):
+    load_from = [run_folder([1.0, 3.0], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2)]
+    verdict = compare(load(load_from), by=["kl"]).verdict
+    means = {row["endpoint"]: row["mean"] for row in verdict["arms"] if row["arm"] == "kl=exact"}
+    assert means == {"eval/final": 3.0, "eval/auc": 2.0, "train/final": -97.0, "train/auc": -98.0}
+
+
+def test_the_window_is_as_many_points_as_asked_for(trial):
+    runs = [trial(arm, seed, 1.0, 2.0, 6.0) for arm in "ab" for seed in range(2)]
+    assert only(compare(runs, window=2).verdict["arms"], arm="a", endpoint="return/final")["mean"] == 4.0
+    with pytest.raises(CompareError, match="--window 4: x has only 3 points"):
+        compare(runs, window=4)
+
+
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_a_run_that_did_not_finish_counts_as_the_lowest(run_folder, status):
+    """It had reached 50, the best of all: dropped or taken as it was it would flatter its arm."""
+    folders = [run_folder([value], kl="exact", seed=seed) for seed, value in enumerate([10.0, 12.0], start=1)]
+    folders += [run_folder([value], kl="k1", seed=seed) for seed, value in enumerate([4.0, 20.0], start=1)]
+    folders += [run_folder([50.0], kl="k1", seed=3, status=status)]
+    verdict = compare(load(folders), by=["kl"]).verdict
+    row = only(verdict["arms"], arm="kl=k1", endpoint="eval/final")
+    assert (row["n"], row["failed"], row["mean"]) == (3, 1, pytest.approx(28 / 3))
+    assert verdict["failures"][0]["seed"] == 3 and only(verdict["pairs"], endpoint="eval/final")["n_b"] == 3
+
+
+def test_a_run_that_died_before_its_first_row_counts_too(run_folder):
+    folders = [run_folder([5.0], seed=1), run_folder([3.0], seed=2), run_folder([], seed=3, status="failed")]
+    (folders[2] / "metrics.jsonl").unlink()
+    row = only(compare(load(folders), by=["kl"]).verdict["arms"], endpoint="eval/final")
+    assert (row["n"], row["failed"], row["mean"]) == (3, 1, pytest.approx(11 / 3))
+
+
+def test_a_return_that_is_no_number_is_a_failed_run(trial):
+    runs = [trial("a", 1, 5.0), trial("a", 2, math.nan), trial("a", 3, 2.0)]
+    row = only(compare(runs).verdict["arms"], endpoint="return/final")
+    assert (row["n"], row["failed"], row["mean"]) == (3, 1, 3.0)
+
+
+def test_five_seeds_and_a_clear_gap_decide(trial):
+    row = only(compare(arms(trial)).verdict["pairs"], endpoint="return/final")
+    assert row["verdict"] == "b is higher" and "a is lower than b by 5.1 (95% interval" in row["sentence"]
+    assert row["more_seeds"] == []
+    mirrored = compare(arms(trial, B, A)).verdict["pairs"][0]
+    assert mirrored["verdict"] == "a is higher" and "a is higher than b by 5.1" in mirrored["sentence"]
+
+
+def test_below_five_seeds_it_is_no_comparison_however_clear(trial):
+    row = compare(arms(trial, A[:4], [90.0, 91.0, 92.0, 93.0, 94.0])).verdict["pairs"][0]
+    assert row["welch"]["p_holm"] < 1e-6 and row["verdict"] == "no comparison"
+    assert "no comparison: 4 against 5 seeds" in row["sentence"] and "below 5" in row["sentence"]
+
+
+def test_an_open_pair_says_what_would_decide_it(trial):
+    row = compare(arms(trial, A, [3.5, 2.0, 4.5, 1.0, 5.5])).verdict["pairs"][0]
+    assert row["verdict"] == "undecided" and f"needs {row['seeds_needed']} seeds an arm" in row["sentence"]
+    assert number(row["mde_80"]) in row["sentence"]
+
+
+def test_holm_reaches_over_environments(trial):
+    """p = 0.03 decides alone, and not beside three other environments."""
+    b = [value + 2.8 for value in A]
+    one = compare(arms(trial, A, b)).verdict["pairs"][0]
+    assert 0.0125 < one["welch"]["p"] < 0.05 and one["verdict"] == "b is higher"
+    four = [t._replace(env=env) for env in "wxyz" for t in arms(trial, A, b if env == "w" else A)]
+    row = only(compare(four).verdict["pairs"], env="w", endpoint="return/final")
+    assert row["welch"]["p_holm"] == pytest.approx(4 * one["welch"]["p"]) and row["verdict"] == "undecided"
+
+
+def test_runs_without_spread_decide_nothing(trial):
+    row = compare(arms(trial, [1.0] * 5, [2.0] * 5)).verdict["pairs"][0]
+    assert row["verdict"] == "undecided" and "no spread" in row["sentence"]
+
+
+def test_seeds_pair_only_where_they_are_the_same(trial):
+    assert compare(arms(trial)).verdict["pairs"][0]["paired"] is not None
+    moved = [t._replace(seed=t.seed + 5) if t.arm == "b" else t for t in arms(trial)]
+    assert compare(moved).verdict["pairs"][0]["paired"] is None
+    with pytest.raises(CompareError, match="no seed in common"):
+        compare(moved, sequential=True)
+
+
+def test_sequential_decides_by_its_own_test(trial):
+    b = [value + 5 + 0.1 * i for i, value in enumerate([*A, 2.0, 3.0])]
+    row = compare(arms(trial, [*A, 2.0, 3.0], b), sequential=True).verdict["pairs"][0]
+    assert row["sequential"]["n"] == 7 and row["sequential"]["decided_at"] <= 7
+    assert row["verdict"] == "b is higher" and "always-valid" in row["sentence"]
+    early = compare(arms(trial), sequential=True).verdict["pairs"][0]
+    assert early["welch"]["p"] < 0.001 and early["verdict"] == "undecided"
+
+
+def test_the_order_of_the_files_does_not_matter(trial):
+    runs = arms(trial)
+    assert compare(runs).verdict["pairs"][0]["welch"] == compare(runs[:5] + runs[:4:-1]).verdict["pairs"][0]["welch"]
+
+
+# --- stability and rollback -------------------------------------------------------------------------------------------
+
+
+def flags(run_folder, returns=(100.0,), **rows) -> tuple[dict, list]:
+    """(stability of the arm kl=k1, its rollback reasons) against kl=exact with return 100."""
+    folders = [run_folder([100.0], seed=seed) for seed in (1, 2)]
+    folders += [run_folder(list(returns), kl="k1", seed=seed, rows=rows) for seed in (1, 2)]
+    verdict = compare(load(folders), by=["kl"], baseline="kl=exact").verdict
+    row = only(verdict["stability"], arm="kl=k1")
+    assert only(verdict["stability"], arm="kl=exact")["rollback"] is None
+    return row, row["rollback"]
+
+
+def test_an_arm_like_its_baseline_stays(run_folder):
+    assert flags(run_folder)[1] == []
+
+
+@pytest.mark.parametrize(
+    "returns, rows, reason",
+    [
+        ((89.0,), {}, "loses 11% of return"),
+        ((100.0,), {"guard/nonfinite": 3.0}, "non-finite numbers in 2 updates, baseline 0"),
+        ((100.0,), {"loss/value": "NaN"}, "non-finite numbers in 2 updates, baseline 0"),
+        ((100.0,), {"update/stop": "nonfinite"}, "non-finite numbers in 2 updates, baseline 0"),
+        ((100.0,), {"time/wall": 4.2}, "2.1 times as slow"),
+    ],
+)
+def test_each_reason_to_take_an_arm_back(run_folder, returns, rows, reason):
+    assert flags(run_folder, returns, **rows)[1] == [reason]
+
+
+def test_what_is_within_bounds_is_no_reason(run_folder):
+    assert flags(run_folder, (91.0,), **{"time/wall": 3.9})[1] == []
+
+
+def test_stability_by_hand(run_folder):
+    row, _ = flags(run_folder, (100.0, 100.0, 100.0), **{"kl/final": 0.06, "update/stop": "minibatch"})
+    assert (row["updates"], row["kl_spikes"], row["early_stops"], row["nonfinite"]) == (6, 1.0, 1.0, 0)
+    assert row["loss_policy_variance"] == pytest.approx(0.01) and row["loss_value_variance"] == 0.0
+    assert (row["wall_clock"], row["seconds_per_step"]) == (6.0, 0.002)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_keeps_everything_but_the_seed():
+    typed = "python -m ppo.train -m kl=exact,k1 seed=1,2 'network.actor=[64,64]' hydra.sweep.dir=outputs/ab"
+    again = "python -m ppo.train -m kl=exact,k1 'network.actor=[64,64]' hydra.sweep.dir=outputs/ab seed=3,4"
+    assert with_seeds(typed, "3,4") == again
+
+
+def test_a_single_run_becomes_a_sweep_in_folders_of_its_own():
+    assert with_seeds("python -m ppo.train seed=1 hydra.run.dir=x", "2") == "python -m ppo.train -m seed=2"
+    assert (
+        with_seeds("python /usr/bin/ppo-train kl=k1", "range(2,30)")
+        == "python /usr/bin/ppo-train -m kl=k1 'seed=range(2,30)'"
+    )
+    assert with_seeds("python other.py seed=1", "2") is None
+
+
+def test_missing_seeds_begin_after_the_last(run_folder):
+    folders = [run_folder([10.0 + seed], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2, 3)]
+    trials = load(folders)
+    row = compare(trials, by=["kl"]).verdict["pairs"][0]
+    assert row["more_seeds"] == ["python -m ppo.train -m kl=exact,k1 hydra.sweep.dir=outputs/ab seed=4,5"]
+    assert more_seeds(row | {"verdict": "undecided", "seeds_needed": 40}, trials)[0].endswith("'seed=range(4,41)'")
+    assert more_seeds(row | {"verdict": "a is higher"}, trials) == []
