@@ -261,7 +261,7 @@ def defaults():
         list(warnings.filters), logging.root.level, list(logging.root.handlers), sys.excepthook,
     )
 
-import gymnasium, hydra, omegaconf, safetensors.torch, rich.console, rich.progress, jaxtyping, torch.func  # theirs
+import gymnasium, hydra, omegaconf, safetensors.torch, rich.console, rich.progress, jaxtyping, scipy.stats, torch.func  # theirs
 before = defaults()
 import importlib, pkgutil
 import ppo, envs
