@@ -24,6 +24,7 @@ from rich.table import Table
 
 from ppo.config import ConfigError, plain
 from ppo.logging.jsonl import read
+from ppo.runs import run_folders
 
 _FREE = ("workers", "threads", "logger", "compile")  # may differ between the cell that is done and the one asked for
 
@@ -66,7 +67,7 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
         try:
             yield None
         except BaseException as error:
-            _write_failure(folder, error)
+            _write_failure(folder, config, error)
             raise
     finally:
         os.close(descriptor)
@@ -98,9 +99,7 @@ def inspect(folder: Path) -> Cell | None:
 
 def report(sweep: Path, console: Console) -> int:
     """Print how many cells of a sweep finished, and a table of those that did not; the number of these."""
-    cells = [
-        found for path in sorted(sweep.rglob("run.json")) if (found := inspect(path.parent)) and _counts(path, sweep)
-    ]
+    cells = [found for folder in run_folders(sweep) if (found := inspect(folder))]
     failed = [found for found in cells if found.status != "finished"]
     console.print(
         f"{sweep}: {len(cells) - len(failed)} of {len(cells)} cells finished", soft_wrap=True, highlight=False
@@ -113,11 +112,6 @@ def report(sweep: Path, console: Console) -> int:
         console.print(table)
         console.print("The same command again runs these, and no others.")
     return len(failed)
-
-
-def _counts(path: Path, sweep: Path) -> bool:
-    """Whether it is a cell: wandb keeps files inside of one, and attempts that were put aside count no more."""
-    return not any(part.startswith(".") or part == "wandb" for part in path.relative_to(sweep).parts)
 
 
 def _check_same(folder: Path, config: dict) -> None:
@@ -139,8 +133,9 @@ def _put_aside(folder: Path) -> None:
         path.rename(aside / path.name)
 
 
-def _write_failure(folder: Path, error: BaseException) -> None:
+def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
     (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
-    if not (folder / "run.json").exists():  # it failed before it began
+    if not (folder / "run.json").exists():  # it failed before it began; a comparison must still know its arm
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         (folder / "run.json").write_text(json.dumps({"status": "failed", "reason": reason, "name": folder.name}) + "\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ppo.compare.load import load
 from ppo.config import ConfigError
 from ppo.sweep import cell, inspect, report
 
@@ -56,6 +57,7 @@ def test_a_failure_is_written_down(tmp_path):
         raise RuntimeError("the floor is gone\nmore")
     assert inspect(tmp_path)[1:] == ("failed", "RuntimeError: the floor is gone")
     assert "Traceback" in (tmp_path / "error.txt").read_text()
+    assert (tmp_path / "config.yaml").read_text() == "lr: 0.001\nworkers: 0\n"
 
 
 def test_a_cell_waits_for_the_process_that_runs_it(tmp_path):
@@ -102,6 +104,8 @@ def test_the_same_command_again_runs_what_is_missing_and_nothing_else(tmp_path):
     two = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
     assert two.returncode == 1 and "2 of 4 cells finished" in two.stderr
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")} == before
+    # A comparison counts the cells that never began, once, and not what was put aside.
+    assert sorted(bool(trial.failed) for trial in load([tmp_path])) == [False, False, True, True]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ppo.logging import jsonl
+from ppo.runs import run_folders
 
 COLUMNS = ("env", "arm", "seed", "step", "return")
 CURVES = {"eval/return": "eval", "train/return": "train"}  # deterministic evaluation is not training return
@@ -61,8 +62,7 @@ def load(paths: list[Path]) -> list[Trial]:
 
 
 def _folder(path: Path) -> Iterator[Trial]:
-    ours = sorted({file.parent for name in ("run.json", "metrics.jsonl") for file in path.rglob(name)})
-    yield from map(read_run, ours)
+    yield from map(read_run, run_folders(path))
     for file in sorted(path.rglob("*.wandb")):
         inside = any((parent / "run.json").exists() for parent in file.resolve().parents)
         if not inside:  # the offline folder of one of ours is the same run again
