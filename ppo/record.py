@@ -16,7 +16,7 @@ from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
-from ppo.types import Batch, Gaussian, Transition
+from ppo.types import Batch, Transition
 from ppo.update.loop import Halt
 
 
@@ -107,9 +107,9 @@ def describe(
     ``seconds``: what rollout and update took.
     """
     steps = len(batch.value)
-    acted, policy = Gaussian(*(x.flatten(0, 1).to(batch.value.device) for x in rollout.policy)), batch.policy
+    acted = rollout.policy.mean.flatten(0, 1).to(batch.value.device)
     metrics: dict[str, float] = {
-        "check/acting": ((acted.mean - policy.mean).abs() * torch.exp(-policy.log_std)).max().item(),
+        "check/acting": ((acted - batch.policy.mean).abs() * torch.exp(-batch.policy.log_std)).max().item(),
         "lr": state.lr or 0.0,
         "clip/low": bounds[0],
         "clip/high": bounds[1],
