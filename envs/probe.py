@@ -4,6 +4,7 @@ Every task is one small class that says in its docstring what it isolates, and c
 is the value of the best policy, ``best(obs)`` its mean action (None where the action has no effect).
 """
 
+from abc import abstractmethod
 from functools import partial
 
 import gymnasium
@@ -33,14 +34,14 @@ class Probe(gymnasium.Env):
         """The first observation of an episode."""
         return 0.0
 
+    @abstractmethod
     def move(self, action: float) -> tuple[float, float, bool, bool]:
         """The next observation, the reward, terminated, truncated."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def value(obs: np.ndarray, gamma: float) -> np.ndarray:
         """The best policy's value at ``obs [*B]``."""
-        raise NotImplementedError
 
     @staticmethod
     def best(obs: np.ndarray) -> np.ndarray | None:
