@@ -55,6 +55,16 @@ def arena(memory: mmap | bytearray, num_envs: int, observation_space: Box, actio
     return Arena(action, Step(*step), length, cursor)
 
 
+def not_finite(rows: np.ndarray) -> int | None:
+    """The first of ``rows [n, ...]`` that holds a NaN or an infinity; None where there is none."""
+    flat = rows.reshape(-1)
+    # The cheap question first: whatever is not finite makes the sum of squares so. (So may very large values.)
+    if math.isfinite(flat.dot(flat)):
+        return None
+    finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
+    return None if finite.all() else int(np.argmin(finite))
+
+
 def _layout(num_envs: int, observation_space: Box, action_space: Box) -> list[tuple[tuple[int, ...], np.dtype, int]]:
     """Shape, dtype and place in bytes of every array: action, length, cursor, then the fields of Step."""
     scalar, observation = (num_envs,), (num_envs, *observation_space.shape)

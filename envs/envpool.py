@@ -1,11 +1,10 @@
 """MuJoCo tasks stepped by EnvPool's C++ threads, behind the same protocol."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from envs.arena import arena, arena_bytes, spaces
+from envs.arena import arena, arena_bytes, not_finite, spaces
 from envs.base import EnvError, Step, VectorEnv, seeds
 
 
@@ -68,7 +67,7 @@ class _Pool:
         obs, out.reward[:], out.terminated[:], out.truncated[:], _ = self._pool.step(self._arena.action)
         out.next_obs[:] = self._rows(obs)
         self._finite("the observation of", out.next_obs)
-        self._finite("the reward of", out.reward[:, None])
+        self._finite("the reward of", out.reward)
         self._return += out.reward
         self._arena.length[:] += 1
         ended = np.flatnonzero(out.terminated | out.truncated)
@@ -99,9 +98,7 @@ class _Pool:
         return obs.reshape(len(obs), -1)
 
     def _finite(self, what: str, rows: np.ndarray) -> None:
-        flat = rows.reshape(-1)
-        if not math.isfinite(flat.dot(flat)) and not (finite := np.isfinite(rows).all(1)).all():
-            index = int(np.argmin(finite))
+        if (index := not_finite(rows)) is not None:
             raise EnvError(f"{self.name}: {what} sub-environment {index} is not finite: {rows[index]}")
 
     def _alive(self, what: str) -> None:

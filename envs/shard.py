@@ -1,6 +1,5 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -11,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.arena import Arena, arena, spaces
+from envs.arena import Arena, arena, not_finite, spaces
 from envs.base import EnvError, Step
 
 
@@ -211,13 +210,9 @@ class Shard:
         return self.envs[i].unwrapped.np_random
 
     def _check_finite(self, rows: np.ndarray) -> None:
-        flat = rows.reshape(-1)
-        # The cheap question first: whatever is not finite makes the sum of squares so. (So may very large values.)
-        if math.isfinite(flat.dot(flat)) or np.isfinite(rows).all():
-            return
-        i = int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(1)))
-        what = "reward" if rows is self._step.reward else "observation"
-        raise self._failure(i, f"gave a non-finite {what}: {rows[i]}")
+        if (i := not_finite(rows)) is not None:
+            what = "reward" if rows is self._step.reward else "observation"
+            raise self._failure(i, f"gave a non-finite {what}: {rows[i]}")
 
     def _failure(self, i: int, what: str) -> EnvError:
         where = f"sub-environment {self.first + i} (seed {self._seed[i]}, step {self._length[i]} of its episode)"

@@ -1,13 +1,12 @@
 """``N`` environments behind one protocol, in this process or in worker processes."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from envs.arena import Arena, arena_bytes
+from envs.arena import Arena, arena_bytes, not_finite
 from envs.base import EnvError, Step, VectorEnv, seeds
 from envs.shard import Shard
 from envs.workers import Workers
@@ -57,9 +56,8 @@ class Vector:
         if np.shape(action) != self._arena.action.shape:
             raise EnvError(f"{self.name}: action has shape {np.shape(action)}, needs {self._arena.action.shape}")
         self._arena.action[:] = action
-        flat = self._arena.action.reshape(-1)
-        if not math.isfinite(flat.dot(flat)):  # cheap; also of very large values
-            self._check_finite(self._arena.action)
+        if (index := not_finite(self._arena.action)) is not None:
+            raise EnvError(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
         self._ready = False
         self._crew.step()
         self._ready = True
@@ -92,12 +90,6 @@ class Vector:
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.close()
-
-    def _check_finite(self, action: np.ndarray) -> None:
-        finite = np.isfinite(action).all(1)
-        if not finite.all():
-            index = int(np.argmin(finite))
-            raise EnvError(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
 
     def _alive(self, what: str) -> None:
         if self._crew is None:
