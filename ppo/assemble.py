@@ -12,6 +12,7 @@ from torch import Tensor
 
 from envs.base import VectorEnv
 from ppo.config import ConfigError, check, plain, strategy
+from ppo.loss.adapt import Seen
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
@@ -34,8 +35,9 @@ class Parts(NamedTuple):
     measure: Callable
     limits: Limits
     norm: Callable
+    lr: Callable  # these three choose a number for each update, by what the last one measured
     clip: Callable
-    lr: Callable
+    penalty: Callable
 
 
 class State(NamedTuple):
@@ -46,15 +48,19 @@ class State(NamedTuple):
     reward_scale: RewardScale
     env_steps: int = 0
     updates: int = 0
-    lr: float | None = None  # of the last update
-    kl: float | None = None  # the chosen estimator after the last update
+    lr: float | None = None  # of the last update, as clip range and beta are
+    clip_low: float | None = None
+    clip_high: float | None = None
+    beta: float | None = None  # weight of the KL penalty
+    kl: float | None = None  # what the last update measured: see Seen
+    clip_fraction: float | None = None
     best: float | None = None  # the best evaluation so far
 
 
 def assemble(cfg: DictConfig) -> Parts:
     """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
     check(cfg)
-    groups = ("env", "action", "network", "kl", "stop", "objective", "clip", "norm", "lr", "value", "logger")
+    groups = ("env", "action", "network", "kl", "stop", "objective", "clip", "penalty", "norm", "lr", "value", "logger")
     chosen = {group: strategy(group, cfg[group]) for group in groups}
     device = torch_device(cfg.device)
     envs = chosen["env"](cfg.num_envs, cfg.workers)
@@ -68,7 +74,7 @@ def assemble(cfg: DictConfig) -> Parts:
             chosen["value"],
             cfg.coef.value > 0,
             cfg.coef.entropy > 0,
-            cfg.coef.kl > 0,
+            chosen["penalty"](0.0, None, None, cfg.target_kl) > 0,
         )
         guard = {key: cfg.guard[key] for key in Guards._fields}
         step = build_step(
@@ -84,8 +90,9 @@ def assemble(cfg: DictConfig) -> Parts:
             measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
-            clip=chosen["clip"],
             lr=chosen["lr"],
+            clip=chosen["clip"],
+            penalty=chosen["penalty"],
         )
     except BaseException:
         envs.close()
@@ -94,7 +101,7 @@ def assemble(cfg: DictConfig) -> Parts:
 
 # Keys that do not change the code of a gradient step: its numbers come in knobs, and its shapes are looked at.
 _NOT_OF_THE_STEP = ("seed", "total_steps", "num_envs", "num_steps", "workers", "epochs", "gamma", "gae_lambda")
-_NOT_OF_THE_STEP += ("target_kl", "max_grad_norm", "coef", "lr", "clip", "stop", "norm", "normalise", "eval")
+_NOT_OF_THE_STEP += ("target_kl", "max_grad_norm", "coef", "lr", "clip", "penalty", "stop", "norm", "normalise", "eval")
 _NOT_OF_THE_STEP += ("checkpoint", "logger", "env", "action", "compile", "threads", "device")
 
 
@@ -154,9 +161,24 @@ def reward_scaler(cfg: DictConfig, scale: RewardScale) -> Callable[[Tensor], Ten
     return partial(scale.apply, clip=cfg.normalise.clip_reward)
 
 
-def knobs(cfg: DictConfig, parts: Parts, lr: float, bounds: tuple[float, float]) -> Knobs:
-    """The numbers of the next update, as tensors."""
+def choose(cfg: DictConfig, parts: Parts, state: State) -> State:
+    """The state with the learning rate, clip range and penalty of the next update."""
+    progress = state.env_steps / cfg.total_steps
+    clip = None if state.clip_low is None or state.clip_high is None else (state.clip_low, state.clip_high)
+    seen = None if state.kl is None or state.clip_fraction is None else Seen(state.kl, state.clip_fraction)
+    low, high = parts.clip(progress, clip, seen, cfg.target_kl)
+    return state._replace(
+        lr=parts.lr(progress, state.lr, seen, cfg.target_kl),
+        clip_low=low,
+        clip_high=high,
+        beta=parts.penalty(progress, state.beta, seen, cfg.target_kl),
+    )
+
+
+def knobs(cfg: DictConfig, parts: Parts, state: State) -> Knobs:
+    """The numbers of the next update, as tensors; those of ``state`` have been chosen."""
     limit = parts.limits.minibatch
     max_norm = float("inf") if cfg.max_grad_norm is None else cfg.max_grad_norm
-    numbers = (lr, *bounds, limit, max_norm, cfg.coef.value, cfg.coef.entropy, cfg.coef.kl)
+    chosen = (state.lr, state.clip_low, state.clip_high)
+    numbers = (*chosen, limit, max_norm, cfg.coef.value, cfg.coef.entropy, state.beta)
     return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))

@@ -14,10 +14,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 import ppo.config
 from envs.base import EnvError
-from ppo.config import suggest
+from ppo.config import MOVED, suggest
 
 
-@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(ppo.config.CONF), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run; in a multirun, one of many."""
     from ppo.logging.base import LoggerError, Run
@@ -27,6 +27,7 @@ def job(cfg: DictConfig) -> float:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode == RunMode.MULTIRUN
+    cfg = ppo.config.fit(cfg, hydra_cfg.overrides.task)
     run = Run(
         folder=folder,
         name=folder.name,
@@ -87,6 +88,8 @@ def one_line(error: BaseException) -> str:
         return f"{group}={name}: no such option{suggest(name, error.options)}"
     cause = error.__cause__ if isinstance(error, HydraException) else None
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        if cause.full_key in MOVED:
+            return f"{cause.full_key}: no longer a key; write {MOVED[cause.full_key]}"
         if isinstance(cause, ConfigKeyError | ConfigAttributeError):
             known = [key for key in cause.parent_node or () if key != "_target_"]
             return f"{cause.full_key}: no such key or group{suggest(str(cause.key), known)}"

@@ -10,15 +10,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, make_dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-GROUPS = ("env", "action", "network", "kl", "stop", "objective", "clip", "norm", "lr", "value", "logger")
+GROUPS = ("env", "action", "network", "kl", "stop", "objective", "clip", "penalty", "norm", "lr", "value", "logger")
+CONF = Path(__file__).parents[1] / "conf"
 PACKAGES = ("ppo.", "envs.")  # where an option may live: a configuration must not be able to call anything else
+
+
+MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier versions, and how to say it now
+_NEED_TARGET_KL = (
+    *(("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback")),
+    *(("lr", "adaptive_kl"), ("clip", "adaptive"), ("penalty", "adaptive")),
+)
 
 
 class ConfigError(ValueError):
@@ -31,7 +40,6 @@ class Coef:
 
     value: float = 0.5
     entropy: float = 0.0
-    kl: float = 0.0
 
 
 @dataclass
@@ -109,6 +117,7 @@ class Config:
     stop: Any = None
     objective: Any = None
     clip: Any = None
+    penalty: Any = None
     norm: Any = None
     lr: Any = None
     value: Any = None
@@ -144,6 +153,24 @@ def strategy(group: str, node: DictConfig) -> Callable:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{group}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     return partial(function, **bound)
+
+
+def fit(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
+    """``cfg`` without what a recipe says to an option that was then not chosen: its ``clip.eps``, after ``clip=none``.
+
+    ``typed``: the words of the command line. A key that these name stays, so that it is refused.
+    """
+    named = {word.lstrip("+").partition("=")[0] for word in typed}
+    cfg = cfg.copy()
+    for group in GROUPS:
+        yaml = CONF / group / f"{str(cfg[group] and cfg[group].get('_target_')).rpartition('.')[2]}.yaml"
+        surplus = set(cfg[group]) - set(OmegaConf.load(yaml)) if yaml.exists() else set()
+        elsewhere = {key for path in yaml.parent.glob("*.yaml") for key in OmegaConf.load(path)} if surplus else set()
+        for key in surplus & elsewhere:
+            if f"{group}.{key}" not in named:
+                with open_dict(cfg[group]):
+                    del cfg[group][key]
+    return cfg
 
 
 def _schema_field(p: inspect.Parameter):
@@ -185,9 +212,10 @@ def check(cfg: DictConfig) -> None:
         "checkpoint.every",
         "coef.value",
         "coef.entropy",
-        "coef.kl",
+        "penalty.beta",
     ):
-        require(OmegaConf.select(cfg, key) >= 0, key, "must not be negative")
+        value = OmegaConf.select(cfg, key)
+        require(not isinstance(value, int | float) or value >= 0, key, "must not be negative")
     for key in ("gamma", "gae_lambda"):
         require(0 <= cfg[key] <= 1, key, "must lie in [0, 1]")
     for key in ("adam.beta1", "adam.beta2"):
@@ -195,8 +223,8 @@ def check(cfg: DictConfig) -> None:
     for key in (
         *("target_kl", "max_grad_norm", "adam.eps", "normalise.clip_obs", "normalise.clip_reward"),
         *("guard.clamp", "guard.warn", "guard.extreme_high", "guard.extreme_low", "guard.first_log_ratio"),
-        *("lr.value", "lr.min", "lr.max", "lr.factor", "lr.tolerance", "stop.factor"),
-        *("clip.eps", "clip.below", "clip.above", "value.eps"),
+        *("lr.value", "lr.min", "lr.max", "stop.factor", "penalty.min", "penalty.max"),
+        *("clip.eps", "clip.below", "clip.above", "clip.min", "clip.max", "clip.fraction", "value.eps"),
     ):
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")
@@ -212,12 +240,16 @@ def check(cfg: DictConfig) -> None:
         cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}"
     )
     require(cfg.workers == "auto" or cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
-    for group, name in (("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback"), ("lr", "adaptive_kl")):
-        chosen = str(cfg[group]._target_).rsplit(".", 1)[-1] if cfg[group] else None
-        if chosen == name:
+    for group, name in _NEED_TARGET_KL:
+        if cfg[group] and str(cfg[group]._target_).endswith(f".{name}") and cfg[group].get("fraction") is None:
             require(cfg.target_kl is not None, "target_kl", f"{group}={name} needs one, for example target_kl=0.01")
-    if cfg.lr and "min" in cfg.lr and "max" in cfg.lr:
-        require(cfg.lr.min <= cfg.lr.max, "lr.min", f"must not exceed lr.max={cfg.lr.max}")
+    for group, start in (("lr", "value"), ("clip", "eps"), ("penalty", "beta")):
+        if cfg[group] and str(cfg[group]._target_).rpartition(".")[2].startswith("adaptive"):
+            low, high = cfg[group].min, cfg[group].max
+            require(low <= high, f"{group}.min", f"must not exceed {group}.max={high}")
+            require(low <= cfg[group][start] <= high, f"{group}.{start}", f"must lie in [{group}.min, {group}.max]")
+            for key in ("factor", "tolerance"):
+                require(cfg[group][key] >= 1, f"{group}.{key}", "must be at least 1")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

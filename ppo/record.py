@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Record:
         tensors |= checkpoint.to_tensors(state.obs_moments, "obs_moments")
         tensors |= checkpoint.to_tensors(state.reward_scale, "reward_scale")
         tensors["generator"] = self._parts.generator.get_state()
-        progress = {k: getattr(state, k) for k in ("env_steps", "updates", "lr", "kl", "best")}
+        progress = {name: value for name, value in state._asdict().items() if not isinstance(value, tuple)}
         meta = {
             "progress": progress,
             "config": plain(self._cfg),
@@ -96,7 +97,6 @@ def describe(
     cfg: DictConfig,
     state: State,
     updated: dict,
-    bounds: tuple[float, float],
     rollout: Transition,
     batch: Batch,
     episodes: list,
@@ -110,9 +110,9 @@ def describe(
     acted = rollout.policy.mean.flatten(0, 1).to(batch.value.device)
     metrics: dict[str, float] = {
         "check/acting": ((acted - batch.policy.mean).abs() * torch.exp(-batch.policy.log_std)).max().item(),
-        "lr": state.lr or 0.0,
-        "clip/low": bounds[0],
-        "clip/high": bounds[1],
+        "lr": cast(float, state.lr),
+        "clip/low": cast(float, state.clip_low),
+        "clip/high": cast(float, state.clip_high),
         "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
         "obs/clipped": (batch.obs.abs() >= cfg.normalise.clip_obs).float().mean().item() if cfg.normalise.obs else 0.0,
         "time/rollout": seconds[0],
@@ -121,6 +121,8 @@ def describe(
         "speed/update": steps / seconds[1],
         "speed/total": steps / sum(seconds),
     }
+    if state.beta:
+        metrics["penalty/beta"] = state.beta
     if cfg.target_kl:
         metrics["kl/overshoot"] = updated["kl/final"] / cfg.target_kl - 1
     if episodes:

@@ -6,7 +6,7 @@ from contextlib import closing
 import torch
 from omegaconf import DictConfig
 
-from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, obs_normaliser, reward_scaler, start
 from ppo.auto import resolve
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
@@ -27,10 +27,8 @@ def train(cfg: DictConfig, run: Run) -> float:
         obs = parts.envs.reset(cfg.seed)
         rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], *parts.envs.action_space.shape)
         while state.env_steps < cfg.total_steps:
-            progress = state.env_steps / cfg.total_steps
+            state = choose(cfg, parts, state)
             normalise = obs_normaliser(cfg, state.obs_moments)
-            lr = parts.lr(progress, state.kl, state.lr, cfg.target_kl)
-            bounds = parts.clip(progress)
 
             began = time.perf_counter()
             obs, episodes = collect(parts.envs, parts.network, normalise, parts.to_world, obs, rollout, parts.generator)
@@ -44,7 +42,7 @@ def train(cfg: DictConfig, run: Run) -> float:
                 lam=cfg.gae_lambda,
             )
             learner, halt, metrics = update(
-                *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, lr, bounds)),
+                *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, state)),
                 *(parts.limits, parts.norm, parts.generator),
                 epochs=cfg.epochs,
                 minibatch_size=cfg.minibatch_size,
@@ -58,11 +56,11 @@ def train(cfg: DictConfig, run: Run) -> float:
                 reward_scale=reward_scale,
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
-                lr=lr,
                 kl=reached_kl(metrics),
+                clip_fraction=float(metrics.get("clip/fraction", 0.0)),
             )
             seconds = (collected - began, updated - collected)
-            metrics |= describe(cfg, state, metrics, bounds, rollout, batch, episodes, seconds)
+            metrics |= describe(cfg, state, metrics, rollout, batch, episodes, seconds)
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)

@@ -7,7 +7,7 @@ import torch
 
 import ppo.assemble
 import ppo.loss.kl
-from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, obs_normaliser, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
@@ -30,6 +30,10 @@ def parts_of(config):
         parts.envs.close()
 
 
+def first_knobs(cfg, parts):
+    return knobs(cfg, parts, choose(cfg, parts, start(cfg, parts)))
+
+
 def batch_of(parts):
     rollout, raw = allocate(8, 4, 1, 1), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
@@ -37,13 +41,20 @@ def batch_of(parts):
 
 
 def test_every_number_of_an_update_is_in_its_place(parts_of):
-    words = ("max_grad_norm=0.7", "coef.value=0.1", "coef.entropy=0.2", "coef.kl=0.3", "stop=minibatch", "target_kl=2")
-    cfg, parts = parts_of(*words)
-    got = knobs(cfg, parts, 1e-4, (0.8, 1.3))._asdict()
+    words = (
+        "max_grad_norm=0.7",
+        "coef.value=0.1",
+        "coef.entropy=0.2",
+        "penalty=fixed",
+        "penalty.beta=0.3",
+        "stop=minibatch",
+    )
+    cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "~clip.eps", "clip.above=0.3")
+    got = first_knobs(cfg, parts)._asdict()
     expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "max_grad_norm": 0.7}
     expected |= {"value": 0.1, "entropy": 0.2, "kl": 0.3}
     assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
-    assert knobs(*parts_of("max_grad_norm=null"), 1e-4, (0.8, 1.3)).max_grad_norm == math.inf
+    assert first_knobs(*parts_of("max_grad_norm=null")).max_grad_norm == math.inf
 
 
 def step_of(parts_of, *words):
@@ -51,11 +62,11 @@ def step_of(parts_of, *words):
     cfg, parts = parts_of("env.task=target", *words)
     batch = batch_of(parts)
     batch.policy.mean.add_(0.1)
-    learner, row = parts.step(start(cfg, parts).learner, batch, knobs(cfg, parts, 1e-3, (0.8, 1.2)))
+    learner, row = parts.step(start(cfg, parts).learner, batch, first_knobs(cfg, parts))
     return learner, dict(zip(METRICS, row.tolist()))
 
 
-@pytest.mark.parametrize("word", ["adam.beta1=0.5", "adam.beta2=0.5", "adam.eps=1", "coef.entropy=1", "coef.kl=1"])
+@pytest.mark.parametrize("word", ["adam.beta1=0.5", "adam.beta2=0.5", "adam.eps=1", "coef.entropy=1", "penalty=fixed"])
 def test_options_of_the_step_reach_it(parts_of, word):
     plain, changed = (step_of(parts_of, *words)[0] for words in ((), (word,)))
     assert not (torch.equal(plain.params, changed.params) and torch.equal(plain.m, changed.m))
@@ -90,9 +101,9 @@ def test_a_penalty_or_bonus_of_coefficient_zero_is_not_computed(parts_of, monkey
 
     rooted.__module__ = "ppo.loss.kl"
     monkeypatch.setattr(ppo.loss.kl, "exact", rooted)
-    for word, taken in (("coef.kl=0", 1), ("coef.kl=0.1", 0)):
-        cfg, parts = parts_of(word)
-        learner, row = parts.step(start(cfg, parts).learner, batch_of(parts), knobs(cfg, parts, 1e-3, (0.8, 1.2)))
+    for word, taken in (("penalty.beta=0", 1), ("penalty.beta=0.1", 0)):
+        cfg, parts = parts_of("penalty=fixed", word)
+        learner, row = parts.step(start(cfg, parts).learner, batch_of(parts), first_knobs(cfg, parts))
         assert row[METRICS.index("taken")] == taken
 
 
@@ -136,7 +147,15 @@ def test_a_compiled_step_is_shared_by_runs_that_differ_in_numbers_only(parts_of,
     for changed in words:
         parts_of(*changed)
     assert len(set(about)) == 1
-    words = ("kl=k3", "value=clipped", "coef.value=0", "coef.kl=1", "coef.entropy=1", "guard.clamp=9", "adam.eps=1e-3")
+    words = (
+        "kl=k3",
+        "value=clipped",
+        "coef.value=0",
+        "penalty=fixed",
+        "coef.entropy=1",
+        "guard.clamp=9",
+        "adam.eps=1e-3",
+    )
     words += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu")
     for changed in words:
         parts_of(changed)

@@ -2,14 +2,12 @@
 
 import importlib
 import inspect
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from ppo.config import GROUPS, ConfigError, check, strategy
+from ppo.config import CONF, GROUPS, ConfigError, check, fit, strategy
 
-CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = sorted(p for group in GROUPS for p in (CONF / group).glob("*.yaml"))
 
 
@@ -63,7 +61,7 @@ def node(**options):
 
 
 def test_options_are_bound_and_defaults_kept():
-    assert strategy("clip", node(_target_="ppo.loss.clip.asymmetric", above=0.5))(0.0) == (0.8, 1.5)
+    assert strategy("clip", node(_target_="ppo.loss.clip.asymmetric", above=0.5))(0.0, None, None, None) == (0.8, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +83,20 @@ def test_a_mistake_in_a_group_is_one_line_that_names_group_and_key(options, word
     with pytest.raises(ConfigError) as error:
         strategy("clip", node(**options))
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["clip=none", "clip=asymmetric", "+experiment=ant_quick", "lr=linear"])
+def test_what_a_recipe_says_to_an_option_that_is_not_chosen_is_dropped(config, word):
+    """But not what the command line says, nor what no option of the group knows."""
+    cfg = fit(config(word), [word])
+    for group in ("clip", "lr", "network", "env", "stop"):
+        strategy(group, cfg[group])
+
+
+def test_what_the_command_line_says_to_an_option_that_does_not_know_it_is_refused(config):
+    for words in (("clip=none", "clip.eps=0.1"), ("clip=none", "+clip.epsilon=0.1")):
+        with pytest.raises(ConfigError, match="no such option"):
+            strategy("clip", fit(config(*words), words).clip)
 
 
 def test_no_option_at_all_is_refused():
@@ -115,6 +127,8 @@ def test_the_defaults_pass(config):
         ("stop=epoch", "target_kl"),
         ("stop=rollback", "target_kl"),
         ("lr=adaptive_kl", "target_kl"),
+        ("clip=adaptive", "target_kl"),
+        ("penalty=adaptive", "target_kl"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(config, word, key):

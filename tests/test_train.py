@@ -14,7 +14,7 @@ import ppo.loss.value
 import ppo.train
 from envs.probe import TASKS, probe
 from ppo import checkpoint
-from ppo.assemble import assemble, knobs, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, obs_normaliser, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.network.actor_critic import mlp
@@ -106,12 +106,20 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     learner, moments, scale = restored
     parts.flat.copy_(learner.params)
     normalise = obs_normaliser(cfg, moments)
-    rollout, bounds = allocate(32, 4, *parts.envs.observation_space.shape, 1), (0.8, 1.2)
+    rollout = allocate(32, 4, *parts.envs.observation_space.shape, 1)
     collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
     scaler = reward_scaler(cfg, scale)
     batch = prepare(rollout, parts.network, normalise, scaler, parts.flat.device, gamma=cfg.gamma, lam=cfg.gae_lambda)
     _, _, metrics = update(
-        *(parts.step, parts.measure, learner, batch, knobs(cfg, parts, 1e-3, bounds), parts.limits, parts.norm),
+        *(
+            parts.step,
+            parts.measure,
+            learner,
+            batch,
+            knobs(cfg, parts, choose(cfg, parts, fresh)),
+            parts.limits,
+            parts.norm,
+        ),
         parts.generator,
         epochs=1,
         minibatch_size=32,
@@ -198,6 +206,19 @@ def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained
         assert [row[name] for row in stopped] == [row[name] for row in free] == pytest.approx(expected)
 
 
+def test_what_adapts_does_so_once_an_update_from_where_it_was(trained):
+    """Beta doubles or halves, the range moves by its factor, by the KL that the update before ended with."""
+    words = ("penalty=adaptive", "penalty.beta=4", "clip=adaptive", "target_kl=0.002", "lr.value=1e-2")
+    rows, _ = trained(*words, "total_steps=1024", "env.task=target")
+    betas, widths = [row["penalty/beta"] for row in rows], [row["clip/high"] - 1 for row in rows]
+    assert betas[0] == 4 and widths[0] == pytest.approx(0.4) and len(set(betas)) > 1
+    for before, beta, after, width, wide in zip(rows, betas, betas[1:], widths, widths[1:]):
+        by = (before["kl/chosen"] > 0.003) - (before["kl/chosen"] < 0.002 / 1.5)
+        assert after == beta * 2.0**by
+        assert wide == pytest.approx(min(max(width * 1.2**-by, 0.05), 0.5))
+        assert before["loss/kl"] >= 0
+
+
 def test_an_adaptive_learning_rate_falls_after_an_update_that_was_undone(trained):
     """The KL that is left after a rollback is rounding; taken for a small step it would raise the rate for ever."""
     rows, _ = trained(
@@ -231,7 +252,7 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
         rollout, raw = allocate(8, 4, 1, 1), ObsNormaliser.identity()
         collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
         batch = prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
-        return parts.step(state.learner, batch, knobs(cfg, parts, 1e-3, (0.8, 1.2)))[1][METRICS.index("taken")]
+        return parts.step(state.learner, batch, knobs(cfg, parts, choose(cfg, parts, state)))[1][METRICS.index("taken")]
 
     assert first_step("coef.value=0") == 1
     with pytest.raises(AssertionError, match="called"):

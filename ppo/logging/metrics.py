@@ -81,6 +81,7 @@ METRICS: dict[str, Metric] = {
     "clip/fraction": Metric("fraction", f"samples whose ratio lies outside the clip range; {_MEAN}", _STEPPED),
     "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
     "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
+    "penalty/beta": Metric("", "weight of the KL penalty in this update", "a penalty is chosen"),
     # The policy.
     "policy/entropy": Metric("nat", f"differential entropy of the Gaussian; {_MEAN}", _STEPPED),
     "policy/sigma": Metric("action", "standard deviation after the update; mean over dimensions and samples"),
@@ -92,7 +93,7 @@ METRICS: dict[str, Metric] = {
     "loss/policy": Metric("", f"the objective's loss; {_MEAN}", _STEPPED),
     "loss/value": Metric("", f"value loss before its coefficient; {_MEAN}", _STEPPED),
     "loss/entropy": Metric("nat", f"minus the entropy, before its coefficient; {_MEAN}", "coef.entropy is not 0"),
-    "loss/kl": Metric("nat", f"the penalty's KL before its coefficient; {_MEAN}", "coef.kl is not 0"),
+    "loss/kl": Metric("nat", f"the penalty's KL before its coefficient; {_MEAN}", "a penalty is chosen"),
     "value/explained_variance": Metric(
         "", "1 - Var(target - value) / Var(target) over the rollout, before the update; 1 is perfect, <= 0 is useless"
     ),

@@ -1,17 +1,24 @@
-"""The learning rate of the next update. Each option is one function ``(progress, kl, last, target_kl) -> lr``.
+"""The learning rate of the next update. Each option is one function ``(progress, last, seen, target_kl) -> lr``.
 
-progress: environment steps done / total, in [0, 1]. kl: the chosen estimator on the whole batch after the last update,
-None before the first. last: the learning rate of the last update, None before the first.
+Arguments: see ``ppo.loss.adapt``.
 """
 
+from ppo.loss.adapt import Seen, side
 
-def constant(progress: float, kl: float | None, last: float | None, target_kl: float | None, *, value: float) -> float:
+
+def constant(progress: float, last: float | None, seen: Seen | None, target_kl: float | None, *, value: float) -> float:
     """``value``, always."""
     return value
 
 
 def linear(
-    progress: float, kl: float | None, last: float | None, target_kl: float | None, *, value: float, end: float = 0.0
+    progress: float,
+    last: float | None,
+    seen: Seen | None,
+    target_kl: float | None,
+    *,
+    value: float,
+    end: float = 0.0,
 ) -> float:
     """From ``value`` at the start to ``end`` at the end of training."""
     return value + (end - value) * progress
@@ -19,8 +26,8 @@ def linear(
 
 def adaptive_kl(
     progress: float,
-    kl: float | None,
     last: float | None,
+    seen: Seen | None,
     target_kl: float,
     *,
     value: float,
@@ -31,13 +38,8 @@ def adaptive_kl(
 ) -> float:
     """Start at ``value``; above tolerance * target_kl divide by ``factor``, below target_kl / tolerance multiply by it.
 
-    Kept within [min, max]. A non-finite KL counts as too large, and a KL of 0 as none measured: the policy did not move.
-    (The rule of rsl_rl and rl_games, once an update.)
+    Kept within [min, max]. (The rule of rsl_rl and rl_games, once an update.)
     """
-    if kl is None or last is None:
+    if last is None or seen is None:
         return value
-    if 0 < kl < target_kl / tolerance:
-        last = last * factor
-    elif not kl <= tolerance * target_kl:
-        last = last / factor
-    return sorted((min, last, max))[1]
+    return sorted((min, last * factor ** -side(seen.kl, target_kl, tolerance), max))[1]

@@ -33,12 +33,12 @@ def test_the_gradient_at_ratio_one_is_the_plain_policy_gradient(advantage):
 @pytest.mark.parametrize(
     ("got", "expected"),
     [
-        (clip.fixed(0.5, eps=0.4), (0.6, 1.4)),
-        (clip.asymmetric(0.5), (0.8, 1.28)),
-        (clip.linear(0.0, eps=0.2, end=0.1), (0.8, 1.2)),
-        (clip.linear(0.5, eps=0.2, end=0.1), (0.85, 1.15)),
-        (clip.linear(1.0, eps=0.2, end=0.1), (0.9, 1.1)),
-        (clip.none(0.5), (0.0, math.inf)),
+        (clip.fixed(0.5, None, None, None, eps=0.4), (0.6, 1.4)),
+        (clip.asymmetric(0.5, None, None, None), (0.8, 1.28)),
+        (clip.linear(0.0, None, None, None, eps=0.2, end=0.1), (0.8, 1.2)),
+        (clip.linear(0.5, None, None, None, eps=0.2, end=0.1), (0.85, 1.15)),
+        (clip.linear(1.0, None, None, None, eps=0.2, end=0.1), (0.9, 1.1)),
+        (clip.none(0.5, None, None, None), (0.0, math.inf)),
     ],
 )
 def test_clip_ranges(got, expected):
