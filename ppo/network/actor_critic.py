@@ -72,7 +72,8 @@ def mlp(
     def perceptron(sizes: list[int], last_gain: float) -> nn.Sequential:
         layers: list[nn.Module] = []
         for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
-            linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+            with torch.random.fork_rng(devices=[]):  # its own initialisation, replaced below, is not the caller's business
+                linear = nn.Linear(inputs, outputs)
             last = len(layers) == 2 * (len(sizes) - 2)
             with torch.no_grad():
                 if orthogonal:

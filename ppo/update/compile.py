@@ -22,6 +22,9 @@ from ppo.update.optim import Learner
 
 PAYS_FROM = 10_000  # gradient steps: compiling takes some 20 s the first time, a compiled step saves 2 ms or more
 TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
+# tanh as 2 / (1 + exp(-2x)) - 1: right to 1e-7, and three times as fast as the library's, which was a quarter of a step
+# of 1,024 samples.
+_OPTIONS = {"cpp.use_decompose_tanh": True}
 Step = Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
 
 
@@ -138,7 +141,7 @@ def _build(step: Step, example: tuple[Learner, Batch, Knobs], library: Path) -> 
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")
-        aot_compile(graph, tuple(leaves), options={"aot_inductor.output_path": str(built)})
+        aot_compile(graph, tuple(leaves), options=_OPTIONS | {"aot_inductor.output_path": str(built)})
         for ours, eager in zip(_load(built, leaves[0].device)(leaves), flat(*leaves), strict=True):
             torch.testing.assert_close(
                 ours, eager, rtol=1e-3, atol=TOLERANCE, equal_nan=True, msg="the compiled step is not the eager one"
