@@ -17,13 +17,14 @@ def vector(
 ) -> VectorEnv:
     """A vector of ``num_envs`` environments; ``make(i)`` makes the ``i``-th, in the process that will step it.
 
-    ``workers`` processes share them evenly; 0 steps them here. Trajectories do not depend on ``workers``. A worker that
-    does not answer within ``time_limit`` seconds is reported as hung. ``name`` is for people and error messages.
+    This process and ``workers`` others share them evenly. Trajectories do not depend on ``workers``. A worker that does
+    not answer within ``time_limit`` seconds is reported as hung. ``name`` is for people and error messages.
     """
     if num_envs < 1 or workers < 0:
         raise EnvError(f"{name}: {num_envs} environments in {workers} workers: needs at least 1 and 0")
+    workers = min(workers, num_envs - 1)
     if workers:
-        crew = Workers(make, name, num_envs, min(workers, num_envs), time_limit)
+        crew = Workers(make, name, num_envs, workers, time_limit)
         return Vector(crew, crew.attach(num_envs), name)
     crew = Shard(make, name, 0, num_envs)
     memory = bytearray(arena_bytes(num_envs, *crew.spaces))

@@ -38,9 +38,9 @@ def resolve(cfg: DictConfig) -> DictConfig:
 
 
 def workers(env: VectorEnv, num_envs: int) -> int:
-    """As many as cores where a vector step of ``num_envs`` like ``env`` is long, else 0."""
-    most = min(cores(), num_envs)
-    if most == 1:
+    """One for each core beside this process's where a vector step of ``num_envs`` like ``env`` is long, else 0."""
+    most = min(cores(), num_envs) - 1
+    if most == 0:
         return 0
     env.reset(0)
     action = np.zeros((1, *env.action_space.shape), env.action_space.dtype)

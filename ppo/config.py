@@ -92,7 +92,7 @@ class Config:
     total_steps: int = 500_000  # environment steps
     num_envs: int = 16
     num_steps: int = 512  # vector steps in a rollout
-    workers: int | str = "auto"  # processes that step the environments; 0: this one; auto: measured
+    workers: int | str = "auto"  # processes that step environments beside this one; auto: measured
     epochs: int = 20
     minibatch_size: int = 128
     micro_batches: int = 1  # parts of a minibatch whose gradients are accumulated, to save memory
@@ -239,7 +239,11 @@ def check(cfg: DictConfig) -> None:
     require(
         cfg.minibatch_size % cfg.micro_batches == 0, "micro_batches", f"must divide minibatch_size={cfg.minibatch_size}"
     )
-    require(cfg.workers == "auto" or cfg.workers <= cfg.num_envs, "workers", f"must not exceed num_envs={cfg.num_envs}")
+    require(
+        cfg.workers in ("auto", 0) or cfg.workers < cfg.num_envs,
+        "workers",
+        f"must be below num_envs={cfg.num_envs}, as this process steps a share too",
+    )
     for group, name in _NEED_TARGET_KL:
         if cfg[group] and str(cfg[group]._target_).endswith(f".{name}") and cfg[group].get("fraction") is None:
             require(cfg.target_kl is not None, "target_kl", f"{group}={name} needs one, for example target_kl=0.01")

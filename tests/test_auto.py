@@ -24,7 +24,7 @@ def four_cores(monkeypatch):
     monkeypatch.setattr(auto, "cores", lambda: 4)
 
 
-@pytest.mark.parametrize("num_envs, expected", [(1, 0), (2, 2), (3, 3), (16, 4)])
+@pytest.mark.parametrize("num_envs, expected", [(1, 0), (2, 1), (3, 2), (16, 3)])
 def test_a_long_step_is_shared_by_the_cores_but_never_by_more_than_there_are_environments(num_envs, expected):
     assert auto.workers(vector(Slow, 1, 0, "slow"), num_envs) == expected
 

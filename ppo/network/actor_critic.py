@@ -72,7 +72,7 @@ def mlp(
     def perceptron(sizes: list[int], last_gain: float) -> nn.Sequential:
         layers: list[nn.Module] = []
         for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
-            with torch.random.fork_rng(devices=[]):  # its own initialisation, replaced below, is not the caller's business
+            with torch.random.fork_rng(devices=[]):  # what it draws for itself is replaced below
                 linear = nn.Linear(inputs, outputs)
             last = len(layers) == 2 * (len(sizes) - 2)
             with torch.no_grad():

@@ -32,7 +32,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", default=",".join(TASKS), help="Bullet tasks, separated by commas")
     parser.add_argument("--vectors", default=",".join(VECTORS), help="gymnasium ids, separated by commas")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="worker processes of ours (default: the cores)"
+        "--workers",
+        type=int,
+        default=(os.cpu_count() or 2) - 1,
+        help="workers beside the process itself (default: the other cores)",
     )
 
 

@@ -56,18 +56,18 @@ def test_results_do_not_depend_on_the_number_of_workers(workers):
             np.testing.assert_array_equal(a, b)
     assert here.state() == there.state()
     pids = processes(there)
-    assert len(pids) == min(workers, 5)
+    assert len(pids) == min(workers, 4)  # the fifth share is stepped here
     there.close()
     assert gone(pids, 0)
 
 
 @pytest.mark.parametrize("what, says", [("die", "ended with exit code 3"), ("hang", r"did not answer in time .1 s")])
 def test_a_lost_worker_is_named_with_its_environment_and_seed(what, says):
-    env = vector(partial(Faulty, what=what), 4, 2, "Faulty", time_limit=1.0)
+    env = vector(partial(Faulty, what=what), 4, 3, "Faulty", time_limit=1.0)
     env.reset(6)
     pids = processes(env)
     start = time.monotonic()
-    expected = f"Faulty: the worker of sub-environments 0 to 1 {says}.* at 1 .seed {seeds(6, 4)[1]}, step 3 "
+    expected = f"Faulty: the worker of sub-environments 1 to 1 {says}.* at 1 .seed {seeds(6, 4)[1]}, step 3 "
     env.step(ACTION)
     env.step(ACTION)
     with pytest.raises(EnvError, match=expected):
@@ -75,6 +75,17 @@ def test_a_lost_worker_is_named_with_its_environment_and_seed(what, says):
     assert time.monotonic() - start < 4 and gone(pids, 0)
     with pytest.raises(EnvError, match="closed"):
         env.reset(0)
+    env.close()
+
+
+def test_an_error_in_this_process_s_share_leaves_the_workers_in_step():
+    env = vector(partial(Faulty, what="raise"), 4, 1, "Faulty")
+    env.reset(6)
+    env.step(ACTION), env.step(ACTION)
+    with pytest.raises(EnvError, match="sub-environment 1 .* raised ValueError: the floor is gone"):
+        env.step(ACTION)
+    first = env.reset(1).copy()
+    np.testing.assert_array_equal(env.reset(1), first)
     env.close()
 
 
@@ -89,13 +100,16 @@ def test_kill_9_between_steps():
     assert gone(pids, 0)
 
 
-def test_what_cannot_be_made_leaves_no_process():
+@pytest.mark.parametrize("which, error", [(0, RuntimeError), (1, EnvError)])  # stepped here, or by a worker
+def test_what_cannot_be_made_leaves_no_process(which, error):
     def broken(index):
-        raise RuntimeError(f"no floor for {index}")
+        if index == which:
+            raise RuntimeError(f"no floor for {index}")
+        return Counter(index)
 
     before = children()
-    with pytest.raises(EnvError, match="no floor for 0"):
-        vector(broken, 2, 2, "broken")
+    with pytest.raises(error, match=f"no floor for {which}"):
+        vector(broken, 2, 1, "broken")
     assert children() == before
 
 
