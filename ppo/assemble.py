@@ -12,13 +12,15 @@ from torch import Tensor
 
 from envs.base import VectorEnv
 from ppo.config import ConfigError, check, plain, strategy
+from ppo.loss import objective
 from ppo.loss.adapt import Seen
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
 from ppo.update.compile import compile_step
-from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
+from ppo.update.gradient_step import Guards, Knobs, Terms, build_loss, build_step
 from ppo.update.measure import build_measure
+from ppo.update.natural import build_natural_step, stay
 from ppo.update.optim import Learner, adam
 from ppo.update.stop import Limits
 
@@ -32,6 +34,7 @@ class Parts(NamedTuple):
     flat: Tensor  # [P]: its parameters are views of this buffer
     generator: torch.Generator
     step: Callable
+    finish: Callable  # how an update ends: see ppo.update.natural
     measure: Callable
     limits: Limits
     norm: Callable
@@ -72,14 +75,16 @@ def assemble(cfg: DictConfig) -> Parts:
             chosen["objective"],
             chosen["kl"],
             chosen["value"],
-            cfg.coef.value > 0,
-            cfg.coef.entropy > 0,
-            chosen["penalty"](0.0, None, None, cfg.target_kl) > 0,
+            use_value=cfg.coef.value > 0,
+            use_entropy=cfg.coef.entropy > 0,
+            use_kl=chosen["penalty"](0.0, None, None, cfg.target_kl) > 0,
         )
-        guard = {key: cfg.guard[key] for key in Guards._fields}
-        step = build_step(
-            network, terms, Guards(**guard), micro_batches=cfg.micro_batches, optimiser=partial(adam, **cfg.adam)
-        )
+        guards, finish = Guards(**{key: cfg.guard[key] for key in Guards._fields}), stay
+        if chosen["objective"].func is objective.trpo:
+            surrogate = build_loss(network, terms._replace(use_value=False), guards)
+            finish = build_natural_step(network, surrogate, cfg.target_kl, **chosen["objective"].keywords)
+            terms = terms._replace(use_policy=False, use_entropy=False, use_kl=False)
+        step = build_step(network, terms, guards, micro_batches=cfg.micro_batches, optimiser=partial(adam, **cfg.adam))
         return Parts(
             envs=envs,
             to_world=partial(chosen["action"], space=envs.action_space),
@@ -87,6 +92,7 @@ def assemble(cfg: DictConfig) -> Parts:
             flat=flat,
             generator=generator,
             step=compile_step(step, cfg.compile.lower(), planned_steps(cfg), _choices(cfg, terms)),
+            finish=finish,
             measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
@@ -177,8 +183,15 @@ def choose(cfg: DictConfig, parts: Parts, state: State) -> State:
 
 def knobs(cfg: DictConfig, parts: Parts, state: State) -> Knobs:
     """The numbers of the next update, as tensors; those of ``state`` have been chosen."""
-    limit = parts.limits.minibatch
     max_norm = float("inf") if cfg.max_grad_norm is None else cfg.max_grad_norm
     chosen = (state.lr, state.clip_low, state.clip_high)
-    numbers = (*chosen, limit, max_norm, cfg.coef.value, cfg.coef.entropy, state.beta)
+    numbers = (
+        *chosen,
+        parts.limits.minibatch,
+        parts.limits.ratio,
+        max_norm,
+        cfg.coef.value,
+        cfg.coef.entropy,
+        state.beta,
+    )
     return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))

@@ -6,7 +6,7 @@ function's signature is the schema: ``strategy`` binds the two and refuses what 
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, make_dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
@@ -26,7 +26,7 @@ PACKAGES = ("ppo.", "envs.")  # where an option may live: a configuration must n
 MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier versions, and how to say it now
 _NEED_TARGET_KL = (
     *(("stop", "minibatch"), ("stop", "epoch"), ("stop", "rollback")),
-    *(("lr", "adaptive_kl"), ("clip", "adaptive"), ("penalty", "adaptive")),
+    *(("lr", "adaptive_kl"), ("clip", "adaptive"), ("penalty", "adaptive"), ("objective", "trpo")),
 )
 
 
@@ -127,7 +127,7 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 
-def strategy(group: str, node: DictConfig) -> Callable:
+def strategy(group: str, node: DictConfig) -> partial:
     """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key."""
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
@@ -197,6 +197,9 @@ def check(cfg: DictConfig) -> None:
         if not holds:
             raise ConfigError(f"{key}={OmegaConf.select(cfg, key)}: {wrong}")
 
+    def named(group: str, name: str) -> bool:
+        return bool(cfg[group]) and str(cfg[group]._target_).endswith(f".{name}")
+
     for key in ("total_steps", "num_envs", "num_steps", "epochs", "minibatch_size", "micro_batches"):
         require(cfg[key] >= 1, key, "must be at least 1")
     for key in ("eval.episodes",):
@@ -224,7 +227,8 @@ def check(cfg: DictConfig) -> None:
         *("target_kl", "max_grad_norm", "adam.eps", "normalise.clip_obs", "normalise.clip_reward"),
         *("guard.clamp", "guard.warn", "guard.extreme_high", "guard.extreme_low", "guard.first_log_ratio"),
         *("lr.value", "lr.min", "lr.max", "stop.factor", "penalty.min", "penalty.max"),
-        *("clip.eps", "clip.below", "clip.above", "clip.min", "clip.max", "clip.fraction", "value.eps"),
+        *("clip.eps", "clip.below", "clip.above", "clip.min", "clip.max", "clip.fraction", "value.eps", "value.delta"),
+        *("stop.limit", "objective.alpha", "objective.damping", "objective.shrink"),
     ):
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")
@@ -244,8 +248,16 @@ def check(cfg: DictConfig) -> None:
         "workers",
         f"must be below num_envs={cfg.num_envs}, as this process steps a share too",
     )
+    dual = cfg.objective.get("dual") if cfg.objective else None
+    require(not isinstance(dual, int | float) or dual > 1, "objective.dual", "must be above 1, usually 3")
+    if named("objective", "trpo"):
+        for key in ("cg_steps", "backtracks"):
+            require(cfg.objective[key] >= 1, f"objective.{key}", "must be at least 1")
+        require(cfg.objective.shrink < 1, "objective.shrink", "must be below 1")
+    if named("objective", "spo"):
+        require(not named("clip", "none"), "clip", "objective=spo takes its eps from the clip range; choose one")
     for group, name in _NEED_TARGET_KL:
-        if cfg[group] and str(cfg[group]._target_).endswith(f".{name}") and cfg[group].get("fraction") is None:
+        if named(group, name) and cfg[group].get("fraction") is None:
             require(cfg.target_kl is not None, "target_kl", f"{group}={name} needs one, for example target_kl=0.01")
     for group, start in (("lr", "value"), ("clip", "eps"), ("penalty", "beta")):
         if cfg[group] and str(cfg[group]._target_).rpartition(".")[2].startswith("adaptive"):

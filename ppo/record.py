@@ -142,6 +142,8 @@ def explain(halt: Halt, cfg: DictConfig) -> str:
         return (
             f"stopped: a non-finite loss, gradient or KL at {where}; the step was refused, the weights are as before it"
         )
+    if halt.reason == "ratio":
+        return f"stopped before {where}: mean |ratio - 1| {halt.value:.4g} > {halt.limit:.4g}"
     estimator = "exact" if halt.reason == "rollback" else str(cfg.kl._target_).rsplit(".", 1)[-1]
     limit = f"{halt.limit:.4g} ({cfg.stop.factor:g} x target_kl {cfg.target_kl:g})"
     done = {"minibatch": "stopped before", "epoch": "stopped after", "rollback": "undid"}[halt.reason]

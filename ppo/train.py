@@ -46,6 +46,7 @@ def train(cfg: DictConfig, run: Run) -> float:
                 *(parts.limits, parts.norm, parts.generator),
                 epochs=cfg.epochs,
                 minibatch_size=cfg.minibatch_size,
+                finish=parts.finish,
             )
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()

@@ -94,6 +94,7 @@ def numbers():
             "clip_low": 0.8,
             "clip_high": 1.2,
             "kl_limit": inf,
+            "ratio_limit": inf,
             "max_grad_norm": inf,
             "value": 0.5,
             "entropy": 0.0,

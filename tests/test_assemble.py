@@ -51,8 +51,8 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
     )
     cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "~clip.eps", "clip.above=0.3")
     got = first_knobs(cfg, parts)._asdict()
-    expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "max_grad_norm": 0.7}
-    expected |= {"value": 0.1, "entropy": 0.2, "kl": 0.3}
+    expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "ratio_limit": math.inf}
+    expected |= {"max_grad_norm": 0.7, "value": 0.1, "entropy": 0.2, "kl": 0.3}
     assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
     assert first_knobs(*parts_of("max_grad_norm=null")).max_grad_norm == math.inf
 
@@ -83,7 +83,7 @@ def test_micro_batches_reach_the_step(parts_of, monkeypatch):
 
     sizes, original = [], module.ppo
 
-    def ppo(log_ratio, advantage, low, high):
+    def ppo(log_ratio, advantage, low, high, *, dual: float | None = None):
         sizes.append(len(log_ratio))
         return original(log_ratio, advantage, low, high)
 

@@ -13,6 +13,15 @@ def mse(prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float
     return (prediction - target).square()
 
 
+def huber(
+    prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float[Tensor, "*B"], *, delta: float = 1.0
+) -> Float[Tensor, "*B"]:
+    """e^2 for |e| <= delta and delta (2 |e| - delta) beyond, e = prediction - target: ``mse`` with a gradient of at
+    most 2 delta. (Twice the usual Huber loss, so that ``coef.value`` means the same for both.)"""
+    e = (prediction - target).abs()
+    return torch.where(e <= delta, e.square(), delta * (2 * e - delta))
+
+
 def clipped(
     prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float[Tensor, "*B"], *, eps: float = 0.2
 ) -> Float[Tensor, "*B"]:

@@ -23,7 +23,7 @@ from ppo.network.flat import box, unflatten
 from ppo.types import Batch, Gaussian, tree_map
 from ppo.update.optim import Learner, adam, clip_norm
 
-STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback")  # what Learner.stopped says
+STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback", "ratio")  # what Learner.stopped says
 FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")
 
 
@@ -34,6 +34,7 @@ class Knobs(NamedTuple):
     clip_low: Tensor
     clip_high: Tensor
     kl_limit: Tensor  # of the chosen estimator on a minibatch; infinite for no limit
+    ratio_limit: Tensor  # of the mean |ratio - 1| on a minibatch
     max_grad_norm: Tensor  # infinite for no clipping
     value: Tensor  # coefficients of the loss terms
     entropy: Tensor
@@ -46,6 +47,7 @@ class Terms(NamedTuple):
     objective: Callable
     kl: Callable
     value: Callable
+    use_policy: bool = True  # False: the policy is not moved by gradient steps
     use_value: bool = True
     use_entropy: bool = False
     use_kl: bool = False
@@ -82,6 +84,7 @@ METRICS = (
     "ratio/min",
     "ratio/max",
     "ratio/ess",
+    "ratio/deviation",
     "max_log_ratio",
     "grad/norm",
     "grad/clipped",
@@ -92,19 +95,18 @@ METRICS = (
 )
 
 
-def build_step(
-    network: ActorCritic, terms: Terms, guards: Guards, *, micro_batches: int = 1, optimiser: Callable = adam
-) -> Callable[[Learner, Batch, Knobs], tuple[Learner, Float[Tensor, " metrics"]]]:
-    """The step for this network and these choices. Shapes and choices are fixed here; numbers come in ``Knobs``."""
+def build_loss(
+    network: ActorCritic, terms: Terms, guards: Guards
+) -> Callable[[Tensor, Batch, Tensor, Knobs], tuple[Tensor, Samples]]:
+    """``loss(params, batch, weight, knobs) -> (what is minimised, what it was made of)``, the sum of weight x terms."""
     cut = unflatten(network)
-    low, high = box(network)
 
     def loss(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Samples]:
         policy, value = functional_call(network, cut(params), (batch.obs,))
         log_ratio = policy.log_ratio(batch.policy, batch.action)
         clamped = log_ratio.clamp(-guards.clamp, guards.clamp)
         objective = terms.objective(clamped, batch.advantage, knobs.clip_low, knobs.clip_high)
-        total = -(weight * objective).sum()
+        total = -(weight * objective).sum() if terms.use_policy else weight.new_zeros(())
         value_loss = torch.zeros_like(objective)
         if terms.use_value:
             value_loss = terms.value(value, batch.target, batch.value)
@@ -114,6 +116,16 @@ def build_step(
         if terms.use_kl:
             total = total + knobs.kl * (weight * terms.kl(batch.policy, policy, clamped)).sum()
         return total, Samples(policy, log_ratio, objective, value_loss)
+
+    return loss
+
+
+def build_step(
+    network: ActorCritic, terms: Terms, guards: Guards, *, micro_batches: int = 1, optimiser: Callable = adam
+) -> Callable[[Learner, Batch, Knobs], tuple[Learner, Float[Tensor, " metrics"]]]:
+    """The step for this network and these choices. Shapes and choices are fixed here; numbers come in ``Knobs``."""
+    low, high = box(network)
+    loss = build_loss(network, terms, guards)
 
     def gradient(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor, Samples]:
         """(gradient, loss, samples), accumulated over micro-batches: the same as of one batch, in less memory."""
@@ -135,19 +147,21 @@ def build_step(
 
         log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
         kl = (weight * terms.kl(batch.policy, samples.policy, log_ratio)).sum()
+        deviation = (weight * torch.expm1(log_ratio).abs()).sum()
         finite = (
             torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
         )
         finite &= torch.isfinite(
             torch.where(batch.mask, samples.log_ratio, 0)
         ).all()  # the clamp would hide an infinite one
-        verdict = torch.where(finite, torch.where(kl <= knobs.kl_limit, 0, 1), 2)  # indices of STOPS
+        verdict = torch.where(kl <= knobs.kl_limit, torch.where(deviation <= knobs.ratio_limit, 0, 5), 1)
+        verdict = torch.where(finite, verdict, 2)  # indices of STOPS
         stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)
         taken = stopped == 0
         learner = tree_map(lambda new, old: torch.where(taken, new, old), stepped, learner)._replace(stopped=stopped)
-        return learner, metrics(batch, samples, weight, total, norm, kl, taken, knobs)
+        return learner, metrics(batch, samples, weight, total, norm, kl, deviation, taken, knobs)
 
-    def metrics(batch, samples, weight, total, norm, kl, taken, knobs) -> Tensor:
+    def metrics(batch, samples, weight, total, norm, kl, deviation, taken, knobs) -> Tensor:
         raw, mask = samples.log_ratio, batch.mask
         log_ratio = raw.clamp(-guards.clamp, guards.clamp)
         ratio = torch.exp(log_ratio)
@@ -171,6 +185,7 @@ def build_step(
             torch.where(mask, ratio, math.inf).min(),
             torch.where(mask, ratio, -math.inf).max(),
             mean(ratio).square() / mean(ratio.square()),
+            deviation,
             torch.where(mask, raw.abs(), 0).max(),
             norm,
             norm > knobs.max_grad_norm,

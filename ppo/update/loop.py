@@ -16,6 +16,7 @@ from ppo.buffer.trajectory import shuffle, unstack
 from ppo.types import Batch, tree_map
 from ppo.update.gradient_step import METRICS, STOPS, Knobs
 from ppo.update.measure import Measured
+from ppo.update.natural import Finish, stay
 from ppo.update.optim import Learner
 from ppo.update.report import batch_metrics, measured_metrics, summarise
 from ppo.update.stop import Limits
@@ -25,7 +26,7 @@ class Halt(NamedTuple):
     """Why, where and by how much an update ended early. Epoch and minibatch count from 1."""
 
     reason: str  # one of STOPS
-    value: float  # the KL that was too large [nats]
+    value: float  # the KL [nats], or mean |ratio - 1|, that was too large
     limit: float
     epoch: int
     minibatch: int
@@ -43,14 +44,16 @@ def update(
     *,
     epochs: int,
     minibatch_size: int,
+    finish: Finish = stay,
 ) -> tuple[Learner, Halt | None, dict[str, float | int | str]]:
-    """Up to ``epochs`` passes over the batch; returns the new learner, why it halted, and its metrics.
+    """Up to ``epochs`` passes over the batch, then ``finish``; returns the new learner, why it halted, and its metrics.
 
     The behaviour policy in ``batch`` stays the same for all epochs.
     """
-    learner, rows, ends, flips = run_epochs(
+    learner, rows, ends, flips, last = run_epochs(
         *(step, measure, learner, batch, knobs, limits, norm, generator), epochs=epochs, minibatch_size=minibatch_size
     )
+    learner, finished = finish(learner, last, knobs)
 
     per_epoch = len(batch.value) // minibatch_size
     table = torch.stack(rows).cpu()
@@ -68,6 +71,7 @@ def update(
         "update/stop": halt.reason if halt else "none",
         "advantage/sign_flip": (flips[0] / batch.mask.sum()).item(),
     }
+    metrics |= {name: number.item() for name, number in finished.items()}
     if halt:
         metrics |= {f"stop/{field}": getattr(halt, field) for field in Halt._fields[1:]}
     return learner, halt, metrics
@@ -85,10 +89,11 @@ def run_epochs(
     *,
     epochs: int,
     minibatch_size: int,
-) -> tuple[Learner, list[Tensor], list[Tensor], list[Tensor]]:
+) -> tuple[Learner, list[Tensor], list[Tensor], list[Tensor], Batch]:
     """The part of an update that reads nothing back from the device.
 
-    Returns the learner, the metrics of every step, the KL each epoch ended with, its number of flipped advantages.
+    Returns the learner, the metrics of every step, the KL each epoch ended with, its number of flipped advantages, and
+    the minibatches ``[K, M, ...]`` of the last epoch, advantages normalised.
     """
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
     leave_early = batch.value.device.type == "cpu"
@@ -100,7 +105,8 @@ def run_epochs(
         minibatches = shuffle(batch, minibatch_size, order)
         advantage = norm(minibatches.advantage, minibatches.group, minibatches.mask)
         flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
-        for minibatch in unstack(minibatches._replace(advantage=advantage)):
+        minibatches = minibatches._replace(advantage=advantage)
+        for minibatch in unstack(minibatches):
             learner, row = step(learner, minibatch, knobs)
             rows.append(row)
             if leave_early and learner.stopped:
@@ -109,7 +115,7 @@ def run_epochs(
         ends.append(end)
         if leave_early and learner.stopped:
             break
-    return learner, rows, ends, flips
+    return learner, rows, ends, flips, minibatches
 
 
 def _end_of_epoch(
@@ -142,4 +148,5 @@ def _explain(reason: str, table: Tensor, ends: Tensor, taken: int, per_epoch: in
         limit = limits.epoch if reason == "epoch" else limits.batch
         return Halt(reason, ends[epoch - 1].item(), limit, epoch, per_epoch)
     epoch, minibatch = divmod(taken, per_epoch)
-    return Halt(reason, table[taken, METRICS.index("kl/stop")].item(), limits.minibatch, epoch + 1, minibatch + 1)
+    name, limit = ("ratio/deviation", limits.ratio) if reason == "ratio" else ("kl/stop", limits.minibatch)
+    return Halt(reason, table[taken, METRICS.index(name)].item(), limit, epoch + 1, minibatch + 1)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """KL limits [nats]."""
+    """Of the KL [nats], and the last of the ratio."""
 
     minibatch: float = math.inf  # of the chosen estimator on a minibatch, before its step
     epoch: float = math.inf  # of the chosen estimator's mean over the minibatches of an epoch, after the epoch
     batch: float = math.inf  # of the exact KL on the whole batch after an epoch; beyond it, the epoch is undone
+    ratio: float = math.inf  # of the mean |ratio - 1| on a minibatch, before its step
 
 
 def none(target_kl: float | None) -> Limits:
@@ -36,3 +37,11 @@ def rollback(target_kl: float, *, factor: float = 1.5) -> Limits:
     """After each epoch: where the whole batch's exact KL is above factor * target_kl, put parameters and optimiser back
     to where they were before the epoch, and end the update. What an update ends with is then never above the limit."""
     return Limits(batch=factor * target_kl)
+
+
+def ratio(target_kl: float | None, *, limit: float = 0.25) -> Limits:
+    """Before each step: refuse it, and end the update, where the mean |ratio - 1| of the minibatch is above ``limit``.
+
+    Made to be used without a clip (``clip=none``). ESPO, Sun et al. 2022.
+    """
+    return Limits(ratio=limit)

@@ -23,11 +23,66 @@ def test_ppo_gives_the_reference_values_and_gradients(vectors, dtype):
             assert (log_ratio.grad / r).item() == pytest.approx(case["grad"], rel=1e-6)
 
 
+def slope(name, ratio, advantage, low=0.8, high=1.2, **options):
+    """(value, derivative with respect to the ratio) of an objective."""
+    log_ratio = torch.tensor([ratio], dtype=torch.float64).log().requires_grad_()
+    bounds = torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+    got = getattr(objective, name)(log_ratio, torch.tensor([advantage], dtype=torch.float64), *bounds, **options)
+    got.sum().backward()
+    return got.item(), log_ratio.grad.item() / ratio
+
+
+def test_spo_gives_the_reference_values_and_gradients(vectors):
+    for case in vectors["spo"]:
+        got = slope("spo", case["r"], case["A"], 1 - case["eps"], 1 + case["eps"])
+        assert got == pytest.approx((case["obj"], case["grad"]), abs=1e-9), case
+
+
+@pytest.mark.parametrize(("advantage", "edge"), [(1.0, 1.3), (-1.0, 0.9)])
+def test_spo_is_best_at_the_edge_of_an_asymmetric_range_and_leads_back_beyond(advantage, edge):
+    outward = 1e-3 if advantage > 0 else -1e-3
+    at, inside, outside = (slope("spo", edge + x * outward, advantage, 0.9, 1.3) for x in (0, -1, 1))
+    assert at[1] == pytest.approx(0, abs=1e-9) and at[0] > max(inside[0], outside[0])
+    assert inside[1] * outward > 0 > outside[1] * outward
+
+
+def test_truly_gives_the_reference_values(vectors):
+    """The reference gives F: the objective is min(r A, F A). Beyond the range the slope is -alpha, in it 1."""
+    for case in vectors["ppo_rb"]:
+        r, a, f = case["r"], case["A"], case["F"]
+        got = slope("truly", r, a, 1 - case["eps"], 1 + case["eps"], alpha=case["alpha"])
+        assert got[0] == pytest.approx(min(r * a, f * a)), case
+    assert slope("truly", 1.3, 2.0, alpha=0.1)[1] == pytest.approx(-0.2)
+    assert slope("truly", 0.7, -2.0, alpha=0.1)[1] == pytest.approx(0.2)
+    assert slope("truly", 0.7, 2.0)[1] == pytest.approx(2.0) == -slope("truly", 1.3, -2.0)[1]
+
+
+def test_without_a_range_truly_and_ppo_are_the_free_surrogate():
+    for name in ("truly", "ppo", "trpo"):
+        for ratio in (0.1, 1.0, 5.0):
+            assert slope(name, ratio, 2.0, 0.0, math.inf) == pytest.approx((2 * ratio, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "expected"),
+    [(5.0, -1.0, (-3.0, 0.0)), (2.0, -1.0, (-2.0, -1.0)), (5.0, 1.0, (1.2, 0.0)), (0.5, -1.0, (-0.8, 0.0))],
+)
+def test_the_dual_clip_bounds_what_a_bad_action_can_cost(ratio, advantage, expected):
+    """At most dual * |A|, and without a gradient there; good actions are as without it."""
+    assert slope("ppo", ratio, advantage, dual=3.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 4.0])
+def test_none_is_the_plain_policy_gradient(ratio):
+    """A log r: derivative A with respect to log pi, whatever the ratio."""
+    value, derivative = slope("none", ratio, -2.0)
+    assert value == pytest.approx(-2 * math.log(ratio)) and derivative * ratio == pytest.approx(-2.0)
+
+
+@pytest.mark.parametrize("name", ["ppo", "spo", "truly", "none", "trpo"])
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
-def test_the_gradient_at_ratio_one_is_the_plain_policy_gradient(advantage):
-    log_ratio = torch.zeros(1, requires_grad=True)
-    objective.ppo(log_ratio, torch.tensor([advantage]), torch.tensor(0.8), torch.tensor(1.2)).sum().backward()
-    assert log_ratio.grad.item() == advantage
+def test_the_gradient_at_ratio_one_is_the_plain_policy_gradient(name, advantage):
+    assert slope(name, 1.0, advantage)[1] == pytest.approx(advantage)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +107,15 @@ def test_clipped_value_loss_takes_the_larger_of_the_two_losses():
     got = value.clipped(prediction, target, torch.zeros(3), eps=0.2)
     torch.testing.assert_close(got, torch.tensor([1.0, 3.24, 0.81]))
     torch.testing.assert_close(value.mse(prediction, target, torch.zeros(3)), torch.tensor([1.0, 1.0, 0.81]))
+
+
+def test_huber_is_mse_near_the_target_and_a_line_beyond():
+    """delta 0.5: e = 0.3 gives 0.09; e = -2 gives 0.5 (2 * 2 - 0.5) = 1.75; the slope is never above 2 delta."""
+    prediction = torch.tensor([0.3, -2.0, 0.5, 40.0], requires_grad=True)
+    got = value.huber(prediction, torch.zeros(4), torch.zeros(4), delta=0.5)
+    torch.testing.assert_close(got, torch.tensor([0.09, 1.75, 0.25, 39.75]))
+    got.sum().backward()
+    torch.testing.assert_close(prediction.grad, torch.tensor([0.6, -1.0, 1.0, 1.0]))
 
 
 def test_a_column_cannot_be_broadcast_against_a_row():

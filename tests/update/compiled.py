@@ -9,6 +9,7 @@ import math
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -58,20 +59,22 @@ def same(words: list[str]) -> None:
     network, learner, batch = problem(256)
     penalised, parts = "penalty" in words, 2 if "micro" in words else 1
     estimator = kl.k3 if "k3" in words else kl.exact
-    critic = value.clipped if "clipped" in words else value.mse
-    terms = Terms(objective.ppo, estimator, critic, use_entropy=penalised, use_kl=penalised)
+    critic = next((getattr(value, word) for word in words if hasattr(value, word)), value.mse)
+    aim = next((getattr(objective, word) for word in words if hasattr(objective, word)), objective.ppo)
+    aim = partial(aim, dual=1.5) if "dual" in words else aim
+    terms = Terms(aim, estimator, critic, use_entropy=penalised, use_kl=penalised)
+    reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.02))
+    at = (limits.minibatch, limits.ratio)
     eager = build_step(network, terms, Guards(), micro_batches=parts)
     measure, ends = build_measure(network, estimator, clamp=10.0), []
     for step in (eager, compile_step(eager, "true", 0, " ".join(words))):
         state, g = learner, torch.Generator().manual_seed(1)
-        for numbers, limits in (((3e-3, 0.8, 1.2, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, 0.02, INF), Limits(0.02))):
+        for numbers, now in (((3e-3, 0.8, 1.2, INF, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, *at, INF), limits)):
             knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1]))
-            state, halt, _ = update(
-                step, measure, state, batch, knobs, limits, norm.group, g, epochs=2, minibatch_size=64
-            )
+            state, halt, _ = update(step, measure, state, batch, knobs, now, norm.group, g, epochs=2, minibatch_size=64)
         ends.append((state, halt))
     (one, halt), (two, other) = ends
-    assert halt.reason == other.reason == "minibatch" and halt[3:] == other[3:], (halt, other)
+    assert halt and other and halt.reason == other.reason == reason and halt[3:] == other[3:], (halt, other)
     for x, y in zip(one, two, strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-6)
     assert (one.params - learner.params).abs().max() > 0.01
@@ -88,7 +91,7 @@ def sigma() -> None:
     draw, touched = random.Random(0), []
     for push in range(1000):
         direction = draw.choice((-1.0, 1.0))
-        knobs = Knobs(*torch.tensor([10 ** draw.uniform(-3, 0), 0.8, 1.2, INF, INF, 0.0, 100 * direction, 0.0]))
+        knobs = Knobs(*torch.tensor([10 ** draw.uniform(-3, 0), 0.8, 1.2, INF, INF, INF, 0.0, 100 * direction, 0.0]))
         learner = learner._replace(m=torch.zeros_like(learner.m), v=torch.zeros_like(learner.v))
         before = learner.params[at].item()
         for _ in range(100):

@@ -8,10 +8,11 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from ppo.loss import kl, norm
-from ppo.types import tree_map
-from ppo.update.gradient_step import FAMILY, METRICS, Guards, build_step
+from ppo.types import Gaussian, tree_map
+from ppo.update.gradient_step import FAMILY, METRICS, Guards, build_loss, build_step
 from ppo.update.loop import run_epochs, update
 from ppo.update.measure import Measured, build_measure
+from ppo.update.natural import build_natural_step
 from ppo.update.report import OffPolicyError, check_on_policy, measured_metrics
 from ppo.update.stop import Limits
 
@@ -32,7 +33,7 @@ def play(numbers, terms):
             calls.append(step(*inputs))
             return calls[-1]
 
-        knobs = numbers(batch.obs.dtype, kl_limit=limits.minibatch, **changes)
+        knobs = numbers(batch.obs.dtype, kl_limit=limits.minibatch, ratio_limit=limits.ratio, **changes)
         measure = build_measure(network, chosen.kl, clamp=10.0)
         g = torch.Generator().manual_seed(5)
         out = update(watched, measure, learner, batch, knobs, limits, normalise, g, epochs=epochs, minibatch_size=size)
@@ -199,9 +200,30 @@ def test_an_update_reads_nothing_back_from_its_device(problem, numbers, terms, n
     network = network.to("meta")
     step, measure = build_step(network, terms(), Guards()), build_measure(network, kl.exact, clamp=10.0)
     learner, batch, knobs = (tree_map(lambda x: x.to("meta"), tree) for tree in (learner, batch, numbers()))
-    arguments = (learner, batch, knobs, Limits(0.01, 0.02, 0.03), getattr(norm, name), torch.Generator())
-    _, rows, ends, flips = run_epochs(step, measure, *arguments, epochs=2, minibatch_size=16)
+    arguments = (learner, batch, knobs, Limits(0.01, 0.02, 0.03, 0.2), getattr(norm, name), torch.Generator())
+    learner, rows, ends, flips, last = run_epochs(step, measure, *arguments, epochs=2, minibatch_size=16)
     assert [len(rows), len(ends), len(flips)] == [8, 2, 2]
+    loss = build_loss(network, terms(use_value=False), Guards())
+    build_natural_step(network, loss, 0.01, cg_steps=2, damping=0.1, backtracks=2, shrink=0.5)(learner, last, knobs)
+
+
+# Stop: ratio
+
+
+def test_the_ratio_rule_refuses_a_step_where_ratios_have_left_one(problem, play):
+    """Mean |ratio - 1| of the minibatch, by torch.distributions' log probabilities, before the step."""
+    deviation = METRICS.index("ratio/deviation")
+    seen = [row[deviation].item() for _, row in play(problem(), lr=1e-2)[3]]
+    k = max(range(12), key=seen.__getitem__)
+    limit = seen[k] * 0.999
+    learner, halt, metrics, calls = play(problem(), lr=1e-2, limits=Limits(ratio=limit))
+    assert max(seen[:k]) < limit and [row[TAKEN].item() for _, row in calls] == [1] * k + [0]
+    assert same(learner, calls[k - 1][0]) and metrics["update/stop"] == "ratio"
+    assert halt == ("ratio", pytest.approx(seen[k]), limit, k // 4 + 1, k % 4 + 1)
+    _, network, learner, batch = start = problem(moved=0.1)
+    (mean, log_std), _ = start.module(batch.obs)
+    ratio = (Gaussian(mean, log_std).log_prob(batch.action) - batch.policy.log_prob(batch.action)).exp()
+    assert play(start, epochs=1, size=64)[3][0][1][deviation].item() == pytest.approx((ratio - 1).abs().mean().item())
 
 
 # Stop: epoch

@@ -77,7 +77,8 @@ def test_linear_lr(progress, expected):
 
 
 def test_limits_are_factor_times_target_at_the_place_of_the_rule():
-    assert stop.none(None) == stop.none(0.01) == (math.inf, math.inf, math.inf)
-    assert stop.minibatch(0.01, factor=2.0) == (0.02, math.inf, math.inf)
-    assert stop.epoch(0.01, factor=2.0) == (math.inf, 0.02, math.inf)
-    assert stop.rollback(0.01, factor=2.0) == (math.inf, math.inf, 0.02)
+    assert stop.none(None) == stop.none(0.01) == (math.inf,) * 4
+    assert stop.minibatch(0.01, factor=2.0) == (0.02, math.inf, math.inf, math.inf)
+    assert stop.epoch(0.01, factor=2.0) == (math.inf, 0.02, math.inf, math.inf)
+    assert stop.rollback(0.01, factor=2.0) == (math.inf, math.inf, 0.02, math.inf)
+    assert stop.ratio(None, limit=0.3) == (math.inf, math.inf, math.inf, 0.3)

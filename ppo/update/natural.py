@@ -1,0 +1,88 @@
+"""The step that ``objective=trpo`` ends an update with: along the natural gradient, to where the KL allows.
+
+Schulman et al. 2015, "Trust Region Policy Optimization", appendix C. The critic has been trained before, by the same
+minibatch steps as ever; here the policy moves, once, on the whole batch.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import functional_call, grad, grad_and_value, jvp
+
+from ppo.network.actor_critic import ActorCritic
+from ppo.network.flat import box, unflatten
+from ppo.types import Batch, tree_map
+from ppo.update.gradient_step import Knobs
+from ppo.update.optim import Learner
+
+Finish = Callable[[Learner, Batch, Knobs], tuple[Learner, dict[str, Tensor]]]
+
+
+def stay(learner: Learner, minibatches: Batch, knobs: Knobs) -> tuple[Learner, dict[str, Tensor]]:
+    """How an update ends where minibatch steps are all there is to it."""
+    return learner, {}
+
+
+def build_natural_step(
+    network: ActorCritic,
+    loss: Callable,
+    target_kl: float,
+    *,
+    cg_steps: int,
+    damping: float,
+    backtracks: int,
+    shrink: float,
+) -> Finish:
+    """``finish(learner, minibatches [K, M, ...], knobs) -> (learner, metrics)``.
+
+    loss: of ``build_loss``, without the critic's term; g is its gradient on all K M samples together.
+    With F the Hessian of the mean exact KL(policy now || policy at params), in products with vectors only:
+    x solves (F + damping) x = -g by ``cg_steps`` of conjugate gradient, and the step is shrink^j sqrt(2 target_kl / x'Fx) x
+    with the first j < backtracks at which the loss is lower and the mean exact KL(old || new) at most target_kl. Where
+    there is none, or the update was stopped, nothing moves. Reads nothing back from the device.
+    """
+    cut = unflatten(network)
+    low, high = box(network)
+
+    def finish(learner: Learner, minibatches: Batch, knobs: Knobs) -> tuple[Learner, dict[str, Tensor]]:
+        batch = tree_map(lambda x: x.flatten(0, 1), minibatches)
+        weight = batch.mask.to(batch.value.dtype) / batch.mask.sum().clamp(min=1)
+        start = learner.params
+        gradient, (before, samples) = grad_and_value(loss, has_aux=True)(start, batch, weight, knobs)
+
+        def kl_from_here(params: Tensor) -> Tensor:
+            policy, _ = functional_call(network, cut(params), (batch.obs,))
+            return (weight * samples.policy.kl(policy)).sum()
+
+        def fisher(x: Tensor) -> Tensor:
+            return jvp(grad(kl_from_here), (start,), (x,))[1] + damping * x
+
+        x = conjugate_gradient(fisher, -gradient, cg_steps)
+        full = (2 * target_kl / (x @ (fisher(x) - damping * x))).sqrt() * x
+        params, taken = start, torch.zeros_like(before)
+        for j in range(backtracks):
+            candidate = (start + shrink**j * full).clamp(low, high)
+            after, there = loss(candidate, batch, weight, knobs)
+            within = (weight * batch.policy.kl(there.policy)).sum() <= target_kl
+            better = (taken == 0) & (learner.stopped == 0) & within & (after < before)  # NaN: neither
+            params, taken = torch.where(better, candidate, params), torch.where(better, shrink**j, taken)
+        return learner._replace(params=params), {"trpo/step": taken}
+
+    return finish
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], b: Float[Tensor, " P"], steps: int, *, tiny: float = 1e-20
+) -> Float[Tensor, " P"]:
+    """x with A x = b approximately, after ``steps`` steps; ``product(x)`` is A x, A symmetric positive definite."""
+    x, residual, direction = torch.zeros_like(b), b, b
+    length = residual @ residual
+    for _ in range(steps):
+        image = product(direction)
+        by = length / (direction @ image).clamp(min=tiny)
+        x, residual = x + by * direction, residual - by * image
+        new = residual @ residual
+        direction, length = residual + new / length.clamp(min=tiny) * direction, new
+    return x
