@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ppo import checkpoint
@@ -17,7 +16,7 @@ from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
-from ppo.types import Batch, Transition
+from ppo.types import Batch, Transition, tree_map
 from ppo.update.loop import Halt
 
 
@@ -107,9 +106,9 @@ def describe(
     ``seconds``: what rollout and update took.
     """
     steps = len(batch.value)
-    acted = rollout.policy.mean.flatten(0, 1).to(batch.value.device)
+    acted = tree_map(lambda x: x.flatten(0, 1).to(batch.value.device), rollout.policy)
     metrics: dict[str, float] = {
-        "check/acting": ((acted - batch.policy.mean).abs() * torch.exp(-batch.policy.log_std)).max().item(),
+        "check/acting": batch.policy.distance(acted).item(),
         "lr": cast(float, state.lr),
         "clip/low": cast(float, state.clip_low),
         "clip/high": cast(float, state.clip_high),

@@ -58,6 +58,11 @@ class Gaussian(NamedTuple):
         mean_part, std_part = self.kl_parts(other)
         return (mean_part + std_part).sum(-1)
 
+    def distance(self, other: "Gaussian") -> Float[Tensor, ""]:
+        """The largest difference of any parameter: of a mean in units of its deviation, of a log std as it is."""
+        moved = (self.mean - other.mean).abs() * torch.exp(-self.log_std)
+        return torch.maximum(moved.max(), (self.log_std - other.log_std).abs().max())
+
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B A"]:
         """One action per distribution, mean + std * noise; no gradient flows through it."""
         with torch.no_grad():

@@ -19,6 +19,7 @@ from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.network.actor_critic import mlp
 from ppo.network.flat import flatten
+from ppo.network.gsde import gsde
 from ppo.network.normaliser import ObsNormaliser
 from ppo.update.gradient_step import METRICS
 from ppo.update.loop import update
@@ -27,8 +28,8 @@ from ppo.update.report import OffPolicyError
 GAMMA = 0.9
 
 
-def load(tensors, obs_size=1, action_size=1):
-    network = mlp(obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0)
+def load(tensors, obs_size=1, action_size=1, build=mlp):
+    network = build(obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0)
     flatten(network).copy_(tensors["learner.params"])
     return network
 
@@ -63,15 +64,23 @@ def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
     np.testing.assert_allclose(value, TASKS[task].value(obs, GAMMA)[:, 0], atol=tolerance)
 
 
-def test_the_actor_finds_the_best_action(trained):
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (mlp, ["network.log_std_min=-2"]),
+        (gsde, ["network=gsde", "network.log_std=-1"]),
+    ],
+    ids=["mlp", "gsde"],
+)
+def test_the_actor_finds_the_best_action(trained, build, words):
     """obs / 2, within 0.1 on the whole range of observations; the deterministic return follows, -(error^2)."""
     rows, tensors = trained(
         "env.task=target", "total_steps=16000", "num_envs=8", "num_steps=64", "minibatch_size=256", "epochs=8",
-        "lr.value=1e-2", "eval.every=0", "eval.episodes=20", "network.log_std_min=-2",
+        "lr.value=1e-2", "eval.every=0", "eval.episodes=20", *words,
     )  # fmt: skip
     obs = torch.linspace(-1, 1, 21)[:, None]
     with torch.no_grad():
-        mean = load(tensors).policy(obs).mean
+        mean = load(tensors, build=build).policy(obs).mean
     torch.testing.assert_close(mean, obs / 2, rtol=0, atol=0.1)
     assert rows[-1]["eval/return"] > -0.01
 
@@ -80,9 +89,10 @@ def test_the_actor_finds_the_best_action(trained):
 
 PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")
 PROBE = ("env=probe", "env.task=target", "action=tanh", "normalise.obs=true")
+GSDE = (*PENDULUM, "network=gsde", "network.resample=3")
 
 
-@pytest.mark.parametrize("words", [PENDULUM, PROBE], ids=["pendulum", "probe"])
+@pytest.mark.parametrize("words", [PENDULUM, PROBE, GSDE], ids=["pendulum", "probe", "gsde"])
 def test_at_the_first_minibatch_of_every_update_the_ratio_is_one(trained, words):
     """Statistics move between updates, never between acting and learning."""
     rows, tensors = trained(*words, "total_steps=1024", "network.actor=[32]", "lr.value=1e-2")
@@ -175,8 +185,9 @@ def test_the_seed_reaches_the_environments(trained):
     assert one[0]["train/return"] != other[0]["train/return"]
 
 
-def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(trained):
-    here, there = (trained(*PENDULUM, f"workers={n}", name=str(n))[1] for n in (0, 2))
+@pytest.mark.parametrize("words", [PENDULUM, GSDE], ids=["gaussian", "gsde"])
+def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(trained, words):
+    here, there = (trained(*words, f"workers={n}", name=str(n))[1] for n in (0, 2))
     assert set(here) == set(there) and all(torch.equal(here[k], there[k]) for k in here)
 
 

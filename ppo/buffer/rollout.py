@@ -31,12 +31,14 @@ def collect(
     ``to_world`` makes of it what the environment may receive.
     """
     act = actor(network, normalise, len(obs))
-    noise = torch.randn(rollout.action.shape, generator=generator).numpy()
+    noise = network.noise(*rollout.reward.shape, generator)
     world = tree_map(Tensor.numpy, rollout)  # the same memory: writing a row costs no tensor operation
     episodes: list[tuple[float, int]] = []
     for t in range(len(noise)):
         world.obs[t] = obs
-        world.action[t], (world.policy.mean[t], world.policy.log_std[t]) = act(obs, noise[t])
+        world.action[t], parameters = act(obs, noise[t])
+        for kept, x in zip(world.policy, parameters, strict=True):
+            kept[t] = x
         step = envs.step(to_world(world.action[t]))
         world.reward[t], world.next_obs[t], world.group[t] = step.reward, step.next_obs, step.group
         world.terminated[t] = step.terminated

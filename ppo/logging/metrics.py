@@ -71,7 +71,7 @@ METRICS: dict[str, Metric] = {
     # What must hold before the first step of every update.
     "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch; must be 0 (1e-6)"),
     "check/acting": Metric(
-        "sigma", "largest difference between the means that acted and those learned from; must be 0 (1e-5)"
+        "sigma", "largest difference of a mean or log sigma that acted from the one learned from; must be 0 (1e-5)"
     ),
     "check/first_log_ratio": Metric("nat", "max |r| at the first minibatch; must be 0 (1e-6)"),
     # The trust region at work.

@@ -8,9 +8,8 @@ from torch import nn
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
-from ppo.types import Gaussian
 
-Act = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, Gaussian]]
+Act = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, tuple[np.ndarray, ...]]]
 _SMALL = 2048  # rows times widest layer; above it PyTorch's products are as fast
 _IN_NUMPY: dict[type[nn.Module], Callable] = {
     nn.Tanh: lambda x: np.tanh(x, out=x),
@@ -19,10 +18,11 @@ _IN_NUMPY: dict[type[nn.Module], Callable] = {
 
 
 def actor(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Act:
-    """``act(obs [N, O], noise [N, A]) -> (action [N, A], the Gaussian it was sampled from)``, all arrays; N = ``rows``.
+    """``act(obs [N, O], noise) -> (action [N, A], parameters of the policy it was sampled from)``; N = ``rows``.
 
-    With the parameters and statistics of now. A small perceptron on the CPU is evaluated in numpy, where a tensor
-    operation would cost several times the arithmetic; every other network is simply called. The two agree to rounding.
+    All are arrays; ``noise`` is what ``network.noise`` has for this step. With the parameters and statistics of now.
+    A small perceptron on the CPU is evaluated in numpy, where a tensor operation would cost several times the
+    arithmetic; every other network is simply called. The two agree to rounding.
     """
     return _perceptron(network, normalise, rows) or _module(network, normalise)
 
@@ -31,10 +31,9 @@ def _module(network: ActorCritic, normalise: ObsNormaliser) -> Act:
     device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def act(obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, Gaussian]:
-        policy = network.policy(normalise(torch.from_numpy(obs).to(device)))
-        action = policy.mean + policy.log_std.exp() * torch.from_numpy(noise).to(device)
-        return action.cpu().numpy(), Gaussian(*(x.detach().cpu().numpy() for x in policy))
+    def act(obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        action, policy = network.sample(normalise(torch.from_numpy(obs).to(device)), torch.from_numpy(noise).to(device))
+        return action.cpu().numpy(), tuple(x.detach().cpu().numpy() for x in policy)
 
     return act
 
@@ -53,15 +52,15 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
             return None
     mean, std = normalise.mean.numpy(), normalise.std.numpy()
     low, high = -normalise.clip, normalise.clip
-    log_std = network.log_std.detach().numpy().copy()
-    scale = np.exp(log_std)
+    *hidden, last = steps
+    head = network.numpy_head()
 
-    def act(obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, Gaussian]:
+    def act(obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         x = (obs - mean) / std
         x = np.minimum(np.maximum(x, low), high).astype(np.float32)
-        for step in steps:
+        for step in hidden:
             x = step(x)
-        return x + scale * noise, Gaussian(x, log_std)
+        return head(x, last(x), noise)
 
     return act
 

@@ -1,7 +1,10 @@
 """The actor-critic network: separate perceptrons for the policy's mean and the value, one log std per action."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +12,9 @@ from torch import Tensor, nn
 from ppo.types import Gaussian
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU}
+
+# (features [N, H], what the last layer makes of them, noise) -> (action, the distribution's parameters)
+Head = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, tuple[np.ndarray, ...]]]
 
 
 class ActorCritic(nn.Module):
@@ -30,6 +36,21 @@ class ActorCritic(nn.Module):
 
     def forward(self, obs: Float[Tensor, "*B O"]) -> tuple[Gaussian, Float[Tensor, "*B"]]:
         return self.policy(obs), self.value(obs)
+
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+        """What ``sample`` takes in each step of a rollout, all drawn at once: standard normal, [N, A] a step."""
+        return list(torch.randn(steps, rows, self.log_std.shape[-1], generator=generator).numpy())
+
+    def sample(self, obs: Float[Tensor, "N O"], noise: Tensor) -> tuple[Float[Tensor, "N A"], Gaussian]:
+        """One action a row and the distribution it is from: mean + std * noise."""
+        policy = self.policy(obs)
+        return policy.mean + policy.log_std.exp() * noise, policy
+
+    def numpy_head(self) -> Head:
+        """``sample`` from the last hidden layer on, in numpy and with the parameters of now."""
+        log_std = self.log_std.detach().numpy().copy()
+        scale = np.exp(log_std)
+        return lambda features, mean, noise: (mean + scale * noise, (mean, log_std))
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Parameters that live in a box, by name. The optimiser projects onto it after each step.
@@ -62,33 +83,52 @@ def mlp(
         otherwise PyTorch's default, uniform in +-1/sqrt(fan_in).
     Raises ValueError on an unknown activation, a width below 1 or an initial log_std out of its range.
     """
+    if not log_std_min <= log_std <= log_std_max:
+        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+    networks = perceptrons(
+        *(obs_size, action_size, generator, actor, critic),
+        activation=activation,
+        orthogonal=orthogonal,
+        policy_gain=policy_gain,
+    )
+    return ActorCritic(*networks, torch.full((action_size,), log_std), (log_std_min, log_std_max))
+
+
+def perceptrons(
+    obs_size: int,
+    outputs: int,
+    generator: torch.Generator,
+    actor: list[int],
+    critic: list[int],
+    *,
+    activation: str,
+    orthogonal: bool,
+    policy_gain: float,
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """(actor, critic): linear layers with activations between them, initialised as ``mlp`` says."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation={activation}: choose one of {', '.join(ACTIVATIONS)}")
     if min([*actor, *critic, 1]) < 1:
         raise ValueError(f"actor={actor}, critic={critic}: every width must be at least 1")
-    if not log_std_min <= log_std <= log_std_max:
-        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+    build = partial(_perceptron, ACTIVATIONS[activation], generator, orthogonal=orthogonal)
+    return build([obs_size, *actor, outputs], last_gain=policy_gain), build([obs_size, *critic, 1], last_gain=1.0)
 
-    def perceptron(sizes: list[int], last_gain: float) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
-            with torch.random.fork_rng(devices=[]):  # what it draws for itself is replaced below
-                linear = nn.Linear(inputs, outputs)
-            last = len(layers) == 2 * (len(sizes) - 2)
-            with torch.no_grad():
-                if orthogonal:
-                    nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2), generator=generator)
-                    linear.bias.zero_()
-                else:
-                    bound = 1 / math.sqrt(inputs)
-                    linear.weight.uniform_(-bound, bound, generator=generator)
-                    linear.bias.uniform_(-bound, bound, generator=generator)
-            layers += [linear] if last else [linear, ACTIVATIONS[activation]()]
-        return nn.Sequential(*layers)
 
-    return ActorCritic(
-        perceptron([obs_size, *actor, action_size], policy_gain),
-        perceptron([obs_size, *critic, 1], 1.0),
-        torch.full((action_size,), log_std),
-        (log_std_min, log_std_max),
-    )
+def _perceptron(
+    activation: type[nn.Module], generator: torch.Generator, sizes: list[int], *, orthogonal: bool, last_gain: float
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        with torch.random.fork_rng(devices=[]):  # what it draws for itself is replaced below
+            linear = nn.Linear(inputs, outputs)
+        last = len(layers) == 2 * (len(sizes) - 2)
+        with torch.no_grad():
+            if orthogonal:
+                nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2), generator=generator)
+                linear.bias.zero_()
+            else:
+                bound = 1 / math.sqrt(inputs)
+                linear.weight.uniform_(-bound, bound, generator=generator)
+                linear.bias.uniform_(-bound, bound, generator=generator)
+        layers += [linear] if last else [linear, activation()]
+    return nn.Sequential(*layers)

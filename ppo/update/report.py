@@ -22,7 +22,7 @@ def check_on_policy(metrics: dict[str, float | int | str], *, limit: float) -> N
     ratio, kl, acting = (float(metrics[f"check/{x}"]) for x in ("first_log_ratio", "first_kl", "acting"))
     if not (ratio <= limit and acting <= limit):
         raise OffPolicyError(
-            f"at the first minibatch max |log ratio| is {ratio:.3g} (KL {kl:.3g}), and the means that acted are up to "
+            f"at the first minibatch max |log ratio| is {ratio:.3g} (KL {kl:.3g}), and the policy that acted is up to "
             f"{acting:.3g} sigma away, not 0: something moved between acting and learning (a normaliser, dropout, an "
             "environment that changes its observations?)"
         )

@@ -1,29 +1,44 @@
 """The policy as a rollout calls it: in numpy or by the module, the same."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from ppo.network.acting import actor
 from ppo.network.actor_critic import ACTIVATIONS, mlp
+from ppo.network.gsde import gsde
 from ppo.network.normaliser import Moments, ObsNormaliser
-from ppo.types import tree_map
 
 
+@pytest.mark.parametrize("build", [mlp, gsde])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("width", [16, 4096])  # small enough for numpy, and too large
-def test_actions_are_those_of_the_module(activation, width):
+def test_actions_are_those_of_the_module(build, activation, width):
     g = torch.Generator().manual_seed(0)
-    network = mlp(3, 2, g, actor=[width], critic=[4], activation=activation, log_std=-0.7)
+    network = build(3, 2, g, actor=[width], critic=[4], activation=activation, log_std=-0.7)
     normalise = ObsNormaliser.of(Moments.empty(3).update(5 + 3 * torch.randn(50, 3, generator=g)), clip=2.0)
-    obs, noise = 5 + 4 * torch.randn(4, 3, generator=g), torch.randn(4, 2, generator=g)
-    action, acted = actor(network, normalise, 4)(obs.numpy(), noise.numpy())
+    obs, noise = 5 + 4 * torch.randn(4, 3, generator=g), network.noise(2, 4, g)[1]
+    action, (mean, log_std) = actor(network, normalise, 4)(obs.numpy(), noise)
     with torch.no_grad():
-        policy = tree_map(torch.detach, network.policy(normalise(obs)))
-    np.testing.assert_allclose(acted.mean, policy.mean.numpy(), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(np.broadcast_to(acted.log_std, (4, 2)), policy.log_std.numpy())
-    np.testing.assert_allclose(action, (policy.mean + policy.log_std.exp() * noise).numpy(), rtol=1e-5, atol=1e-6)
-    assert action.dtype == acted.mean.dtype == np.float32
+        expected, policy = network.sample(normalise(obs), torch.from_numpy(noise))
+        assert policy.distance(network.policy(normalise(obs))) == 0
+    np.testing.assert_allclose(mean, policy.mean.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.broadcast_to(log_std, (4, 2)), policy.log_std.detach().numpy(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(action, expected.numpy(), rtol=1e-5, atol=1e-5)
+    assert action.dtype == mean.dtype == log_std.dtype == np.float32
+
+
+def test_without_state_dependence_an_action_is_the_mean_and_a_deviation_times_the_noise():
+    network = mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4], log_std=-0.7)
+    obs, noise = torch.randn(4, 3), torch.randn(4, 2)
+    action, policy = network.sample(obs, noise)
+    torch.testing.assert_close(action, policy.mean + math.exp(-0.7) * noise)
+    np.testing.assert_array_equal(
+        network.noise(5, 4, torch.Generator().manual_seed(1)),
+        torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1)).numpy(),
+    )
 
 
 def test_a_network_of_another_build_is_called():
@@ -33,5 +48,7 @@ def test_a_network_of_another_build_is_called():
 
     network = mlp(2, 2, torch.Generator(), actor=[4], critic=[4], log_std=0.0)
     network.actor = Doubled()
-    action, acted = actor(network, ObsNormaliser.identity(), 3)(np.full((3, 2), 1.5, np.float32), np.zeros((3, 2)))
-    assert (action == 3).all() and (acted.mean == 3).all() and (acted.log_std == 0).all()
+    action, (mean, log_std) = actor(network, ObsNormaliser.identity(), 3)(
+        np.full((3, 2), 1.5, np.float32), np.zeros((3, 2), np.float32)
+    )
+    assert (action == 3).all() and (mean == 3).all() and (log_std == 0).all()

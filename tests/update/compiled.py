@@ -20,6 +20,7 @@ from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
 from ppo.network.actor_critic import mlp
 from ppo.network.flat import flatten
+from ppo.network.gsde import gsde
 from ppo.record import Record
 from ppo.train import train
 from ppo.types import Batch, Gaussian
@@ -34,9 +35,9 @@ INF = math.inf
 ROOT = Path(__file__).parents[2]
 
 
-def problem(samples: int, width: int = 16):
+def problem(samples: int, width: int = 16, build=mlp):
     g = torch.Generator().manual_seed(0)
-    network = mlp(3, 2, g, actor=[width], critic=[width], activation="tanh")
+    network = build(3, 2, g, actor=[width], critic=[width], activation="tanh")
     obs = torch.randn(samples, 3, generator=g)
     with torch.no_grad():
         policy, prediction = network(obs)
@@ -56,7 +57,7 @@ def problem(samples: int, width: int = 16):
 
 def same(words: list[str]) -> None:
     """Parameters and moments to 1e-6 after two updates of two epochs, the second with other numbers and a stop."""
-    network, learner, batch = problem(256)
+    network, learner, batch = problem(256, build=gsde if "gsde" in words else mlp)
     penalised, parts = "penalty" in words, 2 if "micro" in words else 1
     estimator = kl.k3 if "k3" in words else kl.exact
     critic = next((getattr(value, word) for word in words if hasattr(value, word)), value.mse)

@@ -28,7 +28,8 @@ def test_an_update_compiled_is_the_update_eager():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "words", ["k3 penalty", "clipped micro", "spo huber", "truly ratio", "none micro", "dual huber penalty"]
+    "words",
+    ["k3 penalty", "clipped micro", "spo huber", "truly ratio", "none micro", "dual huber penalty", "gsde penalty"],
 )
 def test_more_choices_compiled_are_the_same_eager(words):
     run("same", *words.split())

@@ -1,0 +1,119 @@
+"""Generalised state-dependent exploration: noise that is a function of the state, and the same for several steps.
+
+Raffin, Kober, Stulp: "Smooth Exploration for Robotic Reinforcement Learning" (2021).
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ppo.network.actor_critic import ActorCritic, Head, perceptrons
+from ppo.types import Gaussian
+
+
+class Gsde(ActorCritic):
+    """The action is mu(s) + theta^T phi(s) with theta_ij ~ N(0, sigma_ij^2), phi the actor's last hidden layer.
+
+    At one state that is a diagonal Gaussian with variance_j = sum_i phi_i^2 sigma_ij^2, so KL and ratio are exact as
+    ever. Only acting differs: theta is drawn for each sub-environment when a rollout starts and anew every ``resample``
+    steps; in between, the same state meets the same noise.
+
+    phi has one feature more, always 1, of the fixed deviation ``floor``: where all others are 0 there is still a
+    distribution.
+    """
+
+    actor: nn.Sequential
+
+    def __init__(
+        self,
+        actor: nn.Sequential,
+        critic: nn.Module,
+        log_std: Float[Tensor, "H A"],
+        log_std_range: tuple[float, float],
+        *,
+        resample: int,
+        learn_features: bool,
+        floor: float,
+    ):
+        super().__init__(actor, critic, log_std, log_std_range)
+        self.resample, self.learn_features, self.floor = resample, learn_features, floor
+
+    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
+        return self._given(self.actor[:-1](obs))
+
+    def _given(self, features: Float[Tensor, "*B H"]) -> Gaussian:
+        phi = features if self.learn_features else features.detach()
+        variance = phi.square() @ torch.exp(2 * self.log_std) + self.floor**2
+        return Gaussian(self.actor[-1](features), 0.5 * torch.log(variance))
+
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+        """theta of every step [N, H + 1, A], its last row that of the feature that is always 1."""
+        log_std = self.log_std.detach().cpu()
+        sigma = torch.cat([torch.exp(log_std), log_std.new_full((1, log_std.shape[1]), self.floor)])
+        draws = torch.randn(math.ceil(steps / self.resample), rows, *sigma.shape, generator=generator) * sigma
+        return [draw for draw in draws.numpy() for _ in range(self.resample)][:steps]
+
+    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N F A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
+        features = self.actor[:-1](obs)
+        policy = self._given(features)
+        return policy.mean + (features[:, None] @ noise[:, :-1]).squeeze(1) + noise[:, -1], policy
+
+    def numpy_head(self) -> Head:
+        variances = np.exp(2 * self.log_std.detach().numpy())
+
+        def head(features, mean, noise):
+            log_std = 0.5 * np.log(np.square(features) @ variances + self.floor**2)
+            return mean + (features[:, None] @ noise[:, :-1])[:, 0] + noise[:, -1], (mean, log_std)
+
+        return head
+
+
+def gsde(
+    obs_size: int,
+    action_size: int,
+    generator: torch.Generator,
+    *,
+    actor: list[int] = [256, 256],
+    critic: list[int] = [256, 256],
+    activation: str = "relu",
+    log_std: float = -2.0,
+    log_std_min: float = -10.0,
+    log_std_max: float = 2.0,
+    resample: int = 4,
+    learn_features: bool = False,
+    floor: float = 1e-3,
+    orthogonal: bool = False,
+    policy_gain: float = 0.01,
+) -> Gsde:
+    """``mlp``'s perceptrons, and a deviation for each pair of a last hidden unit and an action.
+
+    log_std: initial log standard deviation of every entry of theta, kept in [log_std_min, log_std_max].
+    resample: steps for which an exploration matrix theta is kept. learn_features: let the deviation's gradient reach
+    the hidden layers (the paper found it better not to). floor: smallest deviation of an action.
+    Raises ValueError as ``mlp`` does, and where there is no hidden layer, resample is below 1 or floor not positive.
+    """
+    if not log_std_min <= log_std <= log_std_max:
+        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+    if not actor:
+        raise ValueError("actor=[]: gsde needs a hidden layer, whose units are the features of the noise")
+    if resample < 1:
+        raise ValueError(f"resample={resample}: must be at least 1")
+    if not 0 < floor < math.inf:
+        raise ValueError(f"floor={floor}: must be a positive number")
+    networks = perceptrons(
+        *(obs_size, action_size, generator, actor, critic),
+        activation=activation,
+        orthogonal=orthogonal,
+        policy_gain=policy_gain,
+    )
+    return Gsde(
+        *networks,
+        torch.full((actor[-1], action_size), log_std),
+        (log_std_min, log_std_max),
+        resample=resample,
+        learn_features=learn_features,
+        floor=floor,
+    )
