@@ -99,6 +99,16 @@ def test_what_the_command_line_says_to_an_option_that_does_not_know_it_is_refuse
             strategy("clip", fit(config(*words), words).clip)
 
 
+@pytest.mark.parametrize("method", sorted(p.stem for p in (CONF / "method").glob("*.yaml")))
+def test_a_method_goes_with_every_experiment(config, method):
+    for experiment in ("ant", "ant_quick", "mujoco", "pendulum"):
+        words = [f"+experiment={experiment}", f"+method={method}", "minibatch_size=4"]
+        cfg = fit(config(*words), words)
+        check(cfg)
+        for group in ("objective", "clip", "penalty"):
+            strategy(group, cfg[group])
+
+
 def test_no_option_at_all_is_refused():
     with pytest.raises(ConfigError, match="no option chosen"):
         strategy("clip", None)
