@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from envs.base import VectorEnv
+from ppo.buffer.rollout import build_refresh
 from ppo.config import ConfigError, check, plain, strategy
 from ppo.loss import objective
 from ppo.loss.adapt import Seen
@@ -19,9 +20,11 @@ from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
 from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_loss, build_step
+from ppo.update.loop import keep
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, stay
 from ppo.update.optim import Learner, adam
+from ppo.update.report import reached_kl
 from ppo.update.stop import Limits
 
 
@@ -38,6 +41,7 @@ class Parts(NamedTuple):
     measure: Callable
     limits: Limits
     norm: Callable
+    refresh: Callable  # from what ``prepare`` takes to a function that values the rollout again
     lr: Callable  # these three choose a number for each update, by what the last one measured
     clip: Callable
     penalty: Callable
@@ -57,6 +61,7 @@ class State(NamedTuple):
     beta: float | None = None  # weight of the KL penalty
     kl: float | None = None  # what the last update measured: see Seen
     clip_fraction: float | None = None
+    advantage_scale: float | None = None  # what norm= kept
     best: float | None = None  # the best evaluation so far
 
 
@@ -96,6 +101,9 @@ def assemble(cfg: DictConfig) -> Parts:
             measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
+            refresh=partial(build_refresh, gamma=cfg.gamma, lam=cfg.gae_lambda)
+            if cfg.recompute_advantage
+            else lambda *ground: keep,
             lr=chosen["lr"],
             clip=chosen["clip"],
             penalty=chosen["penalty"],
@@ -107,7 +115,19 @@ def assemble(cfg: DictConfig) -> Parts:
 
 # Keys that do not change the code of a gradient step: its numbers come in knobs, and its shapes are looked at.
 _NOT_OF_THE_STEP = ("seed", "total_steps", "num_envs", "num_steps", "workers", "epochs", "gamma", "gae_lambda")
-_NOT_OF_THE_STEP += ("target_kl", "max_grad_norm", "coef", "lr", "clip", "penalty", "stop", "norm", "normalise", "eval")
+_NOT_OF_THE_STEP += (
+    "target_kl",
+    "max_grad_norm",
+    "coef",
+    "lr",
+    "clip",
+    "penalty",
+    "stop",
+    "norm",
+    "recompute_advantage",
+    "normalise",
+    "eval",
+)
 _NOT_OF_THE_STEP += ("checkpoint", "logger", "env", "action", "compile", "threads", "device")
 
 
@@ -178,6 +198,16 @@ def choose(cfg: DictConfig, parts: Parts, state: State) -> State:
         clip_low=low,
         clip_high=high,
         beta=parts.penalty(progress, state.beta, seen, cfg.target_kl),
+    )
+
+
+def note(state: State, metrics: Mapping[str, float | int | str]) -> State:
+    """The state with what the options of the next update will read of this one."""
+    scale = metrics.get("advantage/scale")
+    return state._replace(
+        kl=reached_kl(metrics),
+        clip_fraction=float(metrics.get("clip/fraction", 0.0)),
+        advantage_scale=None if scale is None else float(scale),
     )
 
 

@@ -98,6 +98,7 @@ class Config:
     micro_batches: int = 1  # parts of a minibatch whose gradients are accumulated, to save memory
     gamma: float = 0.99
     gae_lambda: float = 0.9
+    recompute_advantage: bool = False  # at the start of every epoch, by the critic as it then is
     target_kl: float | None = None
     max_grad_norm: float | None = 0.5
     seed: int = 1
@@ -219,8 +220,9 @@ def check(cfg: DictConfig) -> None:
     ):
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or value >= 0, key, "must not be negative")
-    for key in ("gamma", "gae_lambda"):
-        require(0 <= cfg[key] <= 1, key, "must lie in [0, 1]")
+    for key in ("gamma", "gae_lambda", "norm.decay", "norm.low", "norm.high"):
+        value = OmegaConf.select(cfg, key)
+        require(not isinstance(value, int | float) or 0 <= value <= 1, key, "must lie in [0, 1]")
     for key in ("adam.beta1", "adam.beta2"):
         require(0 <= OmegaConf.select(cfg, key) < 1, key, "must lie in [0, 1)")
     for key in (
@@ -228,7 +230,7 @@ def check(cfg: DictConfig) -> None:
         *("guard.clamp", "guard.warn", "guard.extreme_high", "guard.extreme_low", "guard.first_log_ratio"),
         *("lr.value", "lr.min", "lr.max", "stop.factor", "penalty.min", "penalty.max"),
         *("clip.eps", "clip.below", "clip.above", "clip.min", "clip.max", "clip.fraction", "value.eps", "value.delta"),
-        *("stop.limit", "objective.alpha", "objective.damping", "objective.shrink"),
+        *("stop.limit", "norm.floor", "objective.alpha", "objective.damping", "objective.shrink"),
     ):
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")

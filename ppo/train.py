@@ -6,7 +6,7 @@ from contextlib import closing
 import torch
 from omegaconf import DictConfig
 
-from ppo.assemble import assemble, choose, knobs, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, note, obs_normaliser, reward_scaler, start
 from ppo.auto import resolve
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
@@ -14,7 +14,7 @@ from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.record import Record, describe
 from ppo.update.loop import update
-from ppo.update.report import check_on_policy, reached_kl
+from ppo.update.report import check_on_policy
 
 
 def train(cfg: DictConfig, run: Run) -> float:
@@ -36,17 +36,16 @@ def train(cfg: DictConfig, run: Run) -> float:
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)
             scale_reward = reward_scaler(cfg, reward_scale)
-            batch = prepare(
-                *(rollout, parts.network, normalise, scale_reward, parts.flat.device),
-                gamma=cfg.gamma,
-                lam=cfg.gae_lambda,
-            )
+            ground = (rollout, parts.network, normalise, scale_reward, parts.flat.device)
+            batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)
             learner, halt, metrics = update(
                 *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, state)),
                 *(parts.limits, parts.norm, parts.generator),
                 epochs=cfg.epochs,
                 minibatch_size=cfg.minibatch_size,
                 finish=parts.finish,
+                refresh=parts.refresh(*ground),
+                last_scale=state.advantage_scale,
             )
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()
@@ -57,9 +56,8 @@ def train(cfg: DictConfig, run: Run) -> float:
                 reward_scale=reward_scale,
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
-                kl=reached_kl(metrics),
-                clip_fraction=float(metrics.get("clip/fraction", 0.0)),
             )
+            state = note(state, metrics)
             seconds = (collected - began, updated - collected)
             metrics |= describe(cfg, state, metrics, rollout, batch, episodes, seconds)
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)

@@ -230,6 +230,50 @@ def test_what_adapts_does_so_once_an_update_from_where_it_was(trained):
         assert before["loss/kl"] >= 0
 
 
+def test_the_range_of_norm_ema_runs_on_from_update_to_update(trained):
+    """S moves by a tenth of the way to the range of this rollout, and a checkpoint holds where it is."""
+    rows, _ = trained("norm=ema", "total_steps=512", "env.task=target")
+    scales = [row["advantage/scale"] for row in rows]
+    assert len(set(scales)) == 4 and all(
+        0.9 * a < b < 0.9 * a + 0.1 * row["advantage/max_abs"] * 2 for a, b, row in zip(scales, scales[1:], rows[1:])
+    )
+
+
+def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoch(config, monkeypatch):
+    """The first epoch learns from what was prepared; a later one from what preparing again would give."""
+    seen = []
+
+    def spy(advantage, group, mask, last):
+        seen.append(advantage.flatten().sort().values)
+        return advantage, None
+
+    cfg = config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2")
+    parts = assemble(cfg)
+    state = choose(cfg, parts, start(cfg, parts))
+    rollout, raw = allocate(32, 4, 1, 1), ObsNormaliser.identity()
+    collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    ground = (rollout, parts.network, raw, torch.Tensor.float, parts.flat.device)
+    batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)
+    refresh = parts.refresh(*ground)
+    torch.testing.assert_close(refresh(parts.flat, batch).advantage, batch.advantage, rtol=0, atol=0)
+    arguments = (parts.measure, state.learner, batch, knobs(cfg, parts, state), parts.limits, spy, parts.generator)
+    learners = []
+
+    def step(*inputs):
+        learners.append(parts.step(*inputs))
+        return learners[-1]
+
+    update(step, *arguments, epochs=2, minibatch_size=32, refresh=refresh)
+    parts.flat.copy_(learners[3][0].params)
+    again = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)
+    for got, expected in zip(seen, (batch, again), strict=True):
+        torch.testing.assert_close(got, expected.advantage.sort().values)
+    assert (seen[0] - seen[1]).abs().max() > 1e-3
+    kept = refresh(parts.flat, batch)
+    assert torch.equal(kept.value, batch.value) and not torch.equal(kept.target, batch.target)
+    torch.testing.assert_close(kept.target, again.target)
+
+
 def test_an_adaptive_learning_rate_falls_after_an_update_that_was_undone(trained):
     """The KL that is left after a rollback is rounding; taken for a small step it would raise the rate for ever."""
     rows, _ = trained(

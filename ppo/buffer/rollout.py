@@ -5,12 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from envs.base import VectorEnv
 from ppo.buffer.gae import gae
 from ppo.buffer.trajectory import flatten_time
 from ppo.network.acting import actor
 from ppo.network.actor_critic import ActorCritic
+from ppo.network.flat import unflatten
 from ppo.network.normaliser import ObsNormaliser
 from ppo.types import Batch, Transition, tree_map
 
@@ -47,6 +49,33 @@ def collect(
             episodes += zip(step.episode_return[ended].tolist(), step.episode_length[ended].tolist(), strict=True)
         obs = step.obs
     return obs, episodes
+
+
+def build_refresh(
+    rollout: Transition,
+    network: ActorCritic,
+    normalise: ObsNormaliser,
+    scale_reward: Callable[[Tensor], Tensor],
+    device: torch.device,
+    *,
+    gamma: float,
+    lam: float,
+) -> Callable[[Tensor, Batch], Batch]:
+    """``refresh(params, batch)``: advantages and targets as the critic at ``params`` sees them; all else as it was.
+
+    Of the rollout that ``batch`` was prepared from, by the same arguments. Andrychowicz et al. 2021, section 3.5.
+    """
+    cut = unflatten(network)
+    rollout = tree_map(lambda x: x.to(device, copy=True), rollout)
+    obs, next_obs, reward = normalise(rollout.obs), normalise(rollout.next_obs), scale_reward(rollout.reward)
+
+    @torch.no_grad()
+    def refresh(params: Tensor, batch: Batch) -> Batch:
+        value, next_value = (functional_call(network, cut(params), (x,))[1] for x in (obs, next_obs))
+        advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)
+        return batch._replace(advantage=advantage.flatten(0, 1), target=(advantage + value).flatten(0, 1))
+
+    return refresh
 
 
 @torch.no_grad()

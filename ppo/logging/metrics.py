@@ -109,6 +109,7 @@ METRICS: dict[str, Metric] = {
     "advantage/mean": Metric("scaled reward", "mean over the rollout, before normalisation"),
     "advantage/std": Metric("scaled reward", "standard deviation over the rollout, before normalisation"),
     "advantage/max_abs": Metric("scaled reward", "largest magnitude, before normalisation"),
+    "advantage/scale": Metric("scaled reward", "running range that advantages are divided by", "norm=ema"),
     "advantage/sign_flip": Metric("fraction", "samples whose sign the normaliser changed"),
     # How the update went.
     "update/epochs": Metric("count", "epochs done and kept; a part of one counts as a fraction"),

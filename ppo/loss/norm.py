@@ -1,47 +1,55 @@
-"""Advantage normalisation. Each option is one function ``(advantage, group, mask) -> advantage``, all ``[K, M]``.
+"""Advantage normalisation. Each option is one function ``(advantage, group, mask, last) -> (advantage, kept)``.
 
-K minibatches of M samples. A masked-out sample (mask False) enters no statistic and comes out as 0. Statistics divide
-by the sample standard deviation (ddof 1), never by a variance, and a set without spread (constant, or of one sample)
-comes out as 0: dividing rounding errors by rounding errors would invent a signal.
+advantage, group and mask are ``[K, M]``: K minibatches of M samples. ``kept`` is a number to remember, and ``last`` what
+the last update kept; None where an option remembers nothing, and before the first update.
+
+A masked-out sample (mask False) enters no statistic and comes out as 0. Statistics divide by the sample standard
+deviation (ddof 1), never by a variance, and a set without spread (constant, or of one sample) comes out as 0: dividing
+rounding errors by rounding errors would invent a signal.
 """
+
+import math
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Normalised = tuple[Float[Tensor, "K M"], Float[Tensor, ""] | None]
 _IQR_OF_STANDARD_NORMAL = 1.3489795003921634  # 2 * Phi^-1(3/4)
 
 
-def none(advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]) -> Float[Tensor, "K M"]:
+def none(
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"], last: float | None
+) -> Normalised:
     """The advantages as they are."""
-    return torch.where(mask, advantage, 0)
+    return torch.where(mask, advantage, 0), None
 
 
 def minibatch(
-    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
-) -> Float[Tensor, "K M"]:
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"], last: float | None
+) -> Normalised:
     """Mean 0 and deviation 1 within each minibatch (the usual PPO choice)."""
     row = torch.arange(len(advantage), device=advantage.device)[:, None].expand_as(advantage)
-    return _standardise(advantage, row, len(advantage), mask)
+    return _standardise(advantage, row, len(advantage), mask), None
 
 
 def global_(
-    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
-) -> Float[Tensor, "K M"]:
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"], last: float | None
+) -> Normalised:
     """Mean 0 and deviation 1 over the whole rollout."""
-    return _standardise(advantage, torch.zeros_like(group), 1, mask)
+    return _standardise(advantage, torch.zeros_like(group), 1, mask), None
 
 
 def group(
-    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
-) -> Float[Tensor, "K M"]:
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"], last: float | None
+) -> Normalised:
     """Mean 0 and deviation 1 within each group of samples (robot, task, terrain ...), over the whole rollout."""
-    return _standardise(advantage, _dense(group), group.numel(), mask)
+    return _standardise(advantage, _dense(group), group.numel(), mask), None
 
 
 def robust(
-    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"]
-) -> Float[Tensor, "K M"]:
+    advantage: Float[Tensor, "K M"], group: Int[Tensor, "K M"], mask: Bool[Tensor, "K M"], last: float | None
+) -> Normalised:
     """(a - median) / (IQR / 1.349) over the whole rollout: one wild sample in a hundred hardly moves the others.
 
     Where more than half of the samples are equal the IQR is 0 and the standard deviation takes its place.
@@ -53,7 +61,32 @@ def robust(
     usual = torch.maximum(low.abs(), high.abs())  # the largest magnitude may be the wild sample's
     usable = iqr > _resolution(advantage) * usual
     spread, scale = torch.where(usable, iqr, std), torch.where(usable, usual, largest)
-    return _divide(advantage, kept - median, spread, scale, mask)
+    return _divide(advantage, kept - median, spread, scale, mask), None
+
+
+def ema(
+    advantage: Float[Tensor, "K M"],
+    group: Int[Tensor, "K M"],
+    mask: Bool[Tensor, "K M"],
+    last: float | None,
+    *,
+    decay: float = 0.9,
+    low: float = 0.05,
+    high: float = 0.95,
+    floor: float = 1.0,
+) -> Normalised:
+    """a / max(floor, S), not centred; S runs after the range between two quantiles of the rollout's advantages.
+
+    S <- decay S + (1 - decay) (q_high - q_low), once an update; the first range as it is. Sparse rewards keep their
+    meaning: what is smaller than ``floor`` is not blown up. Hafner et al. 2023 (DreamerV3), equation 12, with a shorter
+    memory, because an update here is a whole rollout.
+    """
+    kept = torch.where(mask, advantage, torch.nan).double()
+    quantiles = kept.nanquantile(kept.new_tensor([low, high]))
+    scale = quantiles[1] - quantiles[0]
+    if last is not None and math.isfinite(last):
+        scale = torch.where(torch.isfinite(scale), decay * last + (1 - decay) * scale, last)
+    return torch.where(mask, advantage / scale.clamp(min=floor), 0).to(advantage.dtype), scale
 
 
 # `norm=global` is what people type, and `global` is a keyword: the option's name is set by hand.

@@ -32,6 +32,24 @@ class Halt(NamedTuple):
     minibatch: int
 
 
+class Trace(NamedTuple):
+    """What the epochs of an update left behind, on the device."""
+
+    rows: list[Tensor]  # the metrics of every step
+    ends: list[Tensor]  # the KL that each epoch ended with
+    flips: list[Tensor]  # advantages of each epoch whose sign the normaliser changed
+    minibatches: Batch  # [K, M, ...] of the last epoch, advantages normalised
+    scale: Tensor | None  # what the normaliser keeps for the next update
+
+
+Refresh = Callable[[Tensor, Batch], Batch]
+
+
+def keep(params: Tensor, batch: Batch) -> Batch:
+    """Every epoch learns from the same advantages."""
+    return batch
+
+
 def update(
     step: Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]],
     measure: Callable[[Tensor, Batch], Measured],
@@ -45,20 +63,29 @@ def update(
     epochs: int,
     minibatch_size: int,
     finish: Finish = stay,
+    refresh: Refresh = keep,
+    last_scale: float | None = None,
 ) -> tuple[Learner, Halt | None, dict[str, float | int | str]]:
     """Up to ``epochs`` passes over the batch, then ``finish``; returns the new learner, why it halted, and its metrics.
 
-    The behaviour policy in ``batch`` stays the same for all epochs.
+    The behaviour policy in ``batch`` stays the same for all epochs. ``refresh(params, batch)`` gives the batch that the
+    next epoch learns from; ``last_scale`` is what ``norm`` kept of the last update.
     """
-    learner, rows, ends, flips, last = run_epochs(
-        *(step, measure, learner, batch, knobs, limits, norm, generator), epochs=epochs, minibatch_size=minibatch_size
+    learner, trace = run_epochs(
+        *(step, measure, learner, batch, knobs, limits, norm, generator),
+        epochs=epochs,
+        minibatch_size=minibatch_size,
+        refresh=refresh,
+        last_scale=last_scale,
     )
-    learner, finished = finish(learner, last, knobs)
+    learner, finished = finish(learner, trace.minibatches, knobs)
+    if trace.scale is not None:
+        finished["advantage/scale"] = trace.scale
 
     per_epoch = len(batch.value) // minibatch_size
-    table = torch.stack(rows).cpu()
+    table = torch.stack(trace.rows).cpu()
     taken = int(table[:, METRICS.index("taken")].sum())
-    halt = _explain(STOPS[int(learner.stopped)], table, torch.stack(ends).cpu(), taken, per_epoch, limits)
+    halt = _explain(STOPS[int(learner.stopped)], table, torch.stack(trace.ends).cpu(), taken, per_epoch, limits)
     undone = per_epoch if halt and halt.reason == "rollback" else 0
     metrics: dict[str, float | int | str] = {}
     metrics |= (
@@ -69,7 +96,7 @@ def update(
         "update/steps": taken - undone,
         "update/planned": epochs * per_epoch,
         "update/stop": halt.reason if halt else "none",
-        "advantage/sign_flip": (flips[0] / batch.mask.sum()).item(),
+        "advantage/sign_flip": (trace.flips[0] / batch.mask.sum()).item(),
     }
     metrics |= {name: number.item() for name, number in finished.items()}
     if halt:
@@ -89,21 +116,20 @@ def run_epochs(
     *,
     epochs: int,
     minibatch_size: int,
-) -> tuple[Learner, list[Tensor], list[Tensor], list[Tensor], Batch]:
-    """The part of an update that reads nothing back from the device.
-
-    Returns the learner, the metrics of every step, the KL each epoch ended with, its number of flipped advantages, and
-    the minibatches ``[K, M, ...]`` of the last epoch, advantages normalised.
-    """
+    refresh: Refresh = keep,
+    last_scale: float | None = None,
+) -> tuple[Learner, Trace]:
+    """The part of an update that reads nothing back from the device."""
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
     leave_early = batch.value.device.type == "cpu"
-    rows, ends, flips = [], [], []
+    rows, ends, flips, scale = [], [], [], None
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
     orders = [torch.randperm(len(batch.value), generator=generator) for _ in range(epochs)]
     for order in orders:
         before, first = learner, len(rows)
+        batch = refresh(learner.params, batch) if ends else batch
         minibatches = shuffle(batch, minibatch_size, order)
-        advantage = norm(minibatches.advantage, minibatches.group, minibatches.mask)
+        advantage, scale = norm(minibatches.advantage, minibatches.group, minibatches.mask, last_scale)
         flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
         minibatches = minibatches._replace(advantage=advantage)
         for minibatch in unstack(minibatches):
@@ -115,7 +141,7 @@ def run_epochs(
         ends.append(end)
         if leave_early and learner.stopped:
             break
-    return learner, rows, ends, flips, minibatches
+    return learner, Trace(rows, ends, flips, minibatches, scale)
 
 
 def _end_of_epoch(

@@ -1,6 +1,7 @@
 """The numbers of an update: what its steps, its batch and its end say."""
 
 import math
+from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
@@ -33,8 +34,8 @@ def _size(x: float) -> float:
     return math.inf if math.isnan(x) else abs(x)
 
 
-def reached_kl(metrics: dict[str, float | int | str]) -> float:
-    """How far the update went, for lr=adaptive_kl: the chosen estimator at its end, or the KL of what it had to undo."""
+def reached_kl(metrics: Mapping[str, float | int | str]) -> float:
+    """How far the update went, for what adapts: the chosen estimator at its end, or the KL of what it had to undo."""
     return float(metrics["stop/value"] if metrics["update/stop"] == "rollback" else metrics["kl/chosen"])
 
 

@@ -105,7 +105,7 @@ def ours(shape: Shape, compiled: str) -> Run:
 
     def run(steps: int) -> dict[str, Tensor]:
         nonlocal learner
-        advantage = norm.minibatch(batch.advantage, batch.group, batch.mask)
+        advantage, _ = norm.minibatch(batch.advantage, batch.group, batch.mask, None)
         minibatches = unstack(batch._replace(advantage=advantage))
         for minibatch in islice(cycle(minibatches), steps):
             learner, _ = step(learner, minibatch, knobs)

@@ -1,5 +1,7 @@
 """Advantage normalisation: reference numbers, invariances, masks, and sets without spread."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ def apply(name, x, group=None, mask=None):
     x = torch.as_tensor(x)
     group = torch.zeros(x.shape, dtype=torch.int64) if group is None else torch.as_tensor(group)
     mask = torch.ones(x.shape, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
-    return getattr(norm, name)(x, group, mask)
+    return getattr(norm, name)(x, group, mask, None)[0]
 
 
 @BOTH
@@ -75,7 +77,7 @@ def test_a_set_without_spread_comes_out_as_zeros(name, dtype, constant):
     assert apply("minibatch", torch.tensor([[constant], [7.0]], dtype=dtype)).abs().max() == 0
 
 
-@pytest.mark.parametrize("name", ["none", *NAMES])
+@pytest.mark.parametrize("name", ["none", "ema", *NAMES])
 def test_masked_samples_enter_no_statistic_and_come_out_as_zero(name):
     g = torch.Generator().manual_seed(0)
     x, group = torch.randn(4, 8, generator=g), torch.randint(0, 2, (4, 8), generator=g)
@@ -104,8 +106,33 @@ def test_robust_falls_back_on_the_deviation_where_most_samples_are_equal():
     assert apply("robust", [[0.0] * 7 + [8.0]])[0, 7].item() == pytest.approx(2.8284271)
 
 
+def test_ema_divides_by_the_running_range_of_percentiles(vectors):
+    """Alone the reference's percentile scale; then 0.9 of what was and 0.1 of what is; small ranges do not count."""
+    table = vectors["advantage_norm"]
+    x = torch.tensor([table["x"]], dtype=torch.float64)
+    group, mask = torch.zeros(x.shape, dtype=torch.int64), torch.ones(x.shape, dtype=torch.bool)
+    out, scale = norm.ema(x, group, mask, None)
+    torch.testing.assert_close(out[0], torch.tensor(table["percentile_scale_p5_p95_floor1"], dtype=torch.float64))
+    assert scale.item() == pytest.approx(7.6)  # p5 1.2, p95 8.8
+    out, scale = norm.ema(x, group, mask, 2.0)
+    assert scale.item() == pytest.approx(0.9 * 2.0 + 0.1 * 7.6)
+    torch.testing.assert_close(out, x / scale)
+    out, scale = norm.ema(x / 100, group, mask, None)
+    assert torch.equal(out, x / 100) and scale.item() == pytest.approx(0.076)
+
+
+@pytest.mark.parametrize("last", [None, 2.0])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["none", *NAMES])
+def test_ema_forgets_a_range_that_is_not_finite_but_does_not_hide_it(bad, last):
+    x, group = torch.tensor([[1.0, bad]]), torch.zeros(1, 2, dtype=torch.int64)
+    out, scale = norm.ema(x, group, torch.ones(1, 2, dtype=torch.bool), last)
+    assert not torch.isfinite(out).all()
+    good, after = norm.ema(torch.tensor([[0.0, 4.0]]), group, torch.ones(1, 2, dtype=torch.bool), scale.item())
+    assert torch.isfinite(good).all() and math.isfinite(after.item())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["none", "ema", *NAMES])
 def test_a_non_finite_advantage_is_never_hidden(name, bad):
     """Zeros in its place would let training go on without a signal and without a word."""
     assert not torch.isfinite(apply(name, [[1.0, 2.0, bad, 4.0]])).all()

@@ -193,7 +193,7 @@ def test_where_nothing_stops_at_once_the_rest_of_an_epoch_are_no_ops(problem, nu
         assert same(after, learner) and row[TAKEN] == 0
 
 
-@pytest.mark.parametrize("name", ["none", "minibatch", "global_", "group", "robust"])
+@pytest.mark.parametrize("name", ["none", "minibatch", "global_", "group", "robust", "ema"])
 def test_an_update_reads_nothing_back_from_its_device(problem, numbers, terms, name):
     """The meta device computes shapes only: whatever asks it for a number is an error."""
     _, network, learner, batch = problem(64)
@@ -201,10 +201,12 @@ def test_an_update_reads_nothing_back_from_its_device(problem, numbers, terms, n
     step, measure = build_step(network, terms(), Guards()), build_measure(network, kl.exact, clamp=10.0)
     learner, batch, knobs = (tree_map(lambda x: x.to("meta"), tree) for tree in (learner, batch, numbers()))
     arguments = (learner, batch, knobs, Limits(0.01, 0.02, 0.03, 0.2), getattr(norm, name), torch.Generator())
-    learner, rows, ends, flips, last = run_epochs(step, measure, *arguments, epochs=2, minibatch_size=16)
-    assert [len(rows), len(ends), len(flips)] == [8, 2, 2]
+    learner, trace = run_epochs(step, measure, *arguments, epochs=2, minibatch_size=16)
+    assert [len(x) for x in trace[:3]] == [8, 2, 2]
     loss = build_loss(network, terms(use_value=False), Guards())
-    build_natural_step(network, loss, 0.01, cg_steps=2, damping=0.1, backtracks=2, shrink=0.5)(learner, last, knobs)
+    build_natural_step(network, loss, 0.01, cg_steps=2, damping=0.1, backtracks=2, shrink=0.5)(
+        learner, trace.minibatches, knobs
+    )
 
 
 # Stop: ratio
