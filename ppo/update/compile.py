@@ -4,15 +4,20 @@ The step is traced to a graph and compiled ahead of time to a library, which is 
 the eager one. A later run only loads it: no compiler is imported, and a call pays for no guards.
 """
 
+import fcntl
 import hashlib
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import cloudpickle
 import torch
 from torch import Tensor
 
@@ -25,6 +30,7 @@ TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
 # tanh as 2 / (1 + exp(-2x)) - 1: right to 1e-7, and three times as fast as the library's, which was a quarter of a step
 # of 1,024 samples.
 _OPTIONS = {"cpp.use_decompose_tanh": True}
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ppo.update.compile import main; main()"
 Step = Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
 
 
@@ -65,8 +71,9 @@ def _compiled(step: Step, about: str, learner: Learner, batch: Batch, knobs: Kno
     leaves = list(_leaves(example))
     shapes = [x.shape for x in leaves]
     library = cache_folder() / f"{_hash(about, leaves)}.so"
-    if not _whole(library):
-        _build(step, example, library)
+    with _alone(library):
+        if not _whole(library):
+            _apart(_build, step, example, library)
     run = _load(library, learner.params.device)
 
     def compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
@@ -120,9 +127,38 @@ def _whole(library: Path) -> bool:
     return hashlib.sha256(library.read_bytes()).hexdigest() == checksum.read_text()
 
 
+@contextmanager
+def _alone(library: Path) -> Generator[None]:
+    """Of the processes that want this library, one at a time: the others find it built."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with open(library.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _apart(function: Callable, *arguments) -> None:
+    """``function(*arguments)`` in a process of its own, whose end gives back what a compiler takes: some 150 MB that
+    would stay. What it raised there is raised here as a RuntimeError of one line."""
+    task = cloudpickle.dumps((function, arguments, torch.get_num_threads()))
+    command = [sys.executable, "-c", _BOOT, json.dumps(sys.path)]
+    done = subprocess.run(command, input=task, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RuntimeError(said[-1] if said else f"the compiler ended with exit code {done.returncode}")
+
+
+def main() -> None:
+    """The other process: do what standard input says."""
+    function, arguments, threads = cloudpickle.load(sys.stdin.buffer)
+    torch.set_num_threads(threads)
+    try:
+        function(*arguments)
+    except Exception as error:
+        sys.exit((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
 def _build(step: Step, example: tuple[Learner, Batch, Knobs], library: Path) -> None:
     """Trace and compile the step into ``library``, which appears whole or not at all, and only if it is the step."""
-    # Imported here: with a warm cache a run does without the compiler and its 100 MB.
     from torch._inductor import aot_compile
     from torch._inductor.utils import fresh_cache
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -137,7 +173,6 @@ def _build(step: Step, example: tuple[Learner, Batch, Knobs], library: Path) -> 
     graph = make_fx(flat)(*leaves)
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted of shapes belongs to the tracer; the compiler makes its own notes
-    library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")

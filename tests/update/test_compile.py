@@ -1,6 +1,8 @@
 """Compiling never ends a run and never changes it: whatever goes wrong, one line, and on with the eager step."""
 
 import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,12 @@ def interpreted(monkeypatch):
         )
 
     monkeypatch.setattr(torch._inductor, "aot_compile", compile_graph)
+    monkeypatch.setattr(subject, "_apart", _here)
     return change
+
+
+def _here(function, *arguments):
+    function(*arguments)
 
 
 def _same(x):
@@ -74,6 +81,7 @@ def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
         raise RuntimeError("g++: no such file\nand forty lines more")
 
     monkeypatch.setattr(subject, "_build", build)
+    monkeypatch.setattr(subject, "_apart", _here)
     step, arguments = eager
     compiled = subject.compile_step(step, "true", 0, "")
     for _ in range(2):
@@ -81,8 +89,23 @@ def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
     assert capsys.readouterr().err == "compile: failed, the run goes on without it (g++: no such file)\n"
 
 
+def _fail():
+    raise ValueError("no space\nleft on device")
+
+
+def test_the_other_process_says_in_one_line_what_it_raised():
+    with pytest.raises(RuntimeError, match="^no space$"):
+        subject._apart(_fail)
+    with pytest.raises(RuntimeError, match="exit code -9"):
+        subject._apart(_kill)
+
+
+def _kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_library_that_cannot_be_loaded_is_one_line(eager, monkeypatch, capsys):
-    monkeypatch.setattr(subject, "_build", lambda step, example, library: library.parent.mkdir(parents=True))
+    monkeypatch.setattr(subject, "_apart", lambda *_: None)
     step, arguments = eager
     same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
     assert capsys.readouterr().err.count("\n") == 1
@@ -93,7 +116,7 @@ def test_a_compiled_step_that_is_not_the_eager_one_is_not_used_and_not_kept(eage
     step, arguments = eager
     same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
     assert "the compiled step is not the eager one" in capsys.readouterr().err
-    assert not any(subject.cache_folder().iterdir())
+    assert not [path for path in subject.cache_folder().iterdir() if path.suffix != ".lock"]
 
 
 def test_other_shapes_and_layouts_are_left_to_the_eager_step(eager, interpreted):
