@@ -98,7 +98,7 @@ def differences(arms: Arms, by: Sequence[str]) -> dict[str, list[str]]:
     """Key -> its values, for what differs between the runs of one environment and is no declared factor.
 
     Compared: the resolved configuration without seed and logger, the commit, the versions of Python and of every
-    installed package; of a CSV only how long its arms ran. A factor explains what changes between arms, never a
+    package that several of them had; of a CSV only how long its arms ran. A factor explains what changes between arms, never a
     difference within one: ``--by clip`` does not cover two values of ``clip.eps`` in ``clip=fixed``.
     """
     table = {label: [_facts(trial) for trial in trials] for label, trials in arms.items()}
@@ -121,13 +121,12 @@ def _facts(trial: Trial) -> dict[str, object]:
 
 
 def _distinct(key: str, rows: Sequence[dict]) -> list[str]:
-    """The values of ``key``, as text. What a run does not know of itself (no git, no run.json) does not differ."""
+    """The values of ``key``, as text. What a run does not know of itself (no git, no run.json) does not differ, and a
+    package that was installed between two runs made none of them different: the first did without it."""
     if key == "steps":
         lengths = [row[key] for row in rows]
         return [f"{n:g}" for n in (min(lengths), max(lengths))] if min(lengths) < COMPLETE * max(lengths) else []
-    if key.startswith("versions."):
-        rows = [row for row in rows if any(name.startswith("versions.") for name in row)]
-    elif key in UNKNOWN:
+    if key in UNKNOWN or key.startswith("versions."):
         rows = [row for row in rows if row.get(key) is not None]
     return list(dict.fromkeys(json.dumps(row[key]) if key in row else "absent" for row in rows))
 

@@ -70,13 +70,20 @@ def test_an_unknown_baseline_lists_what_there_is():
         ({"norm": "group"}, "norm._target_"),
         ({"commit": "bad"}, 'git.commit ("c0ffee" | "bad")'),
         ({"versions": {"torch": "2.14"}}, 'versions.torch ("2.13.0" | "2.14")'),
-        ({"versions": {"pybullet": "3.2.7"}}, 'versions.pybullet (absent | "3.2.7")'),
     ],
 )
 def test_arms_that_differ_in_more_than_declared_are_refused(run_folder, change, key):
     folders = [run_folder([1.0], name="a"), run_folder([2.0], name="b", kl="k1", **change)]
     line = refusal(folders, by=["kl"])
     assert key in line and "Toy-v0" in line and "--allow" in line and "\n" not in line
+
+
+def test_a_package_installed_between_two_runs_is_no_difference(run_folder):
+    more = {"torch": "2.13.0", "onnx": "1.23.2"}
+    folders = [run_folder([1.0], name="a"), run_folder([2.0], name="b", kl="k1", versions=more)]
+    assert compare(load(folders), by=["kl"]).verdict["pairs"]
+    with pytest.raises(CompareError, match="versions.torch"):
+        compare(load([*folders, run_folder([2.0], name="c", seed=2, versions={"torch": "2.14"})]), by=["kl"])
 
 
 def test_every_differing_key_is_named(run_folder):
