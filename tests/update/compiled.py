@@ -64,7 +64,7 @@ def same(words: list[str]) -> None:
     aim = next((getattr(objective, word) for word in words if hasattr(objective, word)), objective.ppo)
     aim = partial(aim, dual=1.5) if "dual" in words else aim
     terms = Terms(aim, estimator, critic, use_entropy=penalised, use_kl=penalised)
-    reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.02))
+    reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.004))
     at = (limits.minibatch, limits.ratio)
     eager = build_step(network, terms, Guards(), micro_batches=parts)
     measure, ends = build_measure(network, estimator, clamp=10.0), []
