@@ -80,6 +80,7 @@ def assemble(cfg: DictConfig) -> Parts:
             chosen["objective"],
             chosen["kl"],
             chosen["value"],
+            use_noise=cfg.rpo > 0,
             use_value=cfg.coef.value > 0,
             use_entropy=cfg.coef.entropy > 0,
             use_kl=chosen["penalty"](0.0, None, None, cfg.target_kl) > 0,
@@ -125,6 +126,7 @@ _NOT_OF_THE_STEP += (
     "stop",
     "norm",
     "recompute_advantage",
+    "rpo",
     "normalise",
     "eval",
 )
@@ -134,7 +136,7 @@ _NOT_OF_THE_STEP += ("checkpoint", "logger", "env", "action", "compile", "thread
 def _choices(cfg: DictConfig, terms: Terms) -> str:
     """What made the step: every other key, and which terms of the loss are used."""
     kept = {key: value for key, value in plain(cfg).items() if key not in _NOT_OF_THE_STEP}
-    return json.dumps([kept, terms.use_value, terms.use_entropy, terms.use_kl], sort_keys=True)
+    return json.dumps([kept, terms.use_noise, terms.use_value, terms.use_entropy, terms.use_kl], sort_keys=True)
 
 
 def planned_steps(cfg: DictConfig) -> int:

@@ -98,6 +98,7 @@ class Config:
     micro_batches: int = 1  # parts of a minibatch whose gradients are accumulated, to save memory
     gamma: float = 0.99
     gae_lambda: float = 0.9
+    rpo: float = 0.0  # half-width of uniform noise on the policy's mean in the objective; 0: none
     recompute_advantage: bool = False  # at the start of every epoch, by the critic as it then is
     target_kl: float | None = None
     max_grad_norm: float | None = 0.5
@@ -215,6 +216,7 @@ def check(cfg: DictConfig) -> None:
         "eval.seed",
         "checkpoint.every",
         "coef.value",
+        "rpo",
         "coef.entropy",
         "penalty.beta",
     ):

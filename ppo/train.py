@@ -46,6 +46,7 @@ def train(cfg: DictConfig, run: Run) -> float:
                 finish=parts.finish,
                 refresh=parts.refresh(*ground),
                 last_scale=state.advantage_scale,
+                rpo=cfg.rpo,
             )
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()

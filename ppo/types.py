@@ -94,6 +94,7 @@ class Batch(NamedTuple):
     advantage: Float[Tensor, "*B"]
     group: Int[Tensor, "*B"]
     mask: Bool[Tensor, "*B"]  # False: no gradient from this sample, and it enters no statistic
+    noise: Float[Tensor, "*B A"]  # added to the mean of the policy being trained, in the objective alone; A = 0: none
 
 
 def tree_map(function, *trees):

@@ -77,6 +77,7 @@ def problem():
             advantage=randn(samples),
             group=torch.arange(samples) % 3,
             mask=torch.ones(samples, dtype=torch.bool),
+            noise=torch.zeros(samples, 0, dtype=dtype),
         )
         return Problem(module, network, Learner.start(flatten(network)), batch)
 

@@ -111,5 +111,6 @@ def prepare(
             advantage=advantage,
             group=rollout.group,
             mask=torch.ones_like(rollout.done),
+            noise=value[..., None][..., :0],
         )
     )

@@ -33,7 +33,7 @@ def flatten_time(batch: Batch) -> Batch:
 def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:
     """[B, ...] -> [B / M, M, ...] in this order, a permutation."""
     order = order.to(batch.value.device)
-    return tree_map(lambda x: x[order].view(-1, minibatch_size, *x.shape[1:]), batch)
+    return tree_map(lambda x: x[order].view(len(order) // minibatch_size, minibatch_size, *x.shape[1:]), batch)
 
 
 def unstack(batch: Batch) -> list[Batch]:

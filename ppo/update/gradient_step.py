@@ -47,6 +47,7 @@ class Terms(NamedTuple):
     objective: Callable
     kl: Callable
     value: Callable
+    use_noise: bool = False  # the policy's mean is moved by the batch's noise, in the objective alone
     use_policy: bool = True  # False: the policy is not moved by gradient steps
     use_value: bool = True
     use_entropy: bool = False
@@ -104,8 +105,11 @@ def build_loss(
     def loss(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Samples]:
         policy, value = functional_call(network, cut(params), (batch.obs,))
         log_ratio = policy.log_ratio(batch.policy, batch.action)
-        clamped = log_ratio.clamp(-guards.clamp, guards.clamp)
-        objective = terms.objective(clamped, batch.advantage, knobs.clip_low, knobs.clip_high)
+        clamped = noisy = log_ratio.clamp(-guards.clamp, guards.clamp)
+        if terms.use_noise:
+            moved = policy._replace(mean=policy.mean + batch.noise)
+            noisy = moved.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
+        objective = terms.objective(noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
         total = -(weight * objective).sum() if terms.use_policy else weight.new_zeros(())
         value_loss = torch.zeros_like(objective)
         if terms.use_value:

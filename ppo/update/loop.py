@@ -65,11 +65,13 @@ def update(
     finish: Finish = stay,
     refresh: Refresh = keep,
     last_scale: float | None = None,
+    rpo: float = 0.0,
 ) -> tuple[Learner, Halt | None, dict[str, float | int | str]]:
     """Up to ``epochs`` passes over the batch, then ``finish``; returns the new learner, why it halted, and its metrics.
 
     The behaviour policy in ``batch`` stays the same for all epochs. ``refresh(params, batch)`` gives the batch that the
-    next epoch learns from; ``last_scale`` is what ``norm`` kept of the last update.
+    next epoch learns from; ``last_scale`` is what ``norm`` kept of the last update; ``rpo`` the half-width of the
+    noise on the policy's mean (RPO, Rahman & Xue 2022), drawn anew for each sample and epoch.
     """
     learner, trace = run_epochs(
         *(step, measure, learner, batch, knobs, limits, norm, generator),
@@ -77,6 +79,7 @@ def update(
         minibatch_size=minibatch_size,
         refresh=refresh,
         last_scale=last_scale,
+        rpo=rpo,
     )
     learner, finished = finish(learner, trace.minibatches, knobs)
     if trace.scale is not None:
@@ -118,6 +121,7 @@ def run_epochs(
     minibatch_size: int,
     refresh: Refresh = keep,
     last_scale: float | None = None,
+    rpo: float = 0.0,
 ) -> tuple[Learner, Trace]:
     """The part of an update that reads nothing back from the device."""
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
@@ -125,10 +129,13 @@ def run_epochs(
     rows, ends, flips, scale = [], [], [], None
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
     orders = [torch.randperm(len(batch.value), generator=generator) for _ in range(epochs)]
-    for order in orders:
+    noises = [batch.noise] * epochs
+    if rpo > 0:
+        noises = [rpo * (2 * torch.rand(batch.action.shape, generator=generator) - 1) for _ in range(epochs)]
+    for order, noise in zip(orders, noises, strict=True):
         before, first = learner, len(rows)
         batch = refresh(learner.params, batch) if ends else batch
-        minibatches = shuffle(batch, minibatch_size, order)
+        minibatches = shuffle(batch._replace(noise=noise.to(batch.value)), minibatch_size, order)
         advantage, scale = norm(minibatches.advantage, minibatches.group, minibatches.mask, last_scale)
         flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
         minibatches = minibatches._replace(advantage=advantage)

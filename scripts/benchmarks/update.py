@@ -70,7 +70,7 @@ def start(shape: Shape) -> tuple[ActorCritic, Tensor, Batch]:
     action = policy.sample(generator)
     target, advantage = torch.randn(2, *old_value.shape, generator=generator)
     group, mask = torch.zeros_like(target, dtype=torch.int64), torch.ones_like(target, dtype=torch.bool)
-    return network, flat, Batch(obs, action, policy, old_value, target, advantage, group, mask)
+    return network, flat, Batch(obs, action, policy, old_value, target, advantage, group, mask, obs[:, :0])
 
 
 Run = Callable[[int], dict[str, Tensor]]  # so many steps, and the parameters after them

@@ -51,6 +51,7 @@ def problem(samples: int, width: int = 16, build=mlp):
             advantage=torch.randn(samples, generator=g),
             group=torch.arange(samples) % 3,
             mask=torch.rand(samples, generator=g) < 0.9,
+            noise=torch.zeros(samples, 0),
         )
     return network, Learner.start(flatten(network)), batch
 
@@ -63,7 +64,7 @@ def same(words: list[str]) -> None:
     critic = next((getattr(value, word) for word in words if hasattr(value, word)), value.mse)
     aim = next((getattr(objective, word) for word in words if hasattr(objective, word)), objective.ppo)
     aim = partial(aim, dual=1.5) if "dual" in words else aim
-    terms = Terms(aim, estimator, critic, use_entropy=penalised, use_kl=penalised)
+    terms = Terms(aim, estimator, critic, use_noise="rpo" in words, use_entropy=penalised, use_kl=penalised)
     reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.004))
     at = (limits.minibatch, limits.ratio)
     eager = build_step(network, terms, Guards(), micro_batches=parts)
@@ -72,7 +73,19 @@ def same(words: list[str]) -> None:
         state, g = learner, torch.Generator().manual_seed(1)
         for numbers, now in (((3e-3, 0.8, 1.2, INF, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, *at, INF), limits)):
             knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1]))
-            state, halt, _ = update(step, measure, state, batch, knobs, now, norm.group, g, epochs=2, minibatch_size=64)
+            state, halt, _ = update(
+                step,
+                measure,
+                state,
+                batch,
+                knobs,
+                now,
+                norm.group,
+                g,
+                epochs=2,
+                minibatch_size=64,
+                rpo=0.3 * ("rpo" in words),
+            )
         ends.append((state, halt))
     (one, halt), (two, other) = ends
     assert halt and other and halt.reason == other.reason == reason and halt[3:] == other[3:], (halt, other)

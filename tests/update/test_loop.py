@@ -209,6 +209,46 @@ def test_an_update_reads_nothing_back_from_its_device(problem, numbers, terms, n
     )
 
 
+# RPO
+
+
+def test_rpo_moves_the_mean_in_the_objective_and_nothing_else(problem, numbers, terms):
+    """The ratio is N(a; mean + z) / N(a; old mean); KL, log-ratio and guards stay those of the policy itself."""
+    module, network, learner, batch = problem(moved=0.1, dtype=torch.float64)
+    noise = torch.rand(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.5
+    plain, quiet = (build_step(network, terms(use_noise=use), Guards()) for use in (True, False))
+    _, row = plain(learner, batch._replace(noise=noise), numbers(torch.float64))
+    (mean, log_std), _ = module(batch.obs)
+    new, old = (Independent(Normal(m, s.exp()), 1) for m, s in ((mean + noise, log_std), batch.policy))
+    ratio = (new.log_prob(batch.action) - old.log_prob(batch.action)).exp()
+    expected = torch.min(ratio * batch.advantage, ratio.clamp(0.8, 1.2) * batch.advantage).mean().item()
+    assert row[METRICS.index("loss/policy")].item() == pytest.approx(-expected, rel=1e-5)
+    _, other = quiet(learner, batch, numbers(torch.float64))
+    same_ones = [i for i, name in enumerate(METRICS) if name.split("/")[0] not in ("loss", "grad")]
+    assert torch.equal(row[same_ones], other[same_ones])
+
+
+def test_rpo_draws_within_its_width_anew_each_epoch_and_the_same_under_the_same_seed(problem, numbers, terms):
+    def noises(seed):
+        _, network, learner, batch = problem()
+        seen, step = [], build_step(network, terms(use_noise=True), Guards())
+
+        def watched(learner, minibatch, knobs):
+            seen.append(minibatch.noise)
+            return step(learner, minibatch, knobs)
+
+        measure, g = build_measure(network, kl.exact, clamp=10.0), torch.Generator().manual_seed(seed)
+        arguments = (measure, learner, batch, numbers(lr=0.0), NO_LIMITS, norm.none, g)
+        metrics = update(watched, *arguments, epochs=2, minibatch_size=16, rpo=0.5)[2]
+        assert metrics["check/first_log_ratio"] <= 1e-6 and metrics["kl/final"] == 0
+        return torch.cat(seen)
+
+    one, two, other = noises(0), noises(0), noises(1)
+    assert torch.equal(one, two) and not torch.equal(one, other) and one.shape == (128, 2)
+    assert one.abs().max() <= 0.5 and one.max() > 0.45 and one.min() < -0.45 and abs(one.mean()) < 0.1
+    assert len(one.flatten().unique()) == 256
+
+
 # Stop: ratio
 
 

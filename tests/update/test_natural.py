@@ -25,7 +25,7 @@ def leap(terms, numbers):
         _, network, learner, batch = problem
         chosen = terms(objective=objective.trpo, use_value=False, use_entropy=entropy > 0)
         finish = build_natural_step(network, build_loss(network, chosen, Guards()), target_kl, **(OPTIONS | options))
-        minibatches = tree_map(lambda x: x.view(4, -1, *x.shape[1:]), batch)
+        minibatches = tree_map(lambda x: x.unflatten(0, (4, 16)), batch)
         after, metrics = finish(learner, minibatches, numbers(batch.obs.dtype, entropy=entropy))
         return learner, after, metrics["trpo/step"].item()
 
