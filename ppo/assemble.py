@@ -15,7 +15,7 @@ from ppo.buffer.rollout import build_refresh
 from ppo.config import ConfigError, check, plain, strategy
 from ppo.loss import objective
 from ppo.loss.adapt import Seen
-from ppo.network.actor_critic import ActorCritic
+from ppo.network.actor_critic import ActorCritic, widen
 from ppo.network.flat import flatten
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
 from ppo.update.compile import compile_step
@@ -148,11 +148,14 @@ def planned_steps(cfg: DictConfig) -> int:
 def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
     """The network that fits these environments."""
     try:
-        return strategy("network", cfg.network)(envs.observation_space.shape[0], envs.action_space.shape[0], generator)
+        build = strategy("network", cfg.network)
+        network = build(envs.observation_space.shape[0], envs.action_space.shape[0], generator)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"network: {error}") from error
+    widen(network, cfg.value.get("quantiles", 1))  # the critic is as wide as its loss asks
+    return network
 
 
 def torch_device(name: str) -> torch.device:

@@ -231,7 +231,17 @@ def check(cfg: DictConfig) -> None:
         *("target_kl", "max_grad_norm", "adam.eps", "normalise.clip_obs", "normalise.clip_reward"),
         *("guard.clamp", "guard.warn", "guard.extreme_high", "guard.extreme_low", "guard.first_log_ratio"),
         *("lr.value", "lr.min", "lr.max", "stop.factor", "penalty.min", "penalty.max"),
-        *("clip.eps", "clip.below", "clip.above", "clip.min", "clip.max", "clip.fraction", "value.eps", "value.delta"),
+        *(
+            "clip.eps",
+            "clip.below",
+            "clip.above",
+            "clip.min",
+            "clip.max",
+            "clip.fraction",
+            "value.eps",
+            "value.delta",
+            "value.kappa",
+        ),
         *("stop.limit", "norm.floor", "objective.alpha", "objective.damping", "objective.shrink"),
     ):
         value = OmegaConf.select(cfg, key)
@@ -252,6 +262,7 @@ def check(cfg: DictConfig) -> None:
         "workers",
         f"must be below num_envs={cfg.num_envs}, as this process steps a share too",
     )
+    require(not cfg.value or cfg.value.get("quantiles", 1) >= 1, "value.quantiles", "must be at least 1")
     dual = cfg.objective.get("dual") if cfg.objective else None
     require(not isinstance(dual, int | float) or dual > 1, "objective.dual", "must be above 1, usually 3")
     if named("objective", "trpo"):

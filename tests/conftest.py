@@ -19,6 +19,7 @@ torch.set_num_threads(1)
 from hydra import compose, initialize_config_dir  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
+from ppo.config import fit  # noqa: E402
 from ppo.logging.base import Run  # noqa: E402
 from ppo.loss import kl, objective, value  # noqa: E402
 from ppo.network.actor_critic import ActorCritic, mlp  # noqa: E402
@@ -129,7 +130,7 @@ def config():
         small += ("num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256")
         small += ("eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3")
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("config", [*small, *words])
+            return fit(compose("config", [*small, *words]), words)
 
     return make
 

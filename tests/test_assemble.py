@@ -49,7 +49,7 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
         "penalty.beta=0.3",
         "stop=minibatch",
     )
-    cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "~clip.eps", "clip.above=0.3")
+    cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "clip.above=0.3")
     got = first_knobs(cfg, parts)._asdict()
     expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "ratio_limit": math.inf}
     expected |= {"max_grad_norm": 0.7, "value": 0.1, "entropy": 0.2, "kl": 0.3}

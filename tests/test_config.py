@@ -6,7 +6,7 @@ import inspect
 import pytest
 from omegaconf import OmegaConf
 
-from ppo.config import CONF, GROUPS, ConfigError, check, fit, strategy
+from ppo.config import CONF, GROUPS, ConfigError, check, strategy
 
 OPTIONS = sorted(p for group in GROUPS for p in (CONF / group).glob("*.yaml"))
 
@@ -88,7 +88,7 @@ def test_a_mistake_in_a_group_is_one_line_that_names_group_and_key(options, word
 @pytest.mark.parametrize("word", ["clip=none", "clip=asymmetric", "+experiment=ant_quick", "lr=linear"])
 def test_what_a_recipe_says_to_an_option_that_is_not_chosen_is_dropped(config, word):
     """But not what the command line says, nor what no option of the group knows."""
-    cfg = fit(config(word), [word])
+    cfg = config(word)
     for group in ("clip", "lr", "network", "env", "stop"):
         strategy(group, cfg[group])
 
@@ -96,14 +96,14 @@ def test_what_a_recipe_says_to_an_option_that_is_not_chosen_is_dropped(config, w
 def test_what_the_command_line_says_to_an_option_that_does_not_know_it_is_refused(config):
     for words in (("clip=none", "clip.eps=0.1"), ("clip=none", "+clip.epsilon=0.1")):
         with pytest.raises(ConfigError, match="no such option"):
-            strategy("clip", fit(config(*words), words).clip)
+            strategy("clip", config(*words).clip)
 
 
 @pytest.mark.parametrize("method", sorted(p.stem for p in (CONF / "method").glob("*.yaml")))
 def test_a_method_goes_with_every_experiment(config, method):
     for experiment in ("ant", "ant_quick", "mujoco", "pendulum"):
         words = [f"+experiment={experiment}", f"+method={method}", "minibatch_size=4"]
-        cfg = fit(config(*words), words)
+        cfg = config(*words)
         check(cfg)
         for group in ("objective", "clip", "penalty"):
             strategy(group, cfg[group])

@@ -85,6 +85,41 @@ def test_the_actor_finds_the_best_action(trained, build, words):
     assert rows[-1]["eval/return"] > -0.01
 
 
+# Every way to hold a policy learns: the best action again. One word each; what a word needs beside it stands there too.
+
+LEARNS = {
+    "method=ppo": (),
+    "method=spo": (),
+    "method=truly": (),
+    "method=penalty": (),
+    "method=trpo": ("target_kl=0.03",),
+    "objective=none": ("stop=minibatch", "target_kl=0.05"),
+    "objective.dual=3": (),
+    "stop=ratio": ("clip=none",),
+    "clip=adaptive": ("target_kl=0.03",),
+    "penalty=fixed": (),
+    "norm=ema": (),
+    "value=huber": (),
+    "value=quantile": (),
+    "recompute_advantage=true": (),
+    "rpo=0.1": (),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", LEARNS)
+def test_every_way_to_hold_a_policy_finds_the_best_action(trained, word):
+    words = [("+" if word.startswith("method") else "") + word, *LEARNS[word]]
+    _, tensors = trained(
+        *words, "env.task=target", "total_steps=24000", "num_envs=8", "num_steps=64", "minibatch_size=128",
+        "epochs=8", "lr.value=1e-2", "eval.every=0", "network.log_std_min=-2",
+    )  # fmt: skip
+    obs = torch.linspace(-1, 1, 21)[:, None]
+    with torch.no_grad():
+        mean = load(tensors).policy(obs).mean
+    torch.testing.assert_close(mean, obs / 2, rtol=0, atol=0.15)
+
+
 # The first minibatch
 
 PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")

@@ -71,7 +71,8 @@ def build_refresh(
 
     @torch.no_grad()
     def refresh(params: Tensor, batch: Batch) -> Batch:
-        value, next_value = (functional_call(network, cut(params), (x,))[1] for x in (obs, next_obs))
+        predictions = (functional_call(network, cut(params), (x,))[1] for x in (obs, next_obs))
+        value, next_value = (x.view(*reward.shape, -1).mean(-1) for x in predictions)
         advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)
         return batch._replace(advantage=advantage.flatten(0, 1), target=(advantage + value).flatten(0, 1))
 
@@ -97,7 +98,7 @@ def prepare(
     """
     rollout = tree_map(lambda x: x.to(device, copy=True), rollout)
     obs = normalise(rollout.obs)
-    policy, value = network(obs)
+    policy, value = network.policy(obs), network.value(obs)
     next_value = network.value(normalise(rollout.next_obs))
     reward = scale_reward(rollout.reward)
     advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)

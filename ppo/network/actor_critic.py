@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -32,10 +33,12 @@ class ActorCritic(nn.Module):
         return Gaussian(mean, self.log_std.expand_as(mean))
 
     def value(self, obs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B"]:
-        return self.critic(obs).squeeze(-1)
+        """The expected return: what the critic says, or the mean of its quantiles."""
+        return self.critic(obs).mean(-1)
 
-    def forward(self, obs: Float[Tensor, "*B O"]) -> tuple[Gaussian, Float[Tensor, "*B"]]:
-        return self.policy(obs), self.value(obs)
+    def forward(self, obs: Float[Tensor, "*B O"]) -> tuple[Gaussian, Tensor]:
+        """The policy, and what the critic's loss is made of: values [*B], or their quantiles [*B, Q] after ``widen``."""
+        return self.policy(obs), self.critic(obs).squeeze(-1)
 
     def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
         """What ``sample`` takes in each step of a rollout, all drawn at once: standard normal, [N, A] a step."""
@@ -59,6 +62,14 @@ class ActorCritic(nn.Module):
         squashing function would let it fade.
         """
         return {"log_std": self.log_std_range}
+
+
+def widen(network: ActorCritic, outputs: int) -> None:
+    """Give the critic that many outputs, each starting as the one it had."""
+    last = cast(nn.Linear, cast(nn.Sequential, network.critic)[-1])
+    last.out_features = outputs
+    last.weight = nn.Parameter(last.weight.detach().repeat(outputs, 1))
+    last.bias = nn.Parameter(last.bias.detach().repeat(outputs))
 
 
 def mlp(

@@ -118,6 +118,26 @@ def test_huber_is_mse_near_the_target_and_a_line_beyond():
     torch.testing.assert_close(prediction.grad, torch.tensor([0.6, -1.0, 1.0, 1.0]))
 
 
+def test_quantile_loss_of_known_numbers():
+    """Two quantiles, tau 1/4 and 3/4, target 0. Predictions (-0.5, 0.5): u = (0.5, -0.5), weights 1/4 and 1/4, h = 1/8:
+    4 x 1/4 x 1/8 = 1/8. Predictions (3, 0): u = -3, weight 3/4, h = 2.5, and 0: mean 4 x 3/4 x 2.5 / 2 = 3.75."""
+    prediction = torch.tensor([[-0.5, 0.5], [3.0, 0.0]])
+    got = value.quantile(prediction, torch.zeros(2), torch.zeros(2), quantiles=2)
+    torch.testing.assert_close(got, torch.tensor([0.125, 3.75]))
+
+
+def test_minimising_the_quantile_loss_finds_the_quantiles():
+    """Of targets spread evenly over (0, 1) the tau-quantile is tau."""
+    target = ((torch.arange(500) + 0.5) / 500).double()
+    theta = torch.zeros(8, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=0.02)
+    for _ in range(300):
+        optimiser.zero_grad()
+        value.quantile(theta.expand(500, 8), target, target, quantiles=8, kappa=1e-3).mean().backward()
+        optimiser.step()
+    torch.testing.assert_close(theta.detach(), (torch.arange(8).double() + 0.5) / 8, rtol=0, atol=0.02)
+
+
 def test_a_column_cannot_be_broadcast_against_a_row():
     """(B,) and (B, 1) would silently give (B, B)."""
     row, column, one = torch.zeros(4), torch.zeros(4, 1), torch.ones(())

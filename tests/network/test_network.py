@@ -7,7 +7,8 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import nn
 
-from ppo.network.actor_critic import ActorCritic, mlp
+from ppo.loss.value import mse
+from ppo.network.actor_critic import ActorCritic, mlp, widen
 from ppo.network.flat import box, flatten, unflatten
 
 
@@ -40,12 +41,13 @@ def test_policy_and_value_shapes_for_any_leading_axes():
     assert (policy.log_std == -0.5).all()
 
 
-def test_a_value_column_is_refused():
+def test_several_values_are_refused_by_a_loss_of_one():
     """A critic of two outputs keeps its last axis, which would broadcast against the targets."""
     network = small()
     network.critic = nn.Linear(3, 2)
+    _, prediction = network(torch.zeros(4, 3))
     with pytest.raises(TypeCheckError):
-        network.value(torch.zeros(4, 3))
+        mse(prediction, torch.zeros(4), torch.zeros(4))
 
 
 def test_the_same_generator_gives_the_same_network_and_torchs_own_is_left_alone():
@@ -71,3 +73,15 @@ def test_orthogonal_initialisation():
 def test_what_cannot_be_built_is_refused(options, word):
     with pytest.raises(ValueError, match=word):
         small(**options)
+
+
+def test_a_wider_critic_starts_as_the_one_it_was_and_its_value_is_the_mean_of_its_outputs():
+    network, obs = small(), torch.randn(7, 3)
+    before = network.value(obs)
+    widen(network, 5)
+    _, quantiles = network(obs)
+    assert quantiles.shape == (7, 5)
+    torch.testing.assert_close(quantiles, before[:, None].expand(7, 5))
+    with torch.no_grad():
+        network.critic[-1].bias += torch.arange(5.0)
+    torch.testing.assert_close(network.value(obs), before + 2)

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
-from ppo.network.actor_critic import mlp
+from ppo.network.actor_critic import mlp, widen
 from ppo.network.flat import flatten
 from ppo.network.gsde import gsde
 from ppo.record import Record
@@ -63,6 +63,9 @@ def same(words: list[str]) -> None:
     estimator = kl.k3 if "k3" in words else kl.exact
     critic = next((getattr(value, word) for word in words if hasattr(value, word)), value.mse)
     aim = next((getattr(objective, word) for word in words if hasattr(objective, word)), objective.ppo)
+    if critic is value.quantile:
+        widen(network, 32)
+        learner = Learner.start(flatten(network))
     aim = partial(aim, dual=1.5) if "dual" in words else aim
     terms = Terms(aim, estimator, critic, use_noise="rpo" in words, use_entropy=penalised, use_kl=penalised)
     reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.004))

@@ -1,14 +1,18 @@
 """The gradient step: its gradient, its guards, its metrics."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from ppo.loss import kl, value
+from ppo.loss import kl, objective, value
+from ppo.network.actor_critic import widen
+from ppo.network.flat import flatten
 from ppo.types import tree_map
 from ppo.update.gradient_step import METRICS, Guards, build_step
+from ppo.update.optim import Learner
 
 
 def same(a, b) -> bool:
@@ -54,14 +58,28 @@ def test_one_step_equals_autograd_and_torch_adam(problem, numbers, terms, masked
     assert metric(row, "taken") == 1
 
 
+LOSSES = [
+    (objective.ppo, value.mse),
+    (partial(objective.ppo, dual=1.5), value.huber),
+    (objective.spo, value.clipped),
+    (objective.truly, value.huber),
+    (objective.none, partial(value.quantile, quantiles=4)),
+]
+
+
 @pytest.mark.parametrize("masked", [0, 27])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_micro_batches_give_the_step_of_one_batch(problem, numbers, terms, parts, masked):
+@pytest.mark.parametrize(("aim", "critic"), LOSSES)
+def test_micro_batches_give_the_step_of_one_batch(problem, numbers, terms, parts, masked, aim, critic):
     """The masked samples are the first ones: some micro-batches have none left, others all."""
     _, network, learner, batch = problem(64, moved=0.1, dtype=torch.float64)
     batch.mask[:masked] = False
+    if getattr(critic, "func", None) is value.quantile:
+        widen(network, 4)
+        learner = Learner.start(flatten(network))
+    batch = batch._replace(noise=0.3 * torch.sin(7 * batch.action))
     knobs = numbers(torch.float64, entropy=0.1, kl=0.3)
-    chosen = terms(use_entropy=True, use_kl=True)
+    chosen = terms(objective=aim, value=critic, use_noise=True, use_entropy=True, use_kl=True)
     whole, row = build_step(network, chosen, Guards())(learner, batch, knobs)
     split, split_row = build_step(network, chosen, Guards(), micro_batches=parts)(learner, batch, knobs)
     torch.testing.assert_close(split.params, whole.params, rtol=0, atol=1e-12)
