@@ -116,21 +116,18 @@ def assemble(cfg: DictConfig) -> Parts:
 
 # Keys that do not change the code of a gradient step: its numbers come in knobs, and its shapes are looked at.
 _NOT_OF_THE_STEP = ("seed", "total_steps", "num_envs", "num_steps", "workers", "epochs", "gamma", "gae_lambda")
+_NOT_OF_THE_STEP += ("target_kl", "max_grad_norm", "coef", "lr", "clip", "penalty", "stop", "norm", "normalise", "eval")
 _NOT_OF_THE_STEP += (
-    "target_kl",
-    "max_grad_norm",
-    "coef",
-    "lr",
-    "clip",
-    "penalty",
-    "stop",
-    "norm",
-    "recompute_advantage",
     "rpo",
-    "normalise",
-    "eval",
+    "recompute_advantage",
+    "checkpoint",
+    "logger",
+    "env",
+    "action",
+    "compile",
+    "threads",
+    "device",
 )
-_NOT_OF_THE_STEP += ("checkpoint", "logger", "env", "action", "compile", "threads", "device")
 
 
 def _choices(cfg: DictConfig, terms: Terms) -> str:

@@ -63,7 +63,7 @@ def build_refresh(
 ) -> Callable[[Tensor, Batch], Batch]:
     """``refresh(params, batch)``: advantages and targets as the critic at ``params`` sees them; all else as it was.
 
-    Of the rollout that ``batch`` was prepared from, by the same arguments. Andrychowicz et al. 2021, section 3.5.
+    Of the rollout that ``batch`` was prepared from, by the same arguments. Andrychowicz et al. 2021.
     """
     cut = unflatten(network)
     rollout = tree_map(lambda x: x.to(device, copy=True), rollout)

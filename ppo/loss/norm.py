@@ -78,7 +78,7 @@ def ema(
     """a / max(floor, S), not centred; S runs after the range between two quantiles of the rollout's advantages.
 
     S <- decay S + (1 - decay) (q_high - q_low), once an update; the first range as it is. Sparse rewards keep their
-    meaning: what is smaller than ``floor`` is not blown up. Hafner et al. 2023 (DreamerV3), equation 12, with a shorter
+    meaning: what is smaller than ``floor`` is not blown up. Hafner et al. 2023 (DreamerV3), with a shorter
     memory, because an update here is a whole rollout.
     """
     kept = torch.where(mask, advantage, torch.nan).double()

@@ -19,7 +19,7 @@ def ppo(
     """min(r A, clip(r, low, high) A). Schulman et al. 2017, equation 7.
 
     dual: where A < 0, at least dual * A (dual > 1, usually 3), so that a bad action that became likely does not rule
-        the gradient. Ye et al. 2020, equation 5.
+        the gradient. Ye et al. 2020.
     """
     ratio = torch.exp(log_ratio)
     objective = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
@@ -51,7 +51,7 @@ def truly(
     """min(r A, F(r) A); F(r) = r within the range, outside the bound and ``alpha`` of the excess *back*.
 
     Above high -alpha r + (1 + alpha) high, below low the same with low: the slope of ``ppo`` outside is 0, here it is
-    -alpha. PPO-RB of Wang et al. 2019 (Truly PPO), equation 7.
+    -alpha. PPO-RB of Wang et al. 2019 (Truly PPO).
     """
     ratio = torch.exp(log_ratio)
     kept = torch.clamp(ratio, low, high)

@@ -33,8 +33,8 @@ def quantile(
     """Mean over quantiles i of 4 |tau_i - [u_i < 0]| h(u_i) / kappa, u_i = target - prediction_i, tau_i = (i + 1/2) / Q.
 
     h is Huber's: u^2 / 2 up to ``kappa``, kappa (|u| - kappa / 2) beyond. The critic has ``quantiles`` outputs, its value
-    is their mean. (4: at the median, with kappa 1, an error costs what it costs in ``mse``.) Dabney et al. 2018,
-    equation 10.
+    is their mean. (4: at the median, with kappa 1, an error costs what it costs in ``mse``.) Dabney et al. 2018
+    (QR-DQN).
     """
     tau = (torch.arange(quantiles, device=prediction.device, dtype=prediction.dtype) + 0.5) / quantiles
     u = target[..., None] - prediction
