@@ -1,7 +1,7 @@
 """The cells of a multirun: a finished one is not run again, a failed one does not stop the others, the end lists them.
 
-The same command again runs what is missing. A cell's folder is locked while it runs, by a lock that ends with its
-process, so that a second sweep, or one that was killed, never runs a cell twice.
+The same command again runs what is missing. A cell is locked while it runs, by a lock that ends with its process, so
+that a second sweep, or one that was killed, never runs a cell twice, whatever launched it.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -54,9 +54,8 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
     Raises ConfigError where the folder holds a finished run of another configuration.
     """
     _end_with_parent()
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _lock_of(folder) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         found = inspect(folder)
         if found and found.status == "finished":
             _check_same(folder, config)
@@ -69,8 +68,23 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
         except BaseException as error:
             _write_failure(folder, config, error)
             raise
-    finally:
-        os.close(descriptor)
+
+
+def _lock_of(folder: Path) -> IO:
+    """A file beside the folder: on a folder shared by machines (NFS) only a file that is open for writing locks."""
+    path = folder.parent / ".locks" / folder.name
+    path.parent.mkdir(exist_ok=True)
+    return path.open("w")
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process, here or on another machine, runs the cell now."""
+    with _lock_of(folder) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @cache
@@ -107,7 +121,7 @@ def report(sweep: Path, console: Console) -> int:
     if failed:
         table = Table("cell", "status", "reason")
         for found in failed:
-            status = "died" if found.status == "running" else found.status
+            status = "died" if found.status == "running" and not _is_held(found.folder) else found.status
             table.add_row(str(found.folder.relative_to(sweep)), status, found.reason or "")
         console.print(table)
         console.print("The same command again runs these, and no others.")

@@ -72,9 +72,14 @@ with cell(Path(sys.argv[1]), CONFIG):
     time.sleep(1)
     finish(Path(sys.argv[1]))
 """
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+    (folder := tmp_path / "cell").mkdir()
+    (folder / "run.json").write_text('{"status": "running"}')
+    with subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "mine\n"
-        with cell(tmp_path, CONFIG) as done:
+        (folder / "run.json").write_text('{"status": "running"}')
+        report(tmp_path, Console(file=(out := io.StringIO())))
+        assert "running" in out.getvalue() and "died" not in out.getvalue()
+        with cell(folder, CONFIG) as done:
             assert done == 3.0
 
 
