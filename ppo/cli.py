@@ -1,8 +1,10 @@
 """The command line of training. torch is imported only once a job runs: tab completion composes the configuration alone."""
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -15,6 +17,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 import ppo.config
 from envs.base import EnvError
 from ppo.config import MOVED, suggest
+
+_EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
+    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "hydra/launcher=slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "+sweep=search": ("hydra_plugins.hydra_optuna_sweeper", "search"),
+}
 
 
 @hydra.main(version_base="1.3", config_path=str(ppo.config.CONF), config_name="config")
@@ -56,6 +65,7 @@ def main() -> None:
     """Errors that a person can mend come as one line and exit code 2; anything else is a bug and keeps its traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
     try:
+        check_plugins(sys.argv[1:])
         job()
     except (HydraException, OmegaConfBaseException, ppo.config.ConfigError, EnvError) as error:
         sys.exit(_end_of_sweep() or _say(error))
@@ -63,7 +73,17 @@ def main() -> None:
         if not _end_of_sweep():
             raise
         sys.exit(1)
-    _end_of_sweep()
+    sys.exit(_end_of_sweep())
+
+
+def check_plugins(words: Sequence[str]) -> None:
+    """Raise ConfigError where a launcher or a search is not installed: Hydra would speak of something else."""
+    for word in words:
+        plugin, extra = _EXTRAS.get(word, (None, None))
+        if plugin and not find_spec(plugin):
+            raise ppo.config.ConfigError(f"{word} needs an extra: pip install 'proximal[{extra}]'")
+    if "hydra/launcher=slurm" in words and not shutil.which("sbatch"):
+        raise ppo.config.ConfigError("hydra/launcher=slurm: there is no sbatch here; start it where Slurm is")
 
 
 def _end_of_sweep() -> int:

@@ -5,6 +5,7 @@ function's signature is the schema: ``strategy`` binds the two and refuses what 
 """
 
 import difflib
+import hashlib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field, make_dataclass
@@ -127,6 +128,17 @@ class Config:
 
 
 ConfigStore.instance().store(name="schema", node=Config)
+
+
+def short(name: str, *, most: int = 200) -> str:
+    """``name``, or its beginning and a digest of all of it: no file system takes a name of more than 255 bytes."""
+    data = name.encode()
+    if len(data) <= most:
+        return name
+    return f"{data[: most - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+OmegaConf.register_new_resolver("short", short, replace=True)
 
 
 def strategy(group: str, node: DictConfig) -> partial:

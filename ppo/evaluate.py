@@ -61,7 +61,6 @@ class Evaluation:
     def __init__(self, cfg: DictConfig):
         self._cfg = cfg
         self._envs: VectorEnv | None = None
-        self.last = float("nan")
 
     def __enter__(self) -> "Evaluation":
         return self
@@ -84,10 +83,10 @@ class Evaluation:
             parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device
         )
         returns, lengths = play(self._envs, act, self._cfg.eval.seed)
-        self.last = float(returns.mean())
-        best = self.last if state.best is None else max(state.best, self.last)
+        mean = float(returns.mean())
+        best = mean if state.best is None else max(state.best, mean)
         return state._replace(best=best), {
-            "eval/return": self.last,
+            "eval/return": mean,
             "eval/std": float(returns.std(ddof=min(1, len(returns) - 1))),
             "eval/length": float(lengths.mean()),
             "eval/episodes": len(returns),

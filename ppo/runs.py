@@ -1,6 +1,11 @@
-"""Where runs are on the disk."""
+"""Where runs are on the disk, and what one is worth."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+
+from ppo.logging.jsonl import read
 
 
 def run_folders(below: Path) -> list[Path]:
@@ -12,3 +17,15 @@ def run_folders(below: Path) -> list[Path]:
 
 def _hidden(folder: Path) -> bool:
     return any(part.startswith(".") or part == "wandb" for part in folder.parts)
+
+
+def final(values: Sequence[float] | np.ndarray, window: int | None = None) -> float:
+    """Mean of the last ``window`` points; by default the last tenth, at least one."""
+    return float(np.mean(values[-(window or max(1, len(values) // 10)) :]))
+
+
+def endpoint(folder: Path) -> float:
+    """What the run in ``folder`` is worth: the final window of its deterministic evaluations, as a comparison reads it,
+    and not its best one, which would reward luck. NaN where there was none."""
+    values = [float(row["eval/return"]) for row in read(folder / "metrics.jsonl") if "eval/return" in row]
+    return final(values) if values else float("nan")

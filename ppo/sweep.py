@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppo.config import ConfigError, plain
-from ppo.logging.jsonl import read
-from ppo.runs import run_folders
+from ppo.runs import endpoint, run_folders
 
 _FREE = ("workers", "threads", "logger", "compile")  # may differ between the cell that is done and the one asked for
 
@@ -59,7 +58,7 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
         found = inspect(folder)
         if found and found.status == "finished":
             _check_same(folder, config)
-            yield float(read(folder / "metrics.jsonl")[-1].get("eval/return", float("nan")))
+            yield endpoint(folder)
             return
         if any(folder.iterdir()):
             _put_aside(folder)

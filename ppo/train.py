@@ -13,12 +13,13 @@ from ppo.buffer.trajectory import allocate
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.record import Record, describe
+from ppo.runs import endpoint
 from ppo.update.loop import update
 from ppo.update.report import check_on_policy
 
 
 def train(cfg: DictConfig, run: Run) -> float:
-    """Collect, prepare, update, move the statistics, log, save; until ``total_steps``. Returns the last evaluation."""
+    """Collect, prepare, update, move the statistics, log, save; until ``total_steps``. Returns the run's endpoint."""
     cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
@@ -64,7 +65,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
-    return evaluation.last
+    return endpoint(run.folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import inspect
 import pytest
 from omegaconf import OmegaConf
 
-from ppo.config import CONF, GROUPS, ConfigError, check, strategy
+from ppo.config import CONF, GROUPS, ConfigError, check, short, strategy
 
 OPTIONS = sorted(p for group in GROUPS for p in (CONF / group).glob("*.yaml"))
 
@@ -145,3 +145,11 @@ def test_fields_that_do_not_fit_are_refused(config, word, key):
     with pytest.raises(ConfigError, match=key) as error:
         check(config(word))
     assert "\n" not in str(error.value)
+
+
+def test_a_long_name_is_shortened_and_stays_its_own():
+    names = [f"lr.value=0.1,{'x' * 300}{i}" for i in range(2)]
+    assert short("kl=exact,seed=1") == "kl=exact,seed=1"
+    assert all(len(short(name)) == 200 and short(name).startswith("lr.value=0.1,xxx") for name in names)
+    assert short(names[0]) != short(names[1])
+    assert len(short("é" * 300).encode()) <= 200

@@ -5,14 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppo.compare.load import CompareError, Trial
+from ppo.runs import final
 
 CURVES = ("eval", "train", "return")  # deterministic evaluation, training return, what a CSV calls return
 KINDS = ("final", "auc")
-
-
-def final(values: np.ndarray, window: int | None = None) -> float:
-    """Mean of the last ``window`` points; by default the last tenth, at least one."""
-    return float(np.mean(values[-(window or max(1, len(values) // 10)) :]))
 
 
 def auc(steps: np.ndarray, values: np.ndarray) -> float:

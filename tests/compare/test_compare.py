@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from ppo.compare.compare import compare
-from ppo.compare.endpoints import auc, final
+from ppo.compare.endpoints import auc
 from ppo.compare.load import CompareError, load
 from ppo.compare.sentence import more_seeds, number, with_seeds
 

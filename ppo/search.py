@@ -1,0 +1,37 @@
+"""A search that was stopped goes on: ``+sweep=search`` keeps its study in the sweep's folder."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+
+class Search(Callback):
+    """Hydra's callback: before Optuna's sweeper starts, puts the study in order."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        sweeper = config.hydra.sweeper
+        with read_write(config):
+            sweeper.n_trials = left(sweeper.storage, sweeper.study_name, sweeper.n_trials)
+
+
+def left(storage: str, name: str, trials: int) -> int:
+    """How many trials the study ``name`` lacks of ``trials`` finished ones.
+
+    What was running when the last start ended is asked for again, first: a cell that finished meanwhile is not run
+    again, but gives its result.
+    """
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.trial import TrialState
+
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # so Optuna calls its queue
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+    return max(0, trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))))
