@@ -66,6 +66,10 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
     try:
         check_plugins(sys.argv[1:])
+        if any(word.startswith("sequential=") for word in sys.argv[1:]):
+            from ppo.sequential import main as until_decided
+
+            sys.exit(until_decided(sys.argv[1:]))
         job()
     except (HydraException, OmegaConfBaseException, ppo.config.ConfigError, EnvError) as error:
         sys.exit(_end_of_sweep() or _say(error))

@@ -1,0 +1,93 @@
+"""A local web page over the runs in ``outputs/``, live while they train: ``make dashboard``, or
+
+``python scripts/dashboard.py [FOLDER ...] [--port 7860]``. Whatever logger the runs have: it reads their metrics.jsonl and
+keeps what trackio needs in FOLDER/.trackio. Needs an extra: pip install 'proximal[trackio]'.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ppo.compare.arms import flatten
+from ppo.logging.jsonl import read
+from ppo.runs import run_folders
+
+PROJECT = "runs"
+
+
+def add_new(folders: list[Path], storage) -> int:
+    """Bring what trackio's ``storage`` lacks of the runs below ``folders``; the number of rows added.
+
+    A run that began anew in its folder (its last row lies before what is known of it) takes the place of the old one.
+    """
+    added = 0
+    for run in sorted({run for folder in folders for run in run_folders(folder)}):
+        rows = read(run / "metrics.jsonl") if (run / "metrics.jsonl").is_file() else []
+        if not rows:
+            continue
+        id, words = str(run.resolve()), varied(run)
+        name = f"{run.parent.name}/{','.join(words)}"
+        known = storage.get_max_step_for_run(PROJECT, run_id=id)
+        if known is not None and rows[-1]["env_steps"] < known:
+            storage.delete_run(PROJECT, name, run_id=id)
+            known = None
+        new = [dict(row) for row in rows if known is None or row["env_steps"] > known]
+        steps = [int(row.pop("env_steps")) for row in new]
+        config = about(run, words) if known is None else None
+        storage.bulk_log(PROJECT, name, new, steps, config=config, run_id=id)
+        added += len(new)
+    return added
+
+
+def varied(run: Path) -> list[str]:
+    """The words of a run's name without those that its sweep gave to every cell."""
+    words = re.split(r",(?=[\w.+]+=)", run.name)
+    sweep = run.parent / "multirun.yaml"
+    common = OmegaConf.select(OmegaConf.load(sweep), "hydra.overrides.task") if sweep.is_file() else None
+    return [word for word in words if word not in (common or ())] or words
+
+
+def about(run: Path, words: list[str]) -> dict:
+    """What trackio groups and filters by: arm and sweep, then every key of the configuration, options by their names."""
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
+    flat = dict(flatten(config)) if isinstance(config, dict) else {}
+    options = {key.removesuffix("._target_"): str(flat.pop(key)) for key in [*flat] if key.endswith("._target_")}
+    arm = ",".join(word for word in words if not word.startswith("seed="))
+    return {"arm": arm, "_Group": run.parent.name} | flat | {k: v.rsplit(".", 1)[-1] for k, v in options.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="dashboard.py", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")])
+    parser.add_argument("--port", type=int, help="[7860, or the next free one]")
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between two looks at the runs [%(default)s]")
+    args = parser.parse_args(argv)
+    for folder in args.folders:
+        if not folder.is_dir():
+            print(f"error: {folder}: no such folder", file=sys.stderr)
+            return 2
+    os.environ |= {"TRACKIO_DIR": str((args.folders[0] / ".trackio").resolve()), "HF_HUB_OFFLINE": "1"}
+    try:
+        import trackio
+        from trackio.sqlite_storage import SQLiteStorage
+    except ImportError:
+        print("error: needs an extra: pip install 'proximal[trackio]'", file=sys.stderr)
+        return 2
+    SQLiteStorage.init_db(PROJECT)
+    add_new(args.folders, SQLiteStorage)
+    trackio.show(PROJECT, open_browser=sys.stdout.isatty(), block_thread=False, share=False, server_port=args.port)
+    try:
+        while True:
+            time.sleep(args.every)
+            add_new(args.folders, SQLiteStorage)
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
