@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     wandb.setup(settings=wandb.Settings(silent=True))
     try:
         if wandb.login(prompt=False, verify=False):
-            entity = args.entity or wandb.Api(timeout=15).default_entity
+            entity = args.entity or wandb.Api(timeout=15).default_entity or ""
             print(workspace(entity, args.project, args.name).save().url)
             return 0
     except Exception as error:  # whatever it is, the JSON can be written

@@ -74,7 +74,7 @@ def test_equal_arms_use_the_budget_and_stay_undecided(world):
     todo, launch, rounds, _ = world(0.0, seeds=12, pairs=4)
     pair = run_until_decided(todo, launch, lambda line: None)
     assert pair["verdict"] == "undecided"
-    assert sum(rounds, []) == todo.seeds
+    assert [seed for batch in rounds for seed in batch] == todo.seeds
 
 
 def test_the_same_again_runs_nothing_and_ends_at_the_same_point(world):
