@@ -20,14 +20,19 @@ from ppo.runs import run_folders
 PROJECT = "runs"
 
 
-def add_new(folders: list[Path], storage) -> int:
+def add_new(folders: list[Path], storage, seen: dict[Path, int]) -> int:
     """Bring what trackio's ``storage`` lacks of the runs below ``folders``; the number of rows added.
 
     A run that began anew in its folder (its last row lies before what is known of it) takes the place of the old one.
+    ``seen``: when each file was last written; one that was not written since is not read again.
     """
     added = 0
-    for run in sorted({run for folder in folders for run in run_folders(folder)}):
-        rows = read(run / "metrics.jsonl") if (run / "metrics.jsonl").is_file() else []
+    for file in sorted({run / "metrics.jsonl" for folder in folders for run in run_folders(folder)}):
+        run, written = file.parent, file.stat().st_mtime_ns if file.is_file() else None
+        if written is None or seen.get(file) == written:
+            continue
+        seen[file] = written
+        rows = read(file)
         if not rows:
             continue
         id, words = str(run.resolve()), varied(run)
@@ -78,13 +83,14 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError:
         print("error: needs an extra: pip install 'proximal[trackio]'", file=sys.stderr)
         return 2
+    seen: dict[Path, int] = {}
     SQLiteStorage.init_db(PROJECT)
-    add_new(args.folders, SQLiteStorage)
+    add_new(args.folders, SQLiteStorage, seen)
     trackio.show(PROJECT, open_browser=sys.stdout.isatty(), block_thread=False, share=False, server_port=args.port)
     try:
         while True:
             time.sleep(args.every)
-            add_new(args.folders, SQLiteStorage)
+            add_new(args.folders, SQLiteStorage, seen)
     except KeyboardInterrupt:
         return 0
 

@@ -90,12 +90,13 @@ def known():
 words = ["+sweep=ab", "+experiment=toy", "kl=exact,k3"]
 (runs / "sweep" / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": words}}}))
 rows("exact", 1, 1.0, 2.0)
-said = [add_new([runs], storage), add_new([runs], storage)]
+seen = {}
+said = [add_new([runs], storage, seen), add_new([runs], storage, seen), add_new([runs], storage, {})]
 rows("exact", 1, 1.0, 2.0, 3.0)
 rows("k3", 1, 5.0)
-said += [add_new([runs], storage), known(), storage.get_all_run_configs(PROJECT)]
+said += [add_new([runs], storage, seen), known(), storage.get_all_run_configs(PROJECT)]
 rows("exact", 1, 7.0)
-said += [add_new([runs], storage), known()]
+said += [add_new([runs], storage, seen), known()]
 print(json.dumps(said))
 """
 
@@ -107,8 +108,8 @@ def test_trackio_has_each_row_once_and_a_run_that_began_anew_in_place_of_the_old
     command = [sys.executable, "-c", IMPORT, str(tmp_path / "runs")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    first, again, more, known, configs, anew, after = json.loads(done.stdout)
-    assert (first, again, more, anew) == (2, 0, 2, 1)
+    first, again, unseen, more, known, configs, anew, after = json.loads(done.stdout)
+    assert (first, again, unseen, more, anew) == (2, 0, 0, 2, 1)
     exact, k3 = "sweep/kl=exact,seed=1", "sweep/kl=k3,seed=1"
     assert known == {exact: [[64, 1.0], [128, 2.0], [192, 3.0]], k3: [[64, 5.0]]}
     assert after == {exact: [[64, 7.0]], k3: [[64, 5.0]]}
