@@ -11,7 +11,8 @@ from ppo.train import train
 
 
 def test_what_training_returns_is_the_endpoint_of_a_comparison(config, tmp_path):
-    cfg = config("env.task=target", "total_steps=2560", "eval.every=128", "lr.value=1e-2")
+    words = ["env.task=target", "num_steps=8", "epochs=1", "total_steps=640", "eval.every=32", "lr.value=1e-2"]
+    cfg = config(*words)
     value = train(cfg, Run(tmp_path, "run", {}))
     returns = [row["eval/return"] for row in read(tmp_path / "metrics.jsonl")]
     assert len(returns) == 20
