@@ -128,6 +128,7 @@ _NOT_OF_THE_STEP += (
     "threads",
     "device",
 )
+_NOT_OF_THE_STEP += ("doctor", "plots")
 
 
 def _choices(cfg: DictConfig, terms: Terms) -> str:

@@ -87,6 +87,14 @@ class Checkpoint:
 
 
 @dataclass
+class Doctor:
+    """The KL doctor while the run trains; ``thresholds``: {check: {name: number}}, see ppo.doctor.diagnose."""
+
+    live: bool = True
+    thresholds: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Config:
     """Typed scalars of a run; groups are untyped here and typed by their functions."""
 
@@ -113,6 +121,8 @@ class Config:
     guard: Guard = field(default_factory=Guard)
     eval: Eval = field(default_factory=Eval)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    doctor: Doctor = field(default_factory=Doctor)
+    plots: bool = False  # a window that follows the run, and run.png in its folder
     env: Any = None
     action: Any = None
     network: Any = None

@@ -12,10 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from ppo import checkpoint
 from ppo.assemble import Parts, State
 from ppo.config import ConfigError, plain, strategy
+from ppo.doctor.finding import line
+from ppo.doctor.watch import Watch
 from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
+from ppo.logging.window import Window
 from ppo.types import Batch, Transition, tree_map
 from ppo.update.loop import Halt
 
@@ -25,6 +28,7 @@ class Record:
 
     def __init__(self, cfg: DictConfig, run: Run, parts: Parts):
         self._cfg, self._run, self._parts = cfg, run, parts
+        self._watch = Watch(plain(cfg))
         self._row: dict = {}
         self._saved = 0
 
@@ -32,6 +36,7 @@ class Record:
         folder, cfg = self._run.folder, self._cfg
         if (folder / "metrics.jsonl").exists():
             raise ConfigError(f"{folder}: already holds a run; choose another folder (hydra.run.dir=...)")
+        self._window = Window(folder / "run.png", self._run.name, cfg.total_steps) if cfg.plots else None
         self._logger = Forgiving(strategy("logger", cfg.logger)(self._run))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
@@ -48,6 +53,8 @@ class Record:
         failed = kind is not None
         self._console.close()
         self._jsonl.close()
+        if self._window and (file := self._window.close()):
+            self._logger.picture("doctor", file)
         self._logger.close(self._row, failed)
         reason = f"{kind.__name__}: {error}".splitlines()[0] if failed else None
         self._write_status(status="failed" if failed else "finished", reason=reason)
@@ -55,12 +62,20 @@ class Record:
     def __call__(self, state: State, metrics: dict, halt: Halt | None) -> None:
         """Log an update, and save what is due."""
         row = {"update": state.updates, "env_steps": state.env_steps, "time/wall": time.perf_counter() - self._began}
-        self._row = row | metrics
-        self._jsonl.log(self._row)
+        row |= metrics
+        found = self._watch(row)
+        row |= self._watch.metrics(row)
+        self._jsonl.log(row)
+        self._row = {name: value for name, value in row.items() if not isinstance(value, list)}
         self._logger.log(self._row, state.env_steps)
         self._console.update(self._row, state.env_steps)
         if halt:
             self._console.line(f"update {state.updates}: {explain(halt, self._cfg)}")
+        for finding in found:
+            self._console.line(f"update {state.updates}: {line(finding)}")
+            self._logger.alert(f"doctor: {finding.cause}", line(finding))
+        if self._window:
+            self._window.update(row)
         self._save(state)
 
     def _save(self, state: State) -> None:

@@ -25,7 +25,14 @@ from rich.table import Table
 from ppo.config import ConfigError, plain
 from ppo.runs import endpoint, run_folders
 
-_FREE = ("workers", "threads", "logger", "compile")  # may differ between the cell that is done and the one asked for
+_FREE = (
+    "workers",
+    "threads",
+    "logger",
+    "compile",
+    "doctor",
+    "plots",
+)  # may differ between the cell that is done and the one asked for
 
 
 class Cell(NamedTuple):

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ppo.logging.band import band
 from ppo.logging.jsonl import read
+from ppo.logging.panels import shade
 
 PANELS = (  # title, metrics drawn as lines, metrics drawn as dots
     ("return", ["train/return"], ["eval/return"]),
@@ -35,11 +35,7 @@ def plot(runs: list[Path], out: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=7)
-    for low, high in ((0, 0.01), (0.01, 0.02), (0.02, 0.03), (0.03, 0.05), (0.05, axes[0, 1].get_ylim()[1])):
-        if low < axes[0, 1].get_ylim()[1]:
-            top = min(high, axes[0, 1].get_ylim()[1])
-            colour = {"dark_orange": "darkorange"}.get(band((low + high) / 2).colour, band((low + high) / 2).colour)
-            axes[0, 1].axhspan(low, top, color=colour, alpha=0.12, lw=0)
+    shade(axes[0, 1])
     for axis in axes[-1]:
         axis.set_xlabel("environment steps")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """The pictures of a comparison, written as PNG. Needs matplotlib (the extra ``plots``)."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from ppo.compare.arms import Arms
 from ppo.compare.compare import Comparison
 from ppo.compare.endpoints import CURVES, scores
 from ppo.compare.load import Trial
-from ppo.logging.band import band
+from ppo.logging.panels import shade
 
 AXES = {"eval": "evaluation return", "train": "training return", "return": "return"}
 PANELS = {  # metric: title
@@ -19,8 +18,6 @@ PANELS = {  # metric: title
     "policy/entropy": "entropy [nat]",
     "update/epochs": "epochs done",
 }
-EDGES = (0.0, 0.01, 0.02, 0.03, 0.05)  # of the bands of kl/final
-COLOURS = {"dark_orange": "darkorange"}  # as rich names them -> as matplotlib does
 
 
 def draw(comparison: Comparison, out: Path) -> dict[str, Path]:
@@ -175,23 +172,11 @@ def panels(plt, comparison: Comparison, colours: dict):
                 if runs:
                     _band_of_runs(axis, runs, colours[label], label, _range, comparison.verdict["alpha"])
             if metric == "kl/final":
-                _kl_bands(axis)
+                shade(axis)
             axis.set(title=f"{env}: {title}" if metric == "kl/final" else title, xlabel="environment steps")
             axis.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=8)
     return figure
-
-
-def _kl_bands(axis) -> None:
-    top = max(axis.get_ylim()[1], EDGES[1])
-    for low, high in zip(EDGES, (*EDGES[1:], math.inf)):
-        if low < top:
-            colour = band((low + min(high, 1)) / 2).colour
-            axis.axhspan(low, min(high, top), color=COLOURS.get(colour, colour), alpha=0.10, lw=0)
-    axis.set_yscale("symlog", linthresh=EDGES[-1])  # a spike must not flatten the bands
-    axis.set_ylim(0, top)
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.set_yticks([edge for edge in (*EDGES, 0.1, 1.0, 10.0) if edge <= top])
 
 
 def _range(values: np.ndarray, *, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

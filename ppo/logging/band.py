@@ -11,18 +11,35 @@ class Band(NamedTuple):
     advice: str  # empty where nothing needs doing
 
 
+BANDS = (
+    Band("healthy", "green", ""),
+    Band("fine", "cyan", ""),
+    Band("warning", "yellow", "lower lr"),
+    Band("problem", "dark_orange", "lower lr, set target_kl"),
+    Band("critical", "red", "lower lr and clip range, set target_kl"),
+)
+EDGES = (0.01, 0.02, 0.03, 0.05)  # nat: the upper end, included, of each band but the last
+EARLY, LATE = 0.1, 0.8  # shares of training at which learning begins and fine-tuning begins
+
+
 def band(kl: float, *, healthy: float = 0.01, fine: float = 0.02, warning: float = 0.03, problem: float = 0.05) -> Band:
     """The band of ``kl`` (nat, mean over samples, one update). Each keyword is the upper end of its band, included.
 
     What is above ``problem``, or not a number at all, is critical. Only the exact KL and the estimators that are
     never negative can be read this way: a noisy k1 below zero is "healthy" by accident.
     """
-    if kl <= healthy:
-        return Band("healthy", "green", "")
-    if kl <= fine:
-        return Band("fine", "cyan", "")
-    if kl <= warning:
-        return Band("warning", "yellow", "lower lr")
-    if kl <= problem:
-        return Band("problem", "dark_orange", "lower lr, set target_kl")
-    return Band("critical", "red", "lower lr and clip range, set target_kl")
+    for found, edge in zip(BANDS, (healthy, fine, warning, problem), strict=False):
+        if kl <= edge:
+            return found
+    return BANDS[-1]
+
+
+def phase(progress: float, *, early: float = EARLY, late: float = LATE) -> str:
+    """early, learning or fine-tuning, by the share of training done, in [0, 1]."""
+    return "early" if progress < early else "learning" if progress < late else "fine-tuning"
+
+
+def band_at(kl: float, progress: float) -> Band:
+    """The band of ``kl`` in its phase of training: what is healthy ends at 0.015 early, 0.01 while learning, and 0.008
+    when fine-tuning; the other edges stay."""
+    return band(kl, healthy={"early": 0.015, "learning": EDGES[0], "fine-tuning": 0.008}[phase(progress)])

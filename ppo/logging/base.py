@@ -1,6 +1,7 @@
 """What a logger gets and what it must do; how its failures are kept away from the run."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -29,6 +30,14 @@ class Logger(Protocol):
         """Record one update's metrics, ``env_steps`` being the x axis."""
         ...
 
+    def alert(self, title: str, text: str) -> None:
+        """Tell the person something that should not wait until the run is looked at."""
+        ...
+
+    def picture(self, name: str, file: Path) -> None:
+        """Record a PNG as it is now."""
+        ...
+
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Record the end of the run: its final numbers, and whether it failed."""
         ...
@@ -48,15 +57,23 @@ class Forgiving:
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
         """As ``Logger.log``; never raises an Exception."""
-        try:
-            self._logger.log(row, env_steps)
-        except Exception as error:  # whatever a backend raises
-            self._warn(error)
+        self._try(self._logger.log, row, env_steps)
+
+    def alert(self, title: str, text: str) -> None:
+        """As ``Logger.alert``; never raises an Exception."""
+        self._try(self._logger.alert, title, text)
+
+    def picture(self, name: str, file: Path) -> None:
+        """As ``Logger.picture``; never raises an Exception."""
+        self._try(self._logger.picture, name, file)
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """As ``Logger.close``; never raises an Exception."""
+        self._try(self._logger.close, summary, failed)
+
+    def _try(self, call: Callable, *arguments: object) -> None:
         try:
-            self._logger.close(summary, failed)
+            call(*arguments)
         except Exception as error:  # whatever a backend raises
             self._warn(error)
 

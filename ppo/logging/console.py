@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from ppo.logging.band import band
+from ppo.logging.band import band_at
 
 _REDRAW = 0.25  # s: a bar drawn more often costs time and shows no more
 
@@ -128,7 +128,7 @@ class Console:
                 number = float(self._known[name])
                 parts.append(Text(form.format(number)))
                 if name == "kl/final":
-                    where = band(number)
+                    where = band_at(number, self._steps / self._total)
                     advice = f": {where.advice}" if where.advice else ""
                     parts[-1].append(" ").append(where.name + advice, style=where.colour)
         return Text("  ").join(parts)

@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 from ppo.logging import metrics
 
-Value = float | int | str
+Value = float | int | str | list
 
 _TO_FLOAT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -31,7 +32,7 @@ class Jsonl:
     def log(self, row: Mapping[str, Value]) -> None:
         """Write one row.
 
-        Raises ValueError on an undeclared name, TypeError on a value that is neither number nor text (nothing is
+        Raises ValueError on an undeclared name, TypeError on a value that is no number, text or list of them (nothing is
         written then), and OSError when the disk refuses.
         """
         metrics.check(row)
@@ -48,14 +49,14 @@ class Jsonl:
         self._file.close()
 
 
-def read(path: Path | str) -> list[dict[str, Value]]:
+def read(path: Path | str) -> list[dict[str, Any]]:
     """The rows of ``path``, non-finite numbers restored; what a resumed run did over again counts once.
 
     A torn last line (the run was killed while writing it) is left out. A resumed run starts again from its
     checkpoint: where ``update`` goes back, the rows it does over are dropped in favour of the later ones.
     Raises ValueError, naming file and line, when any other line is damaged.
     """
-    rows: list[dict[str, Value]] = []
+    rows: list[dict[str, Any]] = []
     lines = Path(path).read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty or torn
         try:
@@ -71,9 +72,11 @@ def read(path: Path | str) -> list[dict[str, Value]]:
 
 
 def _plain(name: str, value: object) -> Value:
-    """A Python number or text; numpy scalars are converted."""
+    """A Python number, text or list; numpy scalars are converted."""
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return [_plain(name, entry) for entry in value]
     if isinstance(value, Integral):
         return int(value)
     if not isinstance(value, Real):

@@ -1,5 +1,7 @@
 """No dashboard: ``metrics.jsonl`` is all there is."""
 
+from pathlib import Path
+
 from ppo.logging.base import Logger, Run
 
 
@@ -9,6 +11,12 @@ class Nothing:
     run_id: str | None = None
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
+        """Do nothing."""
+
+    def alert(self, title: str, text: str) -> None:
+        """Do nothing."""
+
+    def picture(self, name: str, file: Path) -> None:
         """Do nothing."""
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:

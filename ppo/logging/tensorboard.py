@@ -1,9 +1,13 @@
 """TensorBoard: event files in the run folder (an extra)."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ppo.logging.base import Logger, Run, missing, say
+from ppo.logging.panels import PANELS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -34,6 +38,11 @@ class Tensorboard:
         self._env_steps = 0
         about = {"name": run.name, "group": run.group, "job_type": run.job_type, "tags": list(run.tags)}
         self._write_json("config", about | {"config": run.config})
+        panels = {title: [*lines, *dots] for title, lines, dots in PANELS}
+        panels["band of the KL, causes found"] = ["doctor/band", "doctor/findings"]
+        # A name is taken as the beginning of a pattern: kl/final alone would show kl/final_reverse as well.
+        charts = {title: ["Multiline", [f"{name}$" for name in names]] for title, names in panels.items()}
+        writer.add_custom_scalars({"doctor": charts})
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
         """Queue the row; a thread of the writer's puts it on the disk."""
@@ -43,6 +52,17 @@ class Tensorboard:
                 self._writer.add_text(name, value, env_steps)
             else:
                 self._writer.add_scalar(name, value, env_steps)
+
+    def alert(self, title: str, text: str) -> None:
+        """Text at the step of now: TensorBoard tells nobody."""
+        self._writer.add_text(f"alert/{title}", text, self._env_steps)
+
+    def picture(self, name: str, file: Path) -> None:
+        """An image at the step of now."""
+        from PIL import Image  # came with what drew it
+
+        pixels = np.array(Image.open(file).convert("RGB"))
+        self._writer.add_image(name, pixels, self._env_steps, dataformats="HWC")
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Write the summary as text and flush."""

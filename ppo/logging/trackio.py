@@ -3,6 +3,7 @@
 import io
 from contextlib import redirect_stdout
 from contextvars import Context
+from pathlib import Path
 from typing import Any
 
 from ppo.logging.base import Logger, Run, missing, say
@@ -45,6 +46,17 @@ class Trackio:
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
         """Queue the row."""
         self._handle.log(dict(row), step=env_steps)
+
+    def alert(self, title: str, text: str) -> None:
+        """An alert of trackio's."""
+        with redirect_stdout(io.StringIO()):
+            self._handle.alert(title, text)
+
+    def picture(self, name: str, file: Path) -> None:
+        """An image of trackio's."""
+        import trackio as sdk
+
+        self._handle.log({name: sdk.Image(str(file))})
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Write what is queued. There is no summary and no exit status in trackio: a failed run gets an alert."""

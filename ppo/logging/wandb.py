@@ -107,6 +107,16 @@ class Wandb:
         """Hand the row to wandb's own process: a few milliseconds, whatever the network does."""
         self._handle.log(row | {"env_steps": env_steps})
 
+    def alert(self, title: str, text: str) -> None:
+        """An alert of wandb's: shown at the run, and sent to whoever asked for alerts."""
+        self._handle.alert(title=title, text=text, level="WARN")
+
+    def picture(self, name: str, file: Path) -> None:
+        """An image among the run's media."""
+        import wandb as sdk
+
+        self._handle.log({name: sdk.Image(str(file))})
+
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Upload what is left. Raises TimeoutError, saying how to upload the rest, when that takes too long."""
         self._handle.summary.update(summary)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
+from ppo.logging.metrics import FAMILY
 from ppo.loss import kl as kl_family
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, unflatten
@@ -24,7 +25,6 @@ from ppo.types import Batch, Gaussian, tree_map
 from ppo.update.optim import Learner, adam, clip_norm
 
 STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback", "ratio")  # what Learner.stopped says
-FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")
 
 
 class Knobs(NamedTuple):

@@ -6,7 +6,7 @@ loop also leaves as soon as it is stopped; elsewhere the remaining steps run as 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from ppo.update.gradient_step import METRICS, STOPS, Knobs
 from ppo.update.measure import Measured
 from ppo.update.natural import Finish, stay
 from ppo.update.optim import Learner
-from ppo.update.report import batch_metrics, measured_metrics, summarise
+from ppo.update.report import batch_metrics, kl_path, measured_metrics, summarise
 from ppo.update.stop import Limits
 
 
@@ -66,7 +66,7 @@ def update(
     refresh: Refresh = keep,
     last_scale: float | None = None,
     rpo: float = 0.0,
-) -> tuple[Learner, Halt | None, dict[str, float | int | str]]:
+) -> tuple[Learner, Halt | None, dict[str, Any]]:
     """Up to ``epochs`` passes over the batch, then ``finish``; returns the new learner, why it halted, and its metrics.
 
     The behaviour policy in ``batch`` stays the same for all epochs. ``refresh(params, batch)`` gives the batch that the
@@ -86,14 +86,14 @@ def update(
         finished["advantage/scale"] = trace.scale
 
     per_epoch = len(batch.value) // minibatch_size
-    table = torch.stack(trace.rows).cpu()
+    table, kl_after = torch.stack(trace.rows).cpu(), torch.stack(trace.ends).cpu()
     taken = int(table[:, METRICS.index("taken")].sum())
-    halt = _explain(STOPS[int(learner.stopped)], table, torch.stack(trace.ends).cpu(), taken, per_epoch, limits)
+    halt = _explain(STOPS[int(learner.stopped)], table, kl_after, taken, per_epoch, limits)
     undone = per_epoch if halt and halt.reason == "rollback" else 0
-    metrics: dict[str, float | int | str] = {}
-    metrics |= (
-        summarise(table[: taken + 1], knobs) | measured_metrics(measure(learner.params, batch)) | batch_metrics(batch)
-    )
+    table = table[: taken + 1]  # with the refused step, without the idle ones after it
+    metrics: dict[str, Any] = {}
+    metrics |= summarise(table, knobs) | measured_metrics(measure(learner.params, batch)) | batch_metrics(batch)
+    metrics |= kl_path(table, kl_after if limits.batch < math.inf else None, per_epoch)
     metrics |= {
         "update/epochs": (taken - undone) / per_epoch,
         "update/steps": taken - undone,

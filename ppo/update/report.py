@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,7 +17,7 @@ class OffPolicyError(RuntimeError):
     """The policy at the first minibatch was not the one that acted."""
 
 
-def check_on_policy(metrics: dict[str, float | int | str], *, limit: float) -> None:
+def check_on_policy(metrics: Mapping[str, Any], *, limit: float) -> None:
     """The policy that acts, the one that is learned from and the one at the first step of an update are the same.
 
     Whatever differs by more than rounding is a bug, not learning.
@@ -34,7 +36,7 @@ def _size(x: float) -> float:
     return math.inf if math.isnan(x) else abs(x)
 
 
-def reached_kl(metrics: Mapping[str, float | int | str]) -> float:
+def reached_kl(metrics: Mapping[str, Any]) -> float:
     """How far the update went, for what adapts: the chosen estimator at its end, or the KL of what it had to undo."""
     return float(metrics["stop/value"] if metrics["update/stop"] == "rollback" else metrics["kl/chosen"])
 
@@ -64,6 +66,32 @@ def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, f
     if knobs.kl > 0:
         metrics["loss/kl"] = named["kl/stop"].mean().item()
     return metrics
+
+
+def kl_path(
+    rows: Float[Tensor, "steps metrics"], after: Float[Tensor, " epochs"] | None, per_epoch: int
+) -> dict[str, list]:
+    """The path of the KL, short enough to be kept: a limit is first exceeded where the KL exceeds all before it.
+
+    ``rows``: the steps taken and the refused one. ``after``: the KL on the whole batch after each epoch, where measured.
+    """
+    columns = [METRICS.index(f"kl/{name}") for name in FAMILY]
+    kl = rows[:, columns].nan_to_num(nan=math.inf).clamp(max=torch.finfo(rows.dtype).max)
+    done = int(rows[:, METRICS.index("taken")].sum()) // per_epoch
+    means = kl[: done * per_epoch].view(done, per_epoch, len(FAMILY)).mean(1)
+    highest = kl.clamp(min=0).cummax(0).values
+    rises = kl > torch.cat([torch.zeros_like(highest[:1]), highest[:-1]])
+    paths: dict[str, list] = {"trace/first": _digits(kl[::per_epoch, 0])}
+    for i, name in enumerate(FAMILY):
+        steps = rises[:, i].nonzero().flatten()
+        paths[f"trace/{name}"] = [[s + 1, x] for s, x in zip(steps.tolist(), _digits(kl[steps, i]), strict=True)]
+        paths[f"trace/epoch/{name}"] = _digits(means[:, i])
+    return paths if after is None else paths | {"trace/after": _digits(after[:done])}
+
+
+def _digits(values: Float[Tensor, " n"]) -> list[float]:
+    """With the nine digits that tell one float32 from another, and no more."""
+    return [float(f"{x:.9g}") for x in values.tolist()]
 
 
 def measured_metrics(measured: Measured) -> dict[str, float]:

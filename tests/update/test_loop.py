@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
@@ -268,6 +269,33 @@ def test_the_ratio_rule_refuses_a_step_where_ratios_have_left_one(problem, play)
     assert play(start, epochs=1, size=64)[3][0][1][deviation].item() == pytest.approx((ratio - 1).abs().mean().item())
 
 
+# The path of the KL
+
+
+def test_the_trace_says_where_any_limit_is_first_exceeded(problem, play):
+    """Of every estimator, for limits at and beside the KLs of the twelve steps; and what each epoch's mean was."""
+    _, _, metrics, calls = play(problem(), lr=1e-2)
+    for name in FAMILY:
+        kls = [row[METRICS.index(f"kl/{name}")].item() for _, row in calls]
+        for limit in (x * scale for x in kls if x > 0 for scale in (0.999, 1, 1.001)):
+            expected = next((i for i, x in enumerate(kls, start=1) if np.float32(x) > np.float32(limit)), None)
+            assert (
+                next((step for step, x in metrics[f"trace/{name}"] if np.float32(x) > np.float32(limit)), None)
+                == expected
+            )
+        assert len(metrics[f"trace/{name}"]) < 12
+        assert metrics[f"trace/epoch/{name}"] == pytest.approx([sum(kls[i : i + 4]) / 4 for i in (0, 4, 8)], rel=1e-5)
+    assert metrics["trace/first"] == pytest.approx([calls[i][1][METRICS.index("kl/exact")].item() for i in (0, 4, 8)])
+
+
+def test_the_trace_ends_with_the_refused_step(problem, play):
+    kls = [row[STOP].item() for _, row in play(problem(), lr=1e-2)[3]]
+    k = max(range(12), key=kls.__getitem__)
+    metrics = play(problem(), lr=1e-2, limits=Limits(minibatch=kls[k] * 0.999))[2]
+    assert metrics["trace/exact"][-1] == [k + 1, pytest.approx(metrics["stop/value"])]
+    assert len(metrics["trace/epoch/exact"]) == k // 4 < len(metrics["trace/first"]) and "trace/after" not in metrics
+
+
 # Stop: epoch
 
 
@@ -291,6 +319,7 @@ def test_rollback_restores_parameters_and_optimiser_and_keeps_the_kl_below_the_l
     assert all(f < limit for f in finals[: undone - 1])
     start = problem()
     learner, halt, metrics, calls = play(start, lr=5e-3, limits=Limits(batch=limit))
+    assert metrics["trace/after"] == pytest.approx(finals[:undone], rel=1e-5)
     before = calls[4 * (undone - 1) - 1][0] if undone > 1 else start.learner
     assert len(calls) == 4 * undone and same(learner, before)
     assert halt[:4] == ("rollback", pytest.approx(finals[undone - 1]), limit, undone)

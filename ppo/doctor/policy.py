@@ -1,0 +1,141 @@
+"""Checks of exploration and of the data: sigma, single action dimensions, advantages, observations.
+
+Each check is one function ``(history) -> Finding | None``; its keyword-only arguments are its thresholds.
+"""
+
+import math
+
+import numpy as np
+
+from ppo.doctor.finding import Finding, percent, round_to, span
+from ppo.doctor.history import History, middle, tail
+
+
+def sigma_tiny(history: History, *, floor: float = 0.02, ratio: float = 0.05) -> Finding | None:
+    """The smallest sigma is below ``floor`` (in units of the action) or below ``ratio`` times what it began with."""
+    sigma = history["policy/sigma_min"]
+    if len(history) < 3 or not np.isfinite(sigma).any():
+        return None
+    first, now = float(sigma[np.isfinite(sigma)][0]), middle(tail(sigma))
+    if not now < max(floor, ratio * first):
+        return None
+    which = history.dimensions("policy/sigma")
+    where = f" (action {int(np.argmin(which[:, -1]))})" if len(which) > 1 else ""
+    began = "from the start" if first < floor else f"from {first:.3g}"
+    lower = history.option("network.log_std_min", -10.0)
+    tries = ["coef.entropy=0.003"] if first >= floor else []
+    if lower < -3:
+        tries.insert(0, "network.log_std_min=-2")
+    if first < floor:
+        tries.insert(0, "network.log_std=-0.5")
+    return Finding(
+        "sigma_tiny",
+        f"exploration has collapsed: sigma is tiny{where}",
+        span(history, sigma < max(floor, ratio * first)),
+        f"smallest sigma {now:.2g}, {began}; a small sigma makes every step a large KL, (change of mean / sigma)² / 2: "
+        f"kl/final {middle(tail(history.kl)):.2g}",
+        tuple(tries),
+        restart=True,
+    )
+
+
+def sigma_large(history: History, *, ratio: float = 3.0) -> Finding | None:
+    """The largest sigma is more than ``ratio`` times what it began with: nothing pays for precision."""
+    sigma = history["policy/sigma_max"]
+    if len(history) < 5 or not np.isfinite(sigma).any():
+        return None
+    first, now = float(sigma[np.isfinite(sigma)][0]), middle(tail(sigma))
+    if not now > ratio * first:
+        return None
+    bonus = history.option("coef.entropy", 0)
+    cause, tries = "sigma grows without a bonus", ("network.log_std_max=0", "action=tanh")
+    if bonus > 0:
+        cause = f"the entropy bonus coef.entropy={bonus:g} outweighs the return"
+        tries = (f"coef.entropy={round_to(bonus / 30)}", "coef.entropy=0")
+    return Finding(
+        "sigma_large",
+        f"exploration grows: {cause}",
+        span(history, sigma > ratio * first),
+        f"largest sigma {now:.3g}, from {first:.3g}; entropy {middle(tail(history['policy/entropy'])):.3g} nat",
+        tries,
+        restart=True,
+    )
+
+
+def sigma_frozen(history: History, *, moved: float = 1e-5) -> Finding | None:
+    """Sigma stays the same to the last bit while the means move by ``moved`` [nat] an update."""
+    sigma = history["policy/sigma"]
+    known = sigma[np.isfinite(sigma)]
+    if len(known) < 5 or np.ptp(known) > 0 or not middle(history["kl/mean_part"]) > moved:
+        return None
+    low, high = history.option("network.log_std_min"), history.option("network.log_std_max")
+    held = low is not None and low == high
+    why = f"sigma {known[-1]:.4g} in all {len(known)} updates, kl/sigma_part {middle(history['kl/sigma_part']):.2g} of "
+    why += f"{middle(history.kl):.2g}"
+    if held:
+        why += f"; network.log_std_min = network.log_std_max = {low:g}"
+    tries = ("network.log_std_min=-10 network.log_std_max=2",)
+    return Finding("sigma_frozen", "sigma is frozen: exploration cannot adapt", span(history, sigma > 0), why, tries)
+
+
+def dimension(history: History, *, share: float = 0.6, multiple: float = 2.5) -> Finding | None:
+    """Of three actions or more, one takes a ``share`` of the KL, and ``multiple`` times its even part."""
+    parts = history.dimensions("kl/mean_part")
+    if len(parts) < 3 or len(history) < 5:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (parts + history.dimensions("kl/sigma_part")) / history.kl
+    typical = np.array([middle(tail(row)) for row in shares])
+    d = int(np.nanargmax(typical)) if np.isfinite(typical).any() else 0
+    if not typical[d] > max(share, min(0.9, multiple / len(parts))):
+        return None
+    sigmas = [middle(tail(row)) for row in history.dimensions("policy/sigma")]
+    others = float(np.median([s for i, s in enumerate(sigmas) if i != d])) if len(sigmas) > d else math.nan
+    why = f"action {d} takes {percent(typical[d])} of kl/final, an even part would be {percent(1 / len(parts))}"
+    tries = ["coef.entropy=0.003"]
+    if len(sigmas) > d:
+        why += f"; its sigma is {sigmas[d]:.2g}, that of the others {others:.2g}"
+        if sigmas[d] < 0.7 * others:
+            tries.insert(0, f"network.log_std_min={math.log(others):.1f}")
+    seen = f"one action eats the trust region: action {d}; the others learn from what it leaves"
+    return Finding("dimension", seen, span(history, shares[d] > share), why, tuple(tries))
+
+
+def outliers(history: History, *, deviations: float = 15.0, share: float = 0.35) -> Finding | None:
+    """The largest advantage usually lies more than ``deviations`` from 0, in standard deviations, and beyond a ``share``
+    of the most that it could among so many samples, their square root."""
+    samples = history.option("num_envs", 1) * history.option("num_steps", 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest = history["advantage/max_abs"] / history["advantage/std"]
+    typical = middle(tail(largest))
+    if len(history) < 5 or not typical > max(deviations, share * math.sqrt(samples)):
+        return None
+    name = history.chosen("norm")
+    tries = ("norm=robust",) if name != "robust" else ("gae_lambda=0.8",)
+    if not history.option("normalise.reward", False):
+        tries += ("normalise.reward=true",)
+    elif history.option("normalise.clip_reward", 10) > 3:
+        tries += ("normalise.clip_reward=3",)
+    return Finding(
+        "outliers",
+        "a few advantages outweigh all others",
+        span(history, largest > max(deviations, share * math.sqrt(samples))),
+        f"the largest is {typical:.0f} standard deviations from 0 (median of updates; {samples} samples each), so that "
+        f"norm={name} shrinks the rest",
+        tries,
+    )
+
+
+def obs_clipped(history: History, *, fraction: float = 0.05) -> Finding | None:
+    """More than a ``fraction`` of the normalised observations lie at the clip."""
+    clipped, limit = middle(tail(history["obs/clipped"])), history.option("normalise.clip_obs", 10.0)
+    if len(history) < 3 or not clipped > fraction:
+        return None
+    what = "the clip is too narrow" if limit < 5 else "they leave the range that their statistics know"
+    return Finding(
+        "obs_clipped",
+        f"observations are cut off: {what}",
+        span(history, history["obs/clipped"] > fraction),
+        f"{percent(clipped)} of the normalised entries lie at normalise.clip_obs={limit:g}",
+        ("normalise.clip_obs=10",) if limit < 10 else ("normalise.obs=false",),
+    )

@@ -1,0 +1,172 @@
+"""Checks of the size of a step: does an update move the policy too far, or hardly at all, and what came of it?
+
+Each check is one function ``(history) -> Finding | None``; its keyword-only arguments are its thresholds.
+"""
+
+import math
+
+import numpy as np
+
+from ppo.doctor.finding import LIMITED, Finding, percent, runs, slower, span, to_reach
+from ppo.doctor.history import History, middle, tail
+from ppo.doctor.pattern import pattern
+
+
+def learning_rate(
+    history: History, *, kl: float = 0.05, share: float = 0.5, row: int = 5, first: float = 0.02
+) -> Finding | None:
+    """The KL is beyond ``kl`` in a ``share`` of the updates, and most of it comes early in the update: within its first
+    epoch the mean already is ``first``, or the stop rule ends it there. Or ``row`` updates in a row were above 0.03 and
+    the return did not rise."""
+    found = _too_far(history, kl, share, row)
+    if found is None or not _within_first_epoch(history, found[1], first):
+        return None
+    seen, mask, why, restart = found
+    fast = to_reach(max(middle(history.kl[mask]), 2 * kl))
+    tries = [slower(history, fast)]
+    if history.limit() == math.inf:
+        tries.append(LIMITED)
+    return Finding(
+        "learning_rate", f"{seen}: the learning rate is too high", span(history, mask), why, (*tries,), restart
+    )
+
+
+def epochs(
+    history: History, *, kl: float = 0.05, share: float = 0.5, row: int = 5, first: float = 0.02
+) -> Finding | None:
+    """As ``learning_rate``, but the KL of the first epoch is small: it is the number of passes that adds up."""
+    found = _too_far(history, kl, share, row)
+    if found is None or _within_first_epoch(history, found[1], first):
+        return None
+    seen, mask, why, restart = found
+    tries = [LIMITED] if history.limit() == math.inf else [f"target_kl={history.option('target_kl') / 2:g}"]
+    if history.chosen("clip") == "none":
+        tries.append("clip=fixed")
+    if (history.option("clip.eps") or 0) > 0.2:
+        tries.append("clip.eps=0.2")
+    if history.option("epochs", 1) > 3:
+        tries.append(f"epochs={max(3, history.option('epochs') // 2)}")
+    ends = "nothing ends the update" if history.limit() == math.inf else "the limit does not end the update"
+    seen += f": the steps are small, but {ends} before they add up"
+    return Finding("epochs", seen, span(history, mask), why, (*tries,), restart)
+
+
+def _too_far(history: History, kl: float, share: float, row: int) -> tuple[str, np.ndarray, str, bool] | None:
+    """(what, in which updates, why, whether to restart) where updates go too far."""
+    if len(history) < row:
+        return None
+    allowed = 0.0 if history.limit() == math.inf else history.limit()  # what was asked for is no finding
+    above = ~(history.kl <= max(kl, 1.3 * allowed))
+    rising = history.rise
+    fares = "the return rises" if rising > 0.3 else "the return does not rise"
+    facts = [f"median kl/final {middle(history.kl):.3g}", f"largest {np.nanmax(history.kl):.3g}"]
+    facts += [fares] if math.isfinite(rising) else []
+    ends = [(path[0], path[-1]) for row in history.rows if (path := row.get("trace/epoch/exact"))]
+    if ends:
+        a, b = (middle(np.array(x)) for x in zip(*ends, strict=True))
+        facts.append(f"mean KL of the first epoch {a:.2g}, of the last {b:.2g}")
+    if history.stopped.any():
+        facts.append(
+            f"{percent(history.stopped.mean())} of updates stopped, at {percent(middle(history.done))} of their steps"
+        )
+    if above.mean() >= share:
+        what = f"the policy moves too far in {percent(above.mean())} of the updates"
+        return what, above, "; ".join(facts), not rising > 0.3
+    high = ~(history.kl <= max(0.03, 1.3 * allowed))
+    long = [(start, n) for start, n in runs(high) if n >= row]
+    if long and not rising > 0.1:
+        start, n = max(long, key=lambda stretch: stretch[1])
+        mask = np.zeros(len(history), dtype=bool)
+        mask[start : start + n] = True
+        return f"KL above 0.03 in {n} updates in a row, and the return does not rise", mask, "; ".join(facts), True
+    return None
+
+
+def _within_first_epoch(history: History, mask: np.ndarray, first: float) -> bool:
+    """Whether, in the updates of ``mask``, the first epoch alone goes far: by its mean KL, or because the stop rule ended
+    the update within it. A run that says nothing of its epochs has the learning rate to blame."""
+    if (history["update/steps"][mask] < history.per_epoch).mean() > 0.5:
+        return True
+    rows = (row for row, inside in zip(history.rows, mask, strict=True) if inside)
+    means = [row["trace/epoch/exact"][0] for row in rows if row.get("trace/epoch/exact")]
+    return not means or middle(np.array(means)) >= first
+
+
+def learning_rate_low(history: History, *, kl: float = 2e-4) -> Finding | None:
+    """The policy hardly moves: the median KL is below ``kl``, and no rule or schedule keeps it there."""
+    moved, rates = tail(history.kl), history["lr"]
+    if len(history) < 5 or not middle(moved) < kl or middle(tail(rates)) < 0.5 * np.nanmax(rates):
+        return None
+    if history.stopped.mean() > 0.5 or middle(tail(history["penalty/beta"])) > 0:
+        return None  # another check speaks of that
+    if middle(tail(history["clip/fraction"])) > 0.1:
+        return None
+    return Finding(
+        "learning_rate_low",
+        "the policy hardly moves: the learning rate is too low",
+        span(history, history.kl < kl),
+        f"median kl/final {middle(moved):.2g} with lr {middle(tail(rates)):.2g}; "
+        f"{percent(middle(tail(history['clip/fraction'])))} of samples clipped",
+        (slower(history, 0.1),),
+    )
+
+
+def clip_small(history: History, *, fraction: float = 0.6, kl: float = 0.03) -> Finding | None:
+    """Most samples lie outside the clip range although the policy moves little."""
+    clipped = tail(history["clip/fraction"])
+    if len(history) < 5 or not middle(clipped) > fraction or not middle(tail(history.kl)) <= kl:
+        return None
+    low, high = middle(history["clip/low"]), middle(history["clip/high"])
+    return Finding(
+        "clip_small",
+        "the clip range is too narrow: most samples have no gradient",
+        span(history, history["clip/fraction"] > fraction),
+        f"clip/fraction {middle(clipped):.2f} at a kl/final of only {middle(tail(history.kl)):.2g}; ratios are kept within "
+        f"{low:.4g} to {high:.4g}",
+        ("clip.eps=0.2",),
+    )
+
+
+def growing_spikes(history: History, *, factor: float = 3.0, floor: float = 0.03) -> Finding | None:
+    """Spikes of the KL, each higher than those before."""
+    found = pattern(history.kl, factor=factor, floor=floor)
+    if found.name != "growing spikes":
+        return None
+    mask = np.isin(np.arange(len(history)), found.spikes)
+    peaks = ", ".join(f"{history.kl[i]:.2g}" for i in found.spikes[-4:])
+    tries = (LIMITED, slower(history, 3)) if history.limit() == math.inf else (slower(history, 3), "stop=rollback")
+    return Finding(
+        "growing_spikes",
+        "KL spikes that grow",
+        span(history, mask),
+        f"{len(found.spikes)} updates above {factor:g} times the median of those before them; the last ones {peaks}",
+        tries,
+        restart=True,
+    )
+
+
+def collapse(history: History, *, lost: float = 0.5, spike: float = 0.03) -> Finding | None:
+    """The return lost more than the share ``lost`` of all it had gained, and stays there. A KL above ``spike`` and three
+    times the usual, in the updates before it turned, is named as the cause."""
+    values = history.returns
+    if len(history) < 10 or not np.isfinite(values).all():
+        return None
+    top = int(np.argmax(values))
+    now, start = float(np.median(values[-3:])), float(np.median(values[:3]))
+    gained, noise = values[top] - min(start, now), middle(np.abs(np.diff(history["train/return"])))
+    if top >= len(values) - 3 or not values[top] - now > max(lost * gained, 3 * noise):
+        return None
+    mask = np.arange(len(values)) > top
+    near = slice(max(0, top - 2), min(len(values), top + 6))
+    peak = int(np.argmax(history.kl[near])) + near.start
+    spiked = history.kl[peak] > max(spike, 3 * middle(history.kl[: max(1, near.start)]))
+    fell = f"return {values[top]:,.4g} at update {history.where(top)}, {now:,.4g} now, {start:,.4g} at the start"
+    if spiked:
+        fell += f"; KL {history.kl[peak]:.2g} in update {history.where(peak)}, median {middle(history.kl):.2g}"
+    seen = "the return collapsed after a KL spike" if spiked else "the return collapsed"
+    limited = (
+        "stop=rollback target_kl=0.02"
+        if history.chosen("stop") != "rollback"
+        else f"target_kl={history.option('target_kl') / 2:g}"
+    )
+    return Finding("collapse", seen, span(history, mask), fell, (limited, slower(history, 3)), restart=True)

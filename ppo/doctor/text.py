@@ -1,0 +1,136 @@
+"""The diagnosis in words, for a person."""
+
+import numpy as np
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
+
+from ppo.doctor.finding import Finding, percent
+from ppo.doctor.history import History, middle, tail
+from ppo.doctor.pattern import pattern
+from ppo.doctor.what_if import Answer, Limit, answers, exact
+from ppo.logging.band import BANDS, band_at, phase
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five")
+
+
+def show(history: History, findings: list[Finding], ended: str | None, title: str, console: Console) -> None:
+    """Print what the run looks like and what should be changed."""
+    last = history.rows[-1]
+    about = f"{len(history)} updates, {last.get('env_steps', 0):,} steps"
+    console.print(
+        Text.assemble((title, "bold"), f"\n{about}{f'; it failed: {ended}' if ended else ''}"), soft_wrap=True
+    )
+    console.print()
+    for line in (*_kl(history), *_learning(history)):
+        console.print(Padding(line, (0, 0, 0, 2)))
+    console.print()
+    if not findings:
+        console.print(Text("Nothing to change: no finding.", style="bold green"))
+        return
+    count = _NUMBERS[len(findings)] if len(findings) < len(_NUMBERS) else str(len(findings))
+    what = f"{count} finding{'s' if len(findings) > 1 else ''}"
+    again = any(finding.restart for finding in findings)
+    advice = "start again with the change, going on is not worth it" if again else "change it and go on, or start again"
+    console.print(Text(f"{what.capitalize()}; {advice}.", style="bold red" if again else "bold yellow"))
+    for number, finding in enumerate(findings, start=1):
+        console.print(Text(f"\n{number}. {finding.seen[0].upper()}{finding.seen[1:]}.", style="bold"))
+        table = Table.grid(padding=(0, 2))
+        first, final = finding.updates
+        table.add_row("   where", f"update {first}" if first == final else f"updates {first} to {final}")
+        table.add_row("   why", Text(finding.why))
+        table.add_row("   type", Text(finding.tries[0], style="bold cyan"))
+        for other in finding.tries[1:]:
+            table.add_row("   or", Text(other, style="cyan"))
+        console.print(table)
+
+
+def _kl(history: History) -> list[Text]:
+    """Level, bands by phase, and pattern of the KL."""
+    kl = history.kl
+    level = f"KL(old‖new) after an update: median {middle(kl):.3g}, largest {np.nanmax(kl):.3g}"
+    if history.option("target_kl"):
+        level += f"; target_kl={history.option('target_kl'):g}"
+    lines = [Text(level)]
+    steps = history["env_steps"]
+    progress = np.clip(steps / history.option("total_steps", steps[-1] or 1), 0, 1)
+    for name in ("early", "learning", "fine-tuning"):
+        inside = [band_at(x, p).name for x, p in zip(kl, progress, strict=True) if phase(p) == name]
+        if inside:
+            line = Text(f"{name:>11}: ")
+            for i, found in enumerate(b for b in BANDS if b.name in inside):
+                line.append(", " if i else "").append(
+                    f"{percent(inside.count(found.name) / len(inside))} {found.name}", found.colour
+                )
+            lines.append(line)
+    shape = pattern(kl)
+    text = f"pattern: {shape.name}"
+    if shape.spikes:
+        text += f" ({len(shape.spikes)} of {len(kl)} updates, the last is {history.where(shape.spikes[-1])})"
+        if shape.name == "spiking" and history.rise > 0.3:
+            text += ", while the return rises: nothing to do"
+    return [*lines, Text(text)]
+
+
+def _learning(history: History) -> list[Text]:
+    """Return, critic, sigma and how updates ended, a line each."""
+    lines, values = [], history.returns
+    if len(values) and np.isfinite(values).all():
+        best = int(np.argmax(values))
+        lines.append(
+            f"return {values[0]:,.4g} -> {values[-1]:,.4g}, best {values[best]:,.4g} at update {history.where(best)}"
+        )
+    explained = history["value/explained_variance"]
+    lines.append(
+        f"explained variance {middle(tail(explained)):.2g} in the last third, value loss "
+        f"{middle(tail(history['loss/value'])):.3g}"
+    )
+    sigma = history["policy/sigma"]
+    if np.isfinite(sigma[[0, -1]]).all():
+        lines.append(f"sigma {sigma[0]:.3g} -> {sigma[-1]:.3g}")
+    if history.stopped.any():
+        lines.append(
+            f"{percent(history.stopped.mean())} of updates were stopped; {percent(middle(history.done))} of the planned "
+            "gradient steps done (median)"
+        )
+    return [Text(line) for line in lines]
+
+
+def show_what_if(history: History, limits: list[Limit], console: Console) -> None:
+    """A row for each limit: what it would have done to the first update, and how often and how early to the others."""
+    wide, names = (Column(name, no_wrap=True) for name in ("rule", "limit", "first update")), ("KL", "steps")
+    table = Table(*wide, *names, "of all: stopped", "steps", "not known", box=None, padding=(0, 2, 0, 0))
+    estimated = False
+    for limit in limits:
+        found = answers(history, limit)
+        known = [(a, row) for a, row in zip(found, history.rows, strict=True) if a.stopped is not None]
+        stand_in = not exact(history, limit)
+        estimated |= stand_in
+        table.add_row(
+            f"{'~' if stand_in else ''}stop={limit.stop} kl={limit.kl} target_kl={limit.target_kl:g}",
+            f"{limit.value:.4g}",
+            *_first(found[0]),
+            f"{sum(bool(answer.stopped) for answer, _ in known)} of {len(known)}",
+            percent(float(np.median([a.steps / row["update/planned"] for a, row in known]))) if known else "",
+            str(len(found) - len(known)) if len(found) > len(known) else "",
+        )
+    console.print(table)
+    notes = [
+        "First update: what a new run would do. All: what the rule would have done to the same updates; median steps."
+    ]
+    if estimated:
+        notes.append("~ from the first minibatch of the next epoch: the run did not measure its whole rollout.")
+    if history.stopped.any():
+        notes.append("Not known: the run's own rule ended the update before this limit could be asked.")
+    for note in notes:
+        console.print(Text(note, style="dim"))
+
+
+def _first(answer: Answer) -> tuple[str, str, str]:
+    """Where, at which KL, and after how many gradient steps."""
+    if answer.stopped is None:
+        return "not known", "", ""
+    if not answer.stopped:
+        return "not stopped", "", str(answer.steps)
+    return f"epoch {answer.epoch}, minibatch {answer.minibatch}", f"{answer.value:.4g}", str(answer.steps)

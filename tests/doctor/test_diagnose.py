@@ -1,0 +1,153 @@
+"""Causes that are hard to train on demand, as columns of numbers; patterns, phases, thresholds, and how findings read."""
+
+import numpy as np
+import pytest
+
+from ppo.doctor.diagnose import CHECKS, FOLLOWS, diagnose
+from ppo.doctor.finding import line
+from ppo.doctor.history import DoctorError
+from ppo.doctor.pattern import pattern
+from ppo.logging.band import band_at
+from tests.doctor.conftest import N
+
+T = np.arange(N)
+
+
+def spikes(at, heights):
+    kl = np.full(N, 0.008)
+    kl[list(at)] = heights
+    return kl
+
+
+FALLEN = np.where(T < 20, -100 + 3.0 * T, -95.0)
+PLANTED = [
+    # (cause, columns, options, what the finding must say)
+    ("collapse", {"train/return": FALLEN, "kl/final": spikes([20], 0.4)}, {}, "after a KL spike"),
+    ("collapse", {"train/return": FALLEN}, {}, "the return collapsed"),
+    (
+        "growing_spikes",
+        {"kl/final": spikes([8, 13, 18, 23, 27], [0.05, 0.06, 0.1, 0.2, 0.5])},
+        {},
+        "KL spikes that grow",
+    ),
+    ("critic_lost", {"value/explained_variance": np.where(T < 20, 0.9, -0.3)}, {}, "has lost them"),
+    ("critic_lost", {"value/explained_variance": np.where(T < 20, 0.9, 0.3)}, {}, "has lost them"),
+    ("critic", {"value/explained_variance": 0.0}, {}, "foresees nothing"),
+    ("value_loss", {"loss/value": np.where(T < 26, 0.05, 80.0)}, {}, "explodes"),
+    ("off_policy", {"check/acting": 5e-4}, {}, "before the first step"),
+    ("nonfinite", {"guard/nonfinite": np.where(T < 20, 0, 3)}, {}, "not finite"),
+    ("nonfinite", {"kl/final": np.where(T < 29, 0.008, np.nan)}, {}, "not finite"),
+    ("learning_rate", {"kl/final": 0.2}, {}, "learning rate is too high"),
+    ("learning_rate", {"kl/final": np.where(T < 20, 0.008, 0.08), "train/return": -100.0 + T % 3}, {}, "in a row"),
+    ("sigma_tiny", {"policy/sigma_min": 0.48 * 0.8**T}, {}, "exploration has collapsed"),
+    ("dimension", {"kl/mean_part/1": 0.008, "kl/final": 0.0125}, {}, "action 1"),
+    ("outliers", {"advantage/max_abs": 2.5}, {}, "a few advantages"),
+    ("reward_unit", {"target/mean": 1e5}, {"normalise": {"reward": False}}, "too large"),
+]
+
+
+@pytest.mark.parametrize(("cause", "columns", "options", "says"), PLANTED, ids=[f"{p[0]}-{p[3]}" for p in PLANTED])
+def test_a_planted_cause_is_the_only_finding(history, cause, columns, options, says):
+    (found,) = diagnose(history(columns, **options))
+    assert found.cause == cause and says in found.seen
+    assert found.tries and all("=" in word for tried in found.tries for word in tried.split())
+    assert line(found).count("\n") == 0 and found.tries[0] in line(found)
+
+
+def test_a_healthy_run_has_no_finding(history):
+    assert diagnose(history()) == []
+
+
+def test_a_spike_while_the_return_rises_is_no_finding(history):
+    assert diagnose(history({"kl/final": spikes([20], 0.4)})) == []
+
+
+def test_what_the_run_asked_for_is_no_finding(history):
+    """A KL of 0.06 under a limit of 0.05 * 1.5 is as it was wanted; without the limit it is not."""
+    limited = {"target_kl": 0.05, "stop": {"_target_": "ppo.update.stop.minibatch", "factor": 1.5}}
+    assert diagnose(history({"kl/final": 0.06}, **limited)) == []
+    assert diagnose(history({"kl/final": 0.06})) != []
+
+
+def test_metrics_that_a_run_does_not_log_are_no_finding(history):
+    """A policy of another kind has no sigma and no dimensions; an old run no trace; a short one no episode."""
+    whole = history()
+    for prefix in ("policy/", "kl/mean_part", "kl/sigma_part", "train/", "trace/", "value/", "advantage/"):
+        for row in whole.rows:
+            for name in [name for name in row if name.startswith(prefix)]:
+                del row[name]
+        assert diagnose(type(whole)(whole.rows, {})) == []
+    assert diagnose(type(whole)(whole.rows[:1], {})) == []
+
+
+@pytest.mark.parametrize("n", range(1, N))
+def test_no_beginning_of_a_healthy_run_has_a_finding(history, n):
+    whole = history()
+    assert diagnose(type(whole)(whole.rows[:n], whole.config)) == []
+
+
+def test_what_follows_from_a_cause_is_not_told_beside_it(history):
+    sick = {"kl/final": 0.9, "value/explained_variance": np.where(T < 10, 0.9, -1.0), "train/return": FALLEN}
+    assert [f.cause for f in diagnose(history(sick))] == ["learning_rate"]
+    names = {check.__name__ for check in CHECKS}
+    assert set(FOLLOWS) <= names and all(set(follow) <= names for follow in FOLLOWS.values())
+
+
+def test_two_causes_are_two_findings_those_worth_a_restart_first(history):
+    both = {"advantage/max_abs": 2.5, "check/acting": np.where(T < 25, 0, 1e-3)}
+    found = diagnose(history(both | {"kl/mean_part/1": 0.008, "kl/final": 0.0125}))
+    assert [f.cause for f in found] == ["off_policy", "dimension", "outliers"] or found[0].restart
+
+
+def test_every_threshold_can_be_set(history):
+    run = history({"advantage/max_abs": 2.5})
+    assert diagnose(run, thresholds={"outliers": {"deviations": 30}}) == []
+    for wrong in ({"outliers": {"deviation": 30}}, {"outlier": {"deviations": 30}}, {"outliers": 3}):
+        with pytest.raises(DoctorError, match="no such threshold"):
+            diagnose(run, thresholds=wrong)
+    with pytest.raises(DoctorError, match="must be a number"):
+        diagnose(run, thresholds={"outliers": {"deviations": "many"}})
+
+
+# Patterns and phases
+
+
+@pytest.mark.parametrize(
+    ("kl", "name"),
+    [
+        (np.full(N, 0.008), "stable"),
+        (np.full(N, 0.2), "borderline"),
+        (np.where(T % 3, 0.008, 0.031), "spiking"),
+        (np.where(T % 2, 0.025, 0.031), "borderline"),
+        (spikes([12], 0.2), "spiking"),
+        (spikes([10, 15, 20], [0.2, 0.1, 0.05]), "spiking"),
+        (spikes([10, 15, 20], [0.05, 0.1, 0.2]), "growing spikes"),
+        (spikes([12], 0.02), "stable"),
+        (spikes([12], np.nan), "spiking"),
+        (np.array([]), "stable"),
+    ],
+)
+def test_patterns(kl, name):
+    assert pattern(kl).name == name
+
+
+def test_a_phase_shifts_what_is_healthy():
+    assert [band_at(0.012, p).name for p in (0.05, 0.5, 0.9)] == ["healthy", "fine", "fine"]
+    assert [band_at(0.009, p).name for p in (0.05, 0.5, 0.9)] == ["healthy", "healthy", "fine"]
+    assert [band_at(0.06, p).name for p in (0.05, 0.5, 0.9)] == ["critical"] * 3
+
+
+# A checkpoint taken over
+
+
+def test_rewards_in_another_unit_after_a_resume_are_told(history):
+    paid = np.where(T < 15, -100.0 + T, -1e5)
+    run = history({"train/return": paid})
+    run.resumed = [15]
+    (found,) = diagnose(run)
+    assert found.cause == "reward_changed" and found.updates == (16, N) and "resumed after update 15" in found.why
+    run.resumed = [29]  # one update since then: too early to say
+    assert "reward_changed" not in [f.cause for f in diagnose(run)]
+    same = history()
+    same.resumed = [15]
+    assert diagnose(same) == []

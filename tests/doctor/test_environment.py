@@ -1,0 +1,187 @@
+"""Each check of an environment finds the fault that was seeded for it, and only there."""
+
+import time
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from envs.probe import probe
+from envs.vector import vector
+from ppo.doctor import __main__ as command
+from ppo.doctor import environment
+from ppo.doctor.environment import CHECKS, Verdict, examine
+from tests.doctor.worlds import Point
+
+
+class Faulty(Point):
+    """Point with one fault, named by the check that must find it."""
+
+    def __init__(self, fault: str):
+        self.fault = fault
+        if fault == "actions, cut off":
+            self.action_space = Box(-0.05, 0.05, (4,), np.float32)
+        elif fault == "actions, wide":
+            self.action_space = Box(-500.0, 500.0, (4,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.luck = np.random.default_rng() if self.fault == "seeds, generator" else None
+        if self.fault == "seeds, memory":
+            self.resets = getattr(self, "resets", 0) + 1
+        if self.fault == "seeds, one start":
+            seed = 0
+        obs, info = super().reset(seed=seed)
+        if self.fault == "seeds, memory":
+            self.here += 0.01 * self.resets
+        return self.look(obs), info
+
+    def step(self, action):
+        if self.fault == "speed":
+            time.sleep(0.004)
+        if self.fault == "actions, dead":
+            action = action * np.array([1.0, 1.0, 0.0, 1.0])
+        if self.fault == "fuzz" and (np.abs(action) > 0.999).all():
+            action = action * np.nan
+        obs, reward, terminated, truncated, info = super().step(np.clip(action, -1, 1))
+        reward *= {"rewards, large": 1e4, "rewards, small": 1e-6, "rewards, none": 0.0}.get(self.fault, 1.0)
+        if self.fault == "truncation, clock":
+            terminated, truncated = truncated, False
+        if self.fault in ("truncation, endless", "autoreset, endless"):
+            truncated = False
+        if self.fault == "truncation, both":
+            terminated = truncated
+        return self.look(obs), reward, terminated, truncated, info
+
+    def look(self, obs):
+        if self.fault == "seeds, generator":
+            return obs + 0.01 * self.luck.normal(size=4).astype(np.float32)
+        if self.fault == "observations, outside":
+            return 2 * obs + 5
+        if self.fault == "observations, still":
+            return obs * np.array([1, 1, 1, 0], np.float32)
+        return obs
+
+
+class Large(Faulty):
+    """The first entry counts in ten thousands."""
+
+    observation_space = Box(-np.inf, np.inf, (4,), np.float32)
+
+    def look(self, obs):
+        return obs * np.array([1e4, 1, 1, 1], np.float32)
+
+
+class NextStep:
+    """A vector that inserts a row after each end, whose action is ignored, and reports it like a step."""
+
+    def __init__(self, envs):
+        self._envs, self._over = envs, False
+
+    def __getattr__(self, name):
+        return getattr(self._envs, name)
+
+    def step(self, action):
+        if self._over:
+            self._over = False
+            idle = self._last._replace(terminated=np.zeros(2, bool), truncated=np.zeros(2, bool))
+            return idle._replace(next_obs=idle.obs.copy(), reward=np.ones(2))
+        step = self._envs.step(action)
+        self._last = type(step)(*(x.copy() for x in step))
+        self._over = bool((step.terminated | step.truncated).any())
+        return step
+
+
+class NoReset(NextStep):
+    """A vector that goes on showing the last observation."""
+
+    def step(self, action):
+        step = self._envs.step(action)
+        ended = (step.terminated | step.truncated)[:, None]
+        return step._replace(obs=np.where(ended, step.next_obs, step.obs))
+
+
+def faulty(num_envs: int, fault: str, world: type = Faulty, wrap=lambda envs: envs):
+    return wrap(vector(lambda index: world(fault), num_envs, 0, "faulty"))
+
+
+SEEDED = [
+    # (check, level, what it must say, how to make the environment)
+    ("seeds", "fault", "no seed governs", partial(faulty, fault="seeds, generator")),
+    ("seeds", "fault", "after a reset of the same environment", partial(faulty, fault="seeds, memory")),
+    ("seeds", "note", "every start is the same", partial(faulty, fault="seeds, one start")),
+    ("actions", "fault", "cut off", partial(faulty, fault="actions, cut off")),
+    ("actions", "fault", "range of 1000", partial(faulty, fault="actions, wide")),
+    ("actions", "fault", "action 2 changes neither", partial(faulty, fault="actions, dead")),
+    ("observations", "fault", "outside its space", partial(faulty, fault="observations, outside")),
+    ("observations", "fault", "entry 0 reaches", partial(faulty, fault="", world=Large)),
+    ("observations", "note", "1 of 4 entries never change", partial(faulty, fault="observations, still")),
+    ("rewards", "fault", "too large", partial(faulty, fault="rewards, large")),
+    ("rewards", "fault", "too small", partial(faulty, fault="rewards, small")),
+    ("rewards", "note", "no reward but 0", partial(faulty, fault="rewards, none")),
+    ("autoreset", "fault", "a row is no step", partial(faulty, fault="", wrap=NextStep)),
+    ("autoreset", "fault", "was not reset", partial(faulty, fault="", wrap=NoReset)),
+    ("autoreset", "note", "no episode ended", partial(faulty, fault="autoreset, endless")),
+    ("truncation", "fault", "that is a clock", partial(faulty, fault="truncation, clock")),
+    ("truncation", "fault", "time limit", partial(faulty, fault="truncation, endless")),
+    ("truncation", "note", "both", partial(faulty, fault="truncation, both")),
+    ("fuzz", "fault", "non-finite observation", partial(faulty, fault="fuzz")),
+    ("speed", "fault", "steps a second", partial(faulty, fault="speed")),
+]
+
+
+@pytest.fixture(scope="module")
+def sound() -> dict[str, Verdict]:
+    return examine(partial(faulty, fault=""))
+
+
+def test_an_environment_without_a_fault_passes_every_check(sound):
+    assert list(sound) == [check.__name__ for check in CHECKS]
+    assert {name: verdict.level for name, verdict in sound.items()} == dict.fromkeys(sound, "ok"), sound
+
+
+@pytest.mark.parametrize(("check", "level", "says", "make"), SEEDED, ids=[f"{s[0]}-{s[2]}" for s in SEEDED])
+def test_a_check_finds_its_seeded_fault(monkeypatch, check, level, says, make):
+    chosen = {c.__name__: c for c in CHECKS}[check]
+    monkeypatch.setattr(environment, "CHECKS", (chosen,))
+    verdict = examine(make)[check]
+    assert verdict.level == level and says in verdict.what, verdict
+
+
+def test_probes_are_sound_but_for_what_they_are_meant_to_isolate():
+    found = examine(lambda num_envs: probe(num_envs, 0, task="target"))
+    assert {name for name, verdict in found.items() if verdict.level == "fault"} <= {"speed"}
+
+
+# The command line
+
+
+@pytest.fixture
+def world():
+    gymnasium.register("Faulty-v0", Faulty)
+    yield ["gym", "env.id=Faulty-v0", "+env.kwargs.fault='rewards, large'"]
+    gymnasium.registry.pop("Faulty-v0")
+
+
+def test_a_fault_makes_the_exit_code_one_and_says_what_to_type(world, capsys):
+    assert command.main(["--env", *world]) == 1
+    out = capsys.readouterr().out
+    assert "Faulty-v0" in out and "type normalise.reward=true" in out and "1 fault" in out
+    assert command.main(["--env", *world[:2], "+env.kwargs.fault=''"]) == 0
+    assert "no faults" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["antt"], "did you mean ant?"),
+        (["gym", "env.id=CartPole-v1"], "Discrete"),
+        (["gym", "env.idd=x"], "env.idd"),
+        (["gym", "env.id=NoSuch-v0"], "NoSuch"),
+    ],
+)
+def test_a_wrong_word_is_one_line(words, says, capsys):
+    assert command.main(["--env", *words]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and says in err
