@@ -69,7 +69,7 @@ def assemble(cfg: DictConfig) -> Parts:
     """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
     check(cfg)
     groups = ("env", "action", "network", "kl", "stop", "objective", "clip", "penalty", "norm", "lr", "value", "logger")
-    chosen = {group: strategy(group, cfg[group]) for group in groups}
+    chosen = {group: strategy(group, cfg[group], cfg.trust) for group in groups}
     device = torch_device(cfg.device)
     envs = chosen["env"](cfg.num_envs, cfg.workers)
     try:
@@ -127,6 +127,7 @@ _NOT_OF_THE_STEP += (
     "compile",
     "threads",
     "device",
+    "trust",
 )
 _NOT_OF_THE_STEP += ("doctor", "plots")
 
@@ -146,13 +147,13 @@ def planned_steps(cfg: DictConfig) -> int:
 def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
     """The network that fits these environments."""
     try:
-        build = strategy("network", cfg.network)
+        build = strategy("network", cfg.network, cfg.trust)
         network = build(envs.observation_space.shape[0], envs.action_space.shape[0], generator)
+        widen(network, cfg.value.get("quantiles", 1))  # the critic is as wide as its loss asks
     except ConfigError:
         raise
-    except ValueError as error:
-        raise ConfigError(f"network: {error}") from error
-    widen(network, cfg.value.get("quantiles", 1))  # the critic is as wide as its loss asks
+    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
+        raise ConfigError(f"network: {' '.join(str(error).split())}") from error
     return network
 
 

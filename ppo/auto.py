@@ -26,7 +26,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
     if "auto" not in (cfg.workers, cfg.threads):
         return cfg
     cfg = cfg.copy()
-    env = strategy("env", cfg.env)(1, 0)
+    env = strategy("env", cfg.env, cfg.trust)(1, 0)
     try:
         if cfg.workers == "auto":
             cfg.workers = workers(env, cfg.num_envs)

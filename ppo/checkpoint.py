@@ -74,7 +74,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({FORMAT} was expected)")
     if header.get("checksum") != _checksum(tensors, header.get("meta", "")):
         raise CheckpointError(f"{path}: corrupt, its checksum does not match its content")
-    return tensors, json.loads(header["meta"])
+    try:
+        meta = json.loads(header["meta"])
+    except (KeyError, ValueError, RecursionError):
+        meta = None
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path}: what is written beside its tensors is no JSON object")
+    return tensors, meta
 
 
 def find(run: Path, which: str = "latest") -> Path:

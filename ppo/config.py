@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field, make_dataclass
 from dataclasses import field as dataclass_field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,8 +21,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 GROUPS = ("env", "action", "network", "kl", "stop", "objective", "clip", "penalty", "norm", "lr", "value", "logger")
 CONF = Path(__file__).parents[1] / "conf"
-PACKAGES = ("ppo.", "envs.")  # where an option may live: a configuration must not be able to call anything else
-
 
 MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier versions, and how to say it now
 _NEED_TARGET_KL = (
@@ -115,6 +113,7 @@ class Config:
     device: str = "cpu"
     threads: int | str = 1  # torch's; more than one slows small networks down; auto: measured
     compile: str = "auto"
+    trust: list[str] = field(default_factory=list)  # packages, beside ours, whose functions a yaml may name
     coef: Coef = field(default_factory=Coef)
     adam: Adam = field(default_factory=Adam)
     normalise: Normalise = field(default_factory=Normalise)
@@ -151,21 +150,23 @@ def short(name: str, *, most: int = 200) -> str:
 OmegaConf.register_new_resolver("short", short, replace=True)
 
 
-def strategy(group: str, node: DictConfig) -> partial:
-    """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key."""
+def strategy(group: str, node: DictConfig, trust: Iterable[str] = ()) -> partial:
+    """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key.
+
+    Only what a yaml of the group names can be called, and anything in a package of ``trust``.
+    """
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
     options = plain(node)
-    target = options.pop("_target_")
-    outside = ConfigError(f"{group}._target_: {target!r} is outside {' and '.join(p[:-1] for p in PACKAGES)}")
-    if not str(target).startswith(PACKAGES):
-        raise outside
+    target = str(options.pop("_target_"))
+    if target not in _targets(group) and target.split(".")[0] not in trust:
+        raise ConfigError(
+            f"{group}._target_: {target!r} is no option of {group}; to call into a package of your own: trust=[PACKAGE]"
+        )
     try:
         function = get_method(target)
     except Exception as error:
         raise ConfigError(f"{group}._target_: there is no {target!r}") from error
-    if not str(function.__module__).startswith(PACKAGES):  # ppo.checkpoint.os.system: a module's imports are not ours
-        raise outside
     known = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
     name = target.rsplit(".", 1)[-1]
     for key in options:
@@ -177,6 +178,12 @@ def strategy(group: str, node: DictConfig) -> partial:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{group}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     return partial(function, **bound)
+
+
+@cache
+def _targets(group: str) -> frozenset[str]:
+    """What the yamls of ``group`` call."""
+    return frozenset(str(cast(DictConfig, OmegaConf.load(path))._target_) for path in (CONF / group).glob("*.yaml"))
 
 
 def fit(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:

@@ -37,7 +37,7 @@ class Record:
         if (folder / "metrics.jsonl").exists():
             raise ConfigError(f"{folder}: already holds a run; choose another folder (hydra.run.dir=...)")
         self._window = Window(folder / "run.png", self._run.name, cfg.total_steps) if cfg.plots else None
-        self._logger = Forgiving(strategy("logger", cfg.logger)(self._run))
+        self._logger = Forgiving(strategy("logger", cfg.logger, cfg.trust)(self._run))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._write_status(status="running")

@@ -50,7 +50,7 @@ MISTAKES = [
     (["lr=adaptive_kl"], ["target_kl", "lr=adaptive_kl"]),
     (["lr=adaptive_kl", "target_kl=0.01", "+lr.end=0"], ["lr.end", "lr=adaptive_kl", "no such option"]),
     (["lr=adaptive_kl", "target_kl=0.01", "lr.min=1", "lr.max=0.1"], ["lr.min=1", "lr.max=0.1"]),
-    (["kl._target_=os.system"], ["kl._target_", "os.system", "outside"]),
+    (["kl._target_=os.system"], ["kl._target_", "os.system", "no option of kl", "trust="]),
     (["kl._target_=ppo.loss.kl.k9"], ["kl._target_", "ppo.loss.kl.k9"]),
     (["device=tpu"], ["device=tpu", "not available"]),
     (["seed=1,2"], ["seed=1,2", "multirun"]),
