@@ -4,21 +4,19 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from envs.base import EnvError, VectorEnv
 from ppo import checkpoint
-from ppo.assemble import Parts, State, build_network, obs_normaliser, torch_device
+from ppo.assemble import Parts, State, obs_normaliser
 from ppo.config import ConfigError, strategy
-from ppo.network.flat import flatten
-from ppo.network.normaliser import Moments
+from ppo.policy import Policy, deterministic, restored
 
 
 @torch.no_grad()
@@ -50,11 +48,6 @@ def play(
     return returns, lengths
 
 
-def deterministic(network, normalise, to_world, device) -> Callable[[Tensor], np.ndarray]:
-    """The policy's mean action, as the environment receives it."""
-    return lambda obs: to_world(network.policy(normalise(obs.to(device))).mean.cpu().numpy())
-
-
 class Evaluation:
     """Evaluations during training, in environments of their own; a context manager that closes these."""
 
@@ -78,7 +71,7 @@ class Evaluation:
         began = time.perf_counter()
         if self._envs is None:
             episodes = self._cfg.eval.episodes
-            self._envs = strategy("env", self._cfg.env)(episodes, min(self._cfg.workers, episodes))
+            self._envs = strategy("env", self._cfg.env, self._cfg.trust)(episodes, min(self._cfg.workers, episodes))
         act = deterministic(
             parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device
         )
@@ -106,6 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--video", type=Path, help="also write one episode to this .mp4 or .gif")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
     args = parser.parse_args(argv)
     try:
         if args.episodes < 1:
@@ -121,31 +115,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Rebuild the policy from its checkpoint and play it."""
-    tensors, meta = checkpoint.load(checkpoint.find(args.run, args.checkpoint))
-    cfg = OmegaConf.create(meta["config"])
-    torch.set_num_threads(cfg.threads)  # as in training: another number of threads rounds otherwise
-    device = torch_device(args.device)
-    action = strategy("action", cfg.action)
-
-    def with_policy(num_envs: int, body: Callable, **options):
-        envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env, options)))(num_envs, 0)
-        try:
-            network = build_network(cfg, envs, torch.Generator()).to(device)
-            flat = flatten(network)
-            flat.copy_(checkpoint.from_tensors(flat, tensors, "learner.params"))
-            moments = checkpoint.from_tensors(Moments.empty(*envs.observation_space.shape), tensors, "obs_moments")
-            moments = Moments(*(x.to(device) for x in moments))
-            to_world = partial(action, space=envs.action_space)
-            return body(envs, deterministic(network, obs_normaliser(cfg, moments), to_world, device))
-        finally:
-            envs.close()
-
+    path = checkpoint.find(args.run, args.checkpoint)
     if args.video:
-        with_policy(1, partial(_film, seed=args.seed, path=args.video), render_mode="rgb_array")
-    return with_policy(args.episodes, partial(play, seed=args.seed))
+        with restored(path, 1, args.trust, device=args.device, render_mode="rgb_array") as policy:
+            _film(policy, seed=args.seed, path=args.video)
+    with restored(path, args.episodes, args.trust, device=args.device) as policy:
+        return play(policy.envs, policy, args.seed)
 
 
-def _film(envs: VectorEnv, act: Callable, *, seed: int, path: Path, fps: int = 30) -> None:
+def _film(policy: Policy, *, seed: int, path: Path, fps: int = 30) -> None:
     """One episode as a video, 30 frames a second of wall-clock whatever the environment's step."""
     try:
         import imageio.v3 as imageio
@@ -154,7 +132,7 @@ def _film(envs: VectorEnv, act: Callable, *, seed: int, path: Path, fps: int = 3
     if path.suffix not in (".mp4", ".gif"):
         raise ConfigError(f"--video {path}: the file must end in .mp4 or .gif")
     frames: list[np.ndarray] = []
-    play(envs, act, seed, lambda: frames.append(envs.render()))
+    play(policy.envs, policy, seed, lambda: frames.append(policy.envs.render()))
     path.parent.mkdir(parents=True, exist_ok=True)
     pace: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}
     imageio.imwrite(path, np.stack(frames), **pace)

@@ -1,0 +1,196 @@
+"""A run's policy as one ONNX file: an observation as the environment gives it in, the action that it takes out.
+
+``torch.onnx.export`` follows the network whatever it is made of; a graph written by hand would be a second version of
+every network. Nothing but the file is needed to act: the normaliser's statistics and the action's bounds are inside.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from envs.base import EnvError
+from ppo import checkpoint
+from ppo.config import ConfigError
+from ppo.policy import Policy, restored
+
+FORMAT = "proximal-policy-1"
+TOLERANCE = 1e-5  # largest difference of an action that is rounding, as a share of the largest action, at least of 1
+_CHECK = Path(__file__).with_name("onnx_check.py")
+
+
+class ExportError(RuntimeError):
+    """The policy cannot be exported, or what was written does not act as it does. One line."""
+
+
+_TRANSFORMS = {  # envs.action's functions are numpy's; the bounds themselves are kept by Act
+    "envs.action.clip": lambda action, low, high: action,
+    "envs.action.tanh": lambda action, low, high: low + (high - low) * (0.5 * (torch.tanh(action) + 1.0)),
+}
+
+
+class Act(nn.Module):
+    """``obs [N, O] float32 -> action [N, A]`` in the dtype of the action space: normaliser, mean action, transform."""
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, policy: Policy):
+        super().__init__()
+        transform, space = policy.meta["config"]["action"]["_target_"], policy.envs.action_space
+        if transform not in _TRANSFORMS:
+            raise ExportError(f"action={transform}: only action=clip and action=tanh can be exported")
+        self.transform = _TRANSFORMS[transform]
+        self.network, self.clip = policy.network, policy.normalise.clip
+        tensors = {"mean": policy.normalise.mean, "std": policy.normalise.std}
+        tensors |= {"low": torch.from_numpy(space.low), "high": torch.from_numpy(space.high)}
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.clone())
+
+    def forward(self, obs: Tensor) -> Tensor:
+        normalised = ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
+        action = self.transform(self.network.policy(normalised).mean, self.low, self.high)
+        return action.maximum(self.low).minimum(self.high)
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    which: str = "latest",
+    trust: Sequence[str] = (),
+    observations: int = 1000,
+    seed: int = 1_000_000,
+) -> dict:
+    """Write ``out`` and beside it its certificate, ``out`` with the suffix ``.json``; returns the certificate.
+
+    Both appear only once a process of its own, with onnxruntime and without PyTorch, has found the file to act as the
+    policy does at ``observations`` recorded ones. Raises ExportError, CheckpointError, ConfigError, EnvError.
+    """
+    absent = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if absent:
+        raise ExportError(f"export needs {', '.join(absent)}: pip install 'proximal[export]'")
+    path = checkpoint.find(run, which)
+    with tempfile.TemporaryDirectory(prefix="proximal-export-") as scratch:
+        model, recorded = Path(scratch) / "policy.onnx", Path(scratch) / "recorded.npz"
+        with restored(path, 8, trust) as policy:
+            about = _about(policy)
+            obs, expected = record(policy, observations, seed)
+            _write(policy, about, model)
+        np.savez(recorded, obs=obs, action=expected)
+        found = _check(model, recorded)
+        limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        if not found["max_difference"] <= limit:
+            raise ExportError(f"{path}: the exported policy differs by {found['max_difference']:.3g} > {limit:.3g}")
+        content = model.read_bytes()
+    certificate = about | found | {"tolerance": limit, "checkpoint": str(path), "torch": torch.__version__}
+    certificate |= {"file": out.name, "sha256": hashlib.sha256(content).hexdigest()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _replace(out, content)
+    _replace(out.with_suffix(".json"), (json.dumps(certificate, indent=2) + "\n").encode())
+    return certificate
+
+
+@torch.no_grad()
+def record(policy: Policy, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(obs [count, O], action [count, A]): what the policy met in its environments, and what it did."""
+    obs, seen, done = policy.envs.reset(seed), [], []
+    while sum(map(len, seen)) < count:
+        action = policy(torch.tensor(obs))
+        seen.append(obs.copy())
+        done.append(action)
+        obs = policy.envs.step(action).obs
+    return np.concatenate(seen)[:count], np.concatenate(done)[:count]
+
+
+def _about(policy: Policy) -> dict[str, Any]:
+    """What the file says of itself, in its metadata."""
+    space, config = policy.envs.action_space, json.dumps(policy.meta["config"], sort_keys=True)
+    return {
+        "format": FORMAT,
+        "env": policy.envs.name,
+        "env_steps": policy.meta["progress"]["env_steps"],
+        "config_hash": hashlib.sha256(config.encode()).hexdigest(),
+        "action": policy.meta["config"]["action"]["_target_"],
+        "action_low": [bound if np.isfinite(bound) else None for bound in space.low.tolist()],
+        "action_high": [bound if np.isfinite(bound) else None for bound in space.high.tolist()],
+    }
+
+
+def _write(policy: Policy, about: dict[str, Any], path: Path) -> None:
+    rows = torch.zeros(2, policy.envs.observation_space.shape[0])
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own news
+        program = torch.onnx.export(
+            Act(policy).eval(),
+            (rows,),
+            dynamo=True,
+            verbose=False,
+            input_names=["obs"],
+            output_names=["action"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+        )
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # where in the source it came from: paths of this machine
+    program.model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()})
+    program.save(path, external_data=False)
+
+
+def _check(model: Path, recorded: Path) -> dict[str, Any]:
+    """What ``onnx_check`` finds, in a process that has neither this package nor PyTorch in it."""
+    command = [sys.executable, "-I", str(_CHECK), str(model), str(recorded)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise ExportError(f"the exported policy does not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    return json.loads(done.stdout)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line. Exit code 2 on bad input or a policy that cannot be exported."""
+    parser = argparse.ArgumentParser(description="Write a run's policy as one ONNX file, and check it.")
+    parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
+    parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
+    parser.add_argument("--out", type=Path, help="default: policy.onnx in the run folder, or beside the checkpoint")
+    parser.add_argument("--observations", type=int, default=1000, help="recorded for the check")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
+    args = parser.parse_args(argv)
+    out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "policy.onnx"
+    try:
+        if args.observations < 1:
+            raise ConfigError(f"--observations {args.observations}: must be at least 1")
+        if out.suffix != ".onnx":
+            raise ConfigError(f"--out {out}: the file must end in .onnx")
+        said = export(args.run, out, which=args.checkpoint, trust=args.trust, observations=args.observations)
+    except (ExportError, ConfigError, EnvError, checkpoint.CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    where = f"{said['observations']} observations of {said['env']}"
+    print(
+        f"{out}: differs from PyTorch by at most {said['max_difference']:.1e} on {where}, config {said['config_hash'][:12]}"
+    )
+
+
+if __name__ == "__main__":
+    main()
