@@ -74,16 +74,17 @@ def read_run(folder: Path) -> Trial:
     if not (folder / "config.yaml").is_file():
         raise CompareError(f"{folder}: no config.yaml, so that its arm is unknown; complete or remove the folder")
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+        # Not resolved: a run writes no interpolation, and ${oc.env:...} would put what is secret into the report.
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=False)
         about = json.loads((folder / "run.json").read_text()) if (folder / "run.json").is_file() else {}
         rows = jsonl.read(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
-    except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise CompareError(f"{folder}: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict) or not isinstance(about, dict):
+    git = about.get("git") or {} if isinstance(about, dict) else None
+    if not (isinstance(config, dict) and isinstance(git, dict) and isinstance(about.get("versions", {}), dict)):
         raise CompareError(f"{folder}: config.yaml or run.json is not what a run writes")
     status = about.get("status")
-    failed = None if status == "finished" else about.get("reason") or "not finished: killed, or still running"
-    git = about.get("git") or {}
+    failed = None if status == "finished" else str(about.get("reason") or "not finished: killed, or still running")
     facts = {"git.commit": git.get("commit"), "git.dirty": git.get("dirty"), "python": about.get("python")}
     code = facts | {f"versions.{name}": version for name, version in about.get("versions", {}).items()}
     return _trial(config, rows, failed, code if about else {}, about.get("command"), folder)
@@ -132,7 +133,10 @@ def _trial(config: dict, rows: list[dict], failed: str | None, code: dict, comma
     for metric, name in CURVES.items():
         points = [(row["env_steps"], row[metric]) for row in rows if metric in row and "env_steps" in row]
         if points:
-            steps, values = np.array(points, dtype=float).T
+            try:
+                steps, values = np.array(points, dtype=float).T
+            except (ValueError, OverflowError):
+                raise CompareError(f"{source}: {metric} is not always a number") from None
             curves[name] = steps, values
             if not math.isfinite(values[-1]):
                 failed = failed or f"its last {metric} is {values[-1]}"
@@ -160,7 +164,7 @@ def read_csv(path: Path) -> list[Trial]:
                 if step in runs[key]:
                     raise CompareError(f"{where}: {key[1]}, seed {key[2]} has step {step:g} twice")
                 runs[key][step] = value
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise CompareError(f"{path}: not a CSV of {','.join(COLUMNS)} ({error})") from None
     longest: dict[tuple[str, str], float] = {}
     for (env, arm, _), points in runs.items():

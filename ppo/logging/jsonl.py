@@ -60,15 +60,28 @@ def read(path: Path | str) -> list[dict[str, Any]]:
     lines = Path(path).read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty or torn
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = _row(json.loads(line))
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: not a row of metrics ({error})") from None
-        row = {name: _TO_FLOAT.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
         if "update" in row:
             while rows and rows[-1].get("update", -1) >= row["update"]:
                 rows.pop()
         rows.append(row)
     return rows
+
+
+def _row(found: object) -> dict[str, Any]:
+    """``found`` with its non-finite numbers restored. Raises ValueError where it is not what ``Jsonl.log`` writes."""
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    row = {name: _TO_FLOAT.get(value, value) if isinstance(value, str) else value for name, value in found.items()}
+    for name, value in row.items():
+        if not isinstance(value, float | int | str) or isinstance(value, bool):
+            raise ValueError(f"{name} is neither number nor text")
+    for name in ("update", "env_steps"):
+        if not isinstance(row.get(name, 0), int):
+            raise ValueError(f"{name} is no whole number")
+    return row
 
 
 def _plain(name: str, value: object) -> Value:
