@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
 
 # Shapes and dtypes in signatures are checked throughout this process; so this comes before anything imports ppo.
 jaxtyping.install_import_hook(
@@ -29,6 +30,9 @@ from ppo.update.gradient_step import Knobs, Terms  # noqa: E402
 from ppo.update.optim import Learner  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+
+
+settings.register_profile("long", max_examples=5000)  # --hypothesis-profile=long: fifty times the default
 
 
 def pytest_configure(config):

@@ -1,0 +1,214 @@
+"""Whatever the words of a command line, the bytes of a file: it works, or it ends in one line that says what is wrong.
+
+``--hypothesis-profile=long`` tries fifty times as many.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from ppo import checkpoint, cli
+from ppo.compare.load import CompareError, read_csv, read_run
+from ppo.config import CONF, GROUPS, ConfigError, strategy
+from ppo.foreign import foreign
+from ppo.logging import jsonl
+
+
+def tries(number: int):
+    """By default ``number`` examples, always the same; ``--hypothesis-profile=long``: fifty times as many, new ones."""
+    times = settings.default.max_examples // 100
+    return settings(
+        max_examples=number * times,
+        derandomize=times == 1,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+TINY = ("logger=none", "env=probe", "num_envs=2", "num_steps=8", "minibatch_size=8", "total_steps=32", "epochs=1")
+TINY += ("compile=false", "workers=0", "network.actor=[4]", "network.critic=[4]", "eval.episodes=1", "eval.every=0")
+INTS = ("-1", "0", "1", "2", "3", "16", "2.5", "null", "nan", "many", "[1]", "''", "${seed}", "${nothing}", "1e3")
+FLOATS = (
+    "-1",
+    "0",
+    "1e-300",
+    "1e-8",
+    "0.3",
+    "1",
+    "1.5",
+    "80",
+    "1e30",
+    "inf",
+    "-inf",
+    "nan",
+    "null",
+    "true",
+    "a b",
+    "[]",
+)
+WORDS = (
+    "auto",
+    "true",
+    "no",
+    "cpu",
+    "cuda",
+    "meta",
+    "tpu",
+    "cpu:7",
+    "1",
+    "-1",
+    "null",
+    "",
+    "[a]",
+    "{a: 1}",
+    "../x",
+    "é",
+)
+
+
+def _words() -> dict[str, tuple[str, ...]]:
+    """Every key of the configuration with values to try: every option, numbers, and what is none."""
+    cfg = OmegaConf.load(CONF / "config.yaml")
+    table: dict[str, tuple[str, ...]] = {}
+    for key in cfg:
+        if key in ("defaults", "hydra", "total_steps", "num_envs", "num_steps", "resume", "trust", *GROUPS):
+            continue
+        for name in [f"{key}.{below}" for below in cfg[key]] if OmegaConf.is_dict(cfg[key]) else [key]:
+            value = OmegaConf.select(cfg, name)
+            table[name] = WORDS if isinstance(value, str | None) else INTS if type(value) is int else FLOATS + INTS
+    table |= {"total_steps": ("-1", "1", "15", "16", "17", "33", "a"), "num_envs": ("1", "2", "3", "0", "x")}
+    table |= {"num_steps": ("1", "3", "8", "16", "0", "-3", ""), "threads": ("1", "2", "0", "auto", "x")}
+    table |= {"workers": ("0", "5", "-1", "x"), "compile": ("false", "maybe", "7"), "nothing": ("1",)}
+    for group in set(GROUPS) - {"env", "logger"}:
+        yamls = {path.stem: OmegaConf.load(path) for path in (CONF / group).glob("*.yaml")}
+        table[group] = (*yamls, "nothing", "null", "[1]", "7")
+        for key in {key for yaml in yamls.values() for key in yaml} - {"_target_"}:
+            table[f"{group}.{key}"] = table[f"+{group}.{key}"] = FLOATS + INTS + ("[4]", "[0]", "[4,4]", "tanh")
+    return table
+
+
+TABLE = _words()
+word = st.sampled_from(sorted(TABLE)).flatmap(
+    lambda key: st.sampled_from(TABLE[key]).map(lambda value: f"{key}={value}")
+)
+
+
+@tries(25)
+@given(words=st.lists(word, min_size=1, max_size=4))
+@example(words=["device=meta"])
+def test_a_configuration_runs_or_ends_in_one_line(tmp_path_factory, words):
+    folder = tmp_path_factory.mktemp("fuzz") / "run"
+    err, argv, code = io.StringIO(), sys.argv, 0
+    sys.argv = ["ppo-train", *TINY, "hydra.run.dir=" + str(folder), *words]
+    try:
+        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+            cli.main()
+    except SystemExit as stop:
+        code = stop.code
+    finally:
+        sys.argv = argv
+    if code == 0:
+        rows = jsonl.read(folder / "metrics.jsonl")
+        assert [row["update"] for row in rows] == [*range(1, len(rows) + 1)] and rows
+        checkpoint.load(checkpoint.find(folder))
+    else:
+        assert code == 2 and err.getvalue().startswith("error: ") and err.getvalue().count("\n") == 1, err.getvalue()
+        assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    """A checkpoint that a run has written."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    argv, sys.argv = sys.argv, ["ppo-train", *TINY, f"hydra.run.dir={folder}"]
+    try:
+        cli.main()
+    finally:
+        sys.argv = argv
+    return checkpoint.find(folder)
+
+
+@tries(100)
+@given(data=st.data())
+def test_a_damaged_checkpoint_is_noticed(saved, tmp_path_factory, data):
+    """Cut, bits turned, pieces doubled, moved or made up: never another content, never another error."""
+    good = saved.read_bytes()
+    place = st.integers(0, len(good))
+    start, end = sorted((data.draw(place), data.draw(place)))
+    inside = data.draw(st.binary(max_size=20) | place.map(lambda i: good[i : i + 50]))
+    path = tmp_path_factory.mktemp("bytes") / "damaged"
+    path.write_bytes(good[:start] + inside + good[min(end, start + 50) :])
+    with contextlib.suppress(checkpoint.CheckpointError):
+        assert path.read_bytes() == good or checkpoint.load(path) is None
+
+
+numbers = st.integers() | st.floats() | st.sampled_from([10**400, -1])
+leaf = st.none() | st.booleans() | numbers | st.text(max_size=8) | st.sampled_from(["${seed}", "auto", "envs.gym.gym"])
+tree = st.recursive(
+    leaf, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5) | leaf, x, max_size=3)
+)
+
+
+@tries(100)
+@given(data=st.data())
+def test_any_configuration_of_a_checkpoint_is_ours_or_refused(saved, data):
+    config = checkpoint.load(saved)[1]["config"]
+    node, key = config, data.draw(st.sampled_from(sorted(config)))
+    while isinstance(node[key], dict) and node[key] and data.draw(st.booleans()):
+        node = node[key]
+        key = data.draw(st.sampled_from(sorted(node)))
+    node[key] = data.draw(tree)
+    with contextlib.suppress(ConfigError):
+        cfg = foreign(config, [], saved)
+        for group in GROUPS:
+            strategy(group, cfg[group])
+
+
+line = st.binary(max_size=30) | tree.map(lambda x: json.dumps(x, default=str, skipkeys=True).encode())
+row = st.dictionaries(st.sampled_from(["update", "env_steps", "eval/return", "lr"]), numbers | tree, max_size=4)
+lines = st.lists(line | row.map(lambda x: json.dumps(x, skipkeys=True).encode()), max_size=5).map(b"\n".join)
+
+
+def read_or_refused(read, path: Path):
+    try:
+        return read(path)
+    except CompareError as error:
+        message = str(error)
+    assert "\n" not in message
+    return []
+
+
+@tries(200)
+@given(content=lines, run=st.sampled_from(["metrics.jsonl", "config.yaml", "run.json"]))
+@example(b"7\n", "metrics.jsonl")
+@example(b'{"update": "a"}\n{"update": 1}\n', "metrics.jsonl")
+@example(b'{"env_steps": 1, "eval/return": "much"}\n', "metrics.jsonl")
+@example(b"[" * 100_000 + b"\n", "metrics.jsonl")
+@example(b'{"git": 7}', "run.json")
+@example(b"!!python/object/apply:os.system [exit]", "config.yaml")
+def test_any_run_folder_is_read_or_refused_in_one_line(tmp_path_factory, content, run):
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "config.yaml").write_text("{seed: 1, env: {_target_: envs.gym.gym, id: a}}")
+    (folder / run).write_bytes(content)
+    read_or_refused(read_run, folder)
+
+
+cell = numbers.map(str) | st.text(max_size=6) | st.sampled_from(["", "a", "7", "1e400", "\x00", '"', "nan"])
+table = st.lists(st.lists(cell, min_size=5, max_size=5).map(",".join), max_size=6).map("\n".join)
+
+
+@tries(200)
+@given(
+    content=table.map(lambda x: ("env,arm,seed,step,return\n" + x).encode(errors="replace")) | st.binary(max_size=99)
+)
+def test_any_csv_is_read_or_refused_in_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("csv") / "runs.csv"
+    path.write_bytes(content)
+    assert all(trial.curves["return"][0].size for trial in read_or_refused(read_csv, path))
