@@ -161,7 +161,7 @@ def torch_device(name: str) -> torch.device:
     """The device of that name, or ConfigError where this machine has none."""
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # read back: "meta" holds no numbers
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={name}: not available here ({str(error).splitlines()[0]})") from error
     return device

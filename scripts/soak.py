@@ -1,6 +1,6 @@
 """Does a long run, or a process that trains run after run, keep anything it should give back?
 
-``python scripts/soak.py update --updates 50000``: one small run, looked at from outside once a second.
+``python scripts/soak.py updates --minutes 10``: one run of small updates, looked at from outside once a second.
 ``python scripts/soak.py runs --runs 20 env=ant``: whole runs, one after the other in one process, looked at after each.
 Words are those of ppo.train. Prints memory (MiB/h, least squares over the second half), file handles and threads; the
 exit code is 1 where handles or threads grew, or memory by more than ``--limit``.
@@ -48,22 +48,24 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.polyfit(x[half:], y[half:], 1)[0])
 
 
-def one_run(updates: int, words: list[str]) -> list[Sample]:
-    """Train ``updates`` updates in a process of its own."""
+def one_run(minutes: float, words: list[str]) -> list[Sample]:
+    """Train for ``minutes`` in a process of its own, then end it."""
     with tempfile.TemporaryDirectory() as folder:
-        steps = [f"total_steps={updates * 64}", "eval.every=64000", f"hydra.run.dir={folder}/run"]
-        command = [sys.executable, "-m", "ppo.train", "env=probe", *SMALL, *steps, *words]
+        long = ["total_steps=1_000_000_000", "eval.every=64000", f"hydra.run.dir={folder}/run"]
+        command = [sys.executable, "-m", "ppo.train", "env=probe", *SMALL, *long, *words]
         began, seen = time.monotonic(), []
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         try:
-            while process.poll() is None:
+            while process.poll() is None and time.monotonic() - began < 60 * minutes:
                 if found := sample(process.pid, began):
                     seen.append(found)
                 time.sleep(1)
+            ended = process.poll()
         finally:
-            process.kill()
-        if process.wait():
-            sys.exit(f"error: the run ended with exit code {process.returncode}")
+            process.terminate()
+            process.wait()
+        if ended is not None:
+            sys.exit(f"error: the run ended by itself, with exit code {ended}")
         rows = (Path(folder) / "run" / "metrics.jsonl").read_text().count("\n")
     print(f"{rows:,} updates in {seen[-1].seconds:,.0f} s")
     return seen
@@ -94,15 +96,15 @@ def many_runs(runs: int, words: list[str]) -> list[Sample]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("update", "runs"))
-    parser.add_argument("--updates", type=int, default=50_000)
+    parser.add_argument("what", choices=("updates", "runs"))
+    parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--limit", type=float, help="MiB an hour, or a run; default 10 an hour, 1 a run")
     parser.add_argument("--json", type=Path, help="write every sample")
     args, words = parser.parse_known_args()
-    seen = one_run(args.updates, words) if args.what == "update" else many_runs(args.runs, words)
+    seen = one_run(args.minutes, words) if args.what == "updates" else many_runs(args.runs, words)
     seconds, memory, handles, threads = (np.array(column, dtype=float) for column in zip(*seen, strict=True))
-    if args.what == "update":
+    if args.what == "updates":
         growth, unit, limit = slope(seconds / 3600, memory), "an hour", args.limit or 10.0
     else:
         growth, unit, limit = slope(np.arange(len(memory)), memory), "a run", args.limit or 1.0

@@ -156,7 +156,7 @@ tree = st.recursive(
 )
 
 
-@tries(100)
+@tries(40)
 @given(data=st.data())
 def test_any_configuration_of_a_checkpoint_is_ours_or_refused(saved, data):
     config = checkpoint.load(saved)[1]["config"]
