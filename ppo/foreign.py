@@ -10,7 +10,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo.config import GROUPS, Config, ConfigError, check
+from ppo.config import GROUPS, Config, ConfigError, check, strategy
+
+_OF_THE_POLICY = ("env", "action", "network", "value")  # the others may be absent: a version that lacked them wrote it
 
 
 def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
@@ -31,10 +33,10 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     for group in GROUPS:
-        if cfg[group] is not None and not OmegaConf.is_dict(cfg[group]):
-            raise ConfigError(f"{where}: {group}: no option chosen")
+        if cfg[group] is not None or group in _OF_THE_POLICY:
+            strategy(group, cfg[group], trust)
     check(cfg)
-    name = str(cfg.env.get("id")) if cfg.env else ""
+    name = str(cfg.env.get("id"))
     module, colon, _ = name.rpartition(":")
     if colon and module.split(".")[0] not in trust:  # gymnasium would import it
         raise ConfigError(f"{where}: env.id={name} is in {module}, a package of its own, which needs to be trusted")
