@@ -140,11 +140,13 @@ ConfigStore.instance().store(name="schema", node=Config)
 
 
 def short(name: str, *, most: int = 200) -> str:
-    """``name``, or its beginning and a digest of all of it: no file system takes a name of more than 255 bytes."""
-    data = name.encode()
-    if len(data) <= most:
+    """``name`` as that of one folder: a slash in it (``env.id=../../x``) would lead out of the sweep's, and no file
+    system takes more than 255 bytes. What had to be changed ends with a digest of all of it.
+    """
+    flat = name.replace("/", "_")
+    if flat == name and len(name.encode()) <= most:
         return name
-    return f"{data[: most - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
+    return f"{flat.encode()[: most - 9].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 OmegaConf.register_new_resolver("short", short, replace=True)

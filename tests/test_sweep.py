@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ppo import cli
 from ppo.compare.load import load
 from ppo.config import ConfigError
-from ppo.sweep import cell, inspect, report
+from ppo.sweep import Sweep, cell, inspect, report
 
 CONFIG = {"lr": 1e-3, "workers": 0}
 SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
@@ -91,6 +92,19 @@ def test_the_report_counts_cells_and_lists_those_that_did_not_finish(tmp_path):
     assert report(tmp_path, Console(file=out, width=200)) == 2
     said = out.getvalue()
     assert "1 of 3 cells finished" in said and "why b" in said and "died" in said and "attempts" not in said
+
+
+@pytest.mark.parametrize("id", ["../../../out/X-v0", "a/b", "x" * 300])
+def test_a_cell_cannot_leave_the_folder_of_its_sweep(tmp_path, monkeypatch, capsys, id):
+    words = ["-m", *SMALL, "env=gym", f"env.id={id}", "seed=1,2", "hydra/launcher=basic"]
+    monkeypatch.setattr(sys, "argv", ["ppo-train", *words, f"hydra.sweep.dir={tmp_path}/in/sweep"])
+    monkeypatch.setattr(Sweep, "folder", None)
+    with pytest.raises(SystemExit):  # there is no such environment
+        cli.main()
+    assert "0 of 2 cells finished" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "in"] and [*(tmp_path / "in").iterdir()] == [tmp_path / "in" / "sweep"]
+    cells = [cell for cell in (tmp_path / "in" / "sweep").iterdir() if cell.is_dir() and not cell.name.startswith(".")]
+    assert len(cells) == 2 and all((cell / "run.json").exists() for cell in cells)
 
 
 def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess:
