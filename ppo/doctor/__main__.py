@@ -67,7 +67,7 @@ def environment_of(words: list[str]) -> tuple[str, environment.Make]:
     first, *overrides = words
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
         cfg = compose("config", [first if "=" in first else f"env={first}", *overrides])
-    build = strategy("env", cfg.env)
+    build = strategy("env", cfg.env, cfg.trust)
     envs = build(1, 0)
     name = envs.name
     envs.close()

@@ -133,7 +133,7 @@ def load(run: Path) -> History:
     try:
         rows = jsonl.read(folder / "metrics.jsonl")
         path = folder / "config.yaml"
-        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True) if path.is_file() else {}
+        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
     except (ValueError, OSError, YAMLError, OmegaConfBaseException) as error:
         raise DoctorError(f"{folder}: {' '.join(str(error).split())}") from None
     if not rows or not all("update" in row and "kl/final" in row for row in rows):
