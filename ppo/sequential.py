@@ -58,7 +58,7 @@ def _pairs(asked: str) -> int:
     """``sequential=true``: as many pairs at a time as this machine has cores for; ``sequential=8``: eight."""
     value = asked.partition("=")[2]
     if value == "true":
-        return max(1, len(os.sched_getaffinity(0)) // 2)
+        return max(1, (os.cpu_count() or 1) // 2)
     if not value.isdigit() or int(value) < 1:
         raise ConfigError(f"{asked}: must be true, or the number of pairs of seeds in a round")
     return int(value)

@@ -86,22 +86,20 @@ def test_the_same_again_runs_nothing_and_ends_at_the_same_point(world):
 
 
 def test_a_cell_that_was_killed_is_run_before_it_is_looked_at(world, run_folder):  # noqa: F811
-    todo, launch, rounds, _ = world(0.0, seeds=6)
+    todo, launch, rounds, _ = world(0.0, seeds=6, pairs=3)
     for kl, status in (("exact", "finished"), ("k1", "running")):
-        run_folder([10.0], kl=kl, seed=1, status=status, name=f"first {kl}")
+        run_folder([10.0], kl=kl, seed=6, status=status, name=f"first {kl}")
 
     def relaunch(batch):
-        rounds.append(batch)
-        if 1 in batch:  # as a sweep does: what finished stays, what did not is put aside and run again
+        if 6 in batch:  # as a sweep does: what finished stays, what did not is run again
             about = todo.folder / "first k1" / "run.json"
             about.write_text(json.dumps(json.loads(about.read_text()) | {"status": "finished"}))
-            batch = batch[1:]
-        launch(batch)
-        rounds.pop()
+        launch([seed for seed in batch if seed != 6])
 
-    pair = run_until_decided(todo, relaunch, lambda line: None)
-    assert rounds[0] == [1, 2]
-    assert pair["failed_a"] == pair["failed_b"] == 0
+    said = []
+    pair = run_until_decided(todo, relaunch, said.append)
+    assert [line.split(":")[0] for line in said] == ["3 pairs", "6 pairs"]
+    assert rounds == [[1, 2, 3], [4, 5]] and pair["failed_a"] == pair["failed_b"] == 0
 
 
 def test_a_failed_run_counts_and_stops_nothing(world):
