@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -64,22 +65,24 @@ def test_a_failure_is_written_down(tmp_path):
 def test_a_cell_waits_for_the_process_that_runs_it(tmp_path):
     """A sweep that was killed may leave a job behind; what it finishes is not run again."""
     program = """
-import sys, time
+import sys
 from pathlib import Path
 from ppo.sweep import cell
 from tests.test_sweep import CONFIG, finish
 with cell(Path(sys.argv[1]), CONFIG):
     print("mine", flush=True)
-    time.sleep(1)
+    sys.stdin.readline()
     finish(Path(sys.argv[1]))
 """
     (folder := tmp_path / "cell").mkdir()
     (folder / "run.json").write_text('{"status": "running"}')
-    with subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "mine\n"
         (folder / "run.json").write_text('{"status": "running"}')
         report(tmp_path, Console(file=(out := io.StringIO())))
         assert "running" in out.getvalue() and "died" not in out.getvalue()
+        threading.Timer(0.5, lambda: print("go on", file=other.stdin, flush=True)).start()
         with cell(folder, CONFIG) as done:
             assert done == 3.0
 
