@@ -73,6 +73,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "target_tight": ("learning_rate_low", *_CRITIC),
     "learning_rate_low": (*_CRITIC, "collapse"),
     "growing_spikes": ("collapse",),
+    "dimension": _CRITIC,  # what ends the updates early also leaves the critic with few steps
     "outliers": _CRITIC,
     "critic": ("critic_lost", "value_loss"),
     "critic_lost": ("value_loss",),
