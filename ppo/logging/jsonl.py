@@ -70,7 +70,11 @@ def read(path: Path | str) -> list[dict[str, Any]]:
     return rows
 
 
-def _restored(value: Any) -> Any:
+def _restored(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_restored(name, x) for x in value]
+    if not isinstance(value, float | int | str) or isinstance(value, bool):
+        raise ValueError(f"{name} is no number, text or list of them")
     return _TO_FLOAT.get(value, value) if isinstance(value, str) else value
 
 
@@ -78,11 +82,7 @@ def _row(found: object) -> dict[str, Any]:
     """``found`` with its non-finite numbers restored. Raises ValueError where it is not what ``Jsonl.log`` writes."""
     if not isinstance(found, dict):
         raise ValueError("no JSON object")
-    row = {name: [*map(_restored, x)] if isinstance(x, list) else _restored(x) for name, x in found.items()}
-    for name, value in row.items():
-        for x in value if isinstance(value, list) else [value]:
-            if not isinstance(x, float | int | str) or isinstance(x, bool):
-                raise ValueError(f"{name} is no number, text or list of them")
+    row = {name: _restored(name, value) for name, value in found.items()}
     for name in ("update", "env_steps"):
         if not isinstance(row.get(name, 0), int):
             raise ValueError(f"{name} is no whole number")
