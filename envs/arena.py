@@ -5,9 +5,9 @@ from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
-from envs.base import EnvError, Step
+from envs.base import ActionSpace, EnvError, Step
 
 _LINE = 64  # bytes; every array starts on its own cache line
 
@@ -15,37 +15,42 @@ _LINE = 64  # bytes; every array starts on its own cache line
 class Arena(NamedTuple):
     """All arrays have the sub-environments as axis 0."""
 
-    action: np.ndarray  # [N, A], in the dtype of the action space
+    action: np.ndarray  # [N, A], or [N] where it is discrete, in the dtype of the action space
     step: Step  # what a vector step returns
     length: np.ndarray  # [N] int64: steps begun in the running episode
     cursor: np.ndarray  # [N] int64: a share's first entry holds the sub-environment it is busy with
 
 
-def spaces(observation: object, action: object, name: str) -> tuple[Box, Box]:
-    """The two spaces of one sub-environment with a single axis each; EnvError if they are not continuous."""
-    observations, actions = _box(observation, "observation", name), _box(action, "action", name)
+def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionSpace]:
+    """The two spaces of one sub-environment, a box with a single axis; EnvError if they are of another kind."""
+    observations = _box(observation, "observation", name)
+    low, high = (bound.ravel().astype(np.float32) for bound in (observations.low, observations.high))
+    flat = Box(low, high, dtype=np.float32)
+    if isinstance(action, Discrete):
+        return flat, action
+    actions = _box(action, "action", name)
     if not np.issubdtype(actions.dtype, np.floating):
         raise EnvError(f"{name}: its action space {actions} holds {actions.dtype}, not floating-point numbers")
-    low, high = (bound.ravel().astype(np.float32) for bound in (observations.low, observations.high))
-    return Box(low, high, dtype=np.float32), Box(
-        actions.low.ravel(), actions.high.ravel(), dtype=np.dtype(actions.dtype).type
-    )
+    return flat, Box(actions.low.ravel(), actions.high.ravel(), dtype=np.dtype(actions.dtype).type)
 
 
 def _box(space: object, role: str, name: str) -> Box:
     if not isinstance(space, Box):
-        raise EnvError(f"{name}: its {role} space is {space}; this framework needs a continuous one (Box)")
+        raise EnvError(
+            f"{name}: its {role} space is {space}; this framework needs a continuous one (Box)"
+            + (", or Discrete" if role == "action" else "")
+        )
     if math.prod(space.shape) == 0:
         raise EnvError(f"{name}: its {role} space {space} is empty")
     return space
 
 
-def arena_bytes(num_envs: int, observation_space: Box, action_space: Box) -> int:
+def arena_bytes(num_envs: int, observation_space: Box, action_space: ActionSpace) -> int:
     """Size of the block that ``arena`` needs."""
     return sum(size for _, _, size in _layout(num_envs, observation_space, action_space))
 
 
-def arena(memory: mmap | bytearray, num_envs: int, observation_space: Box, action_space: Box) -> Arena:
+def arena(memory: mmap | bytearray, num_envs: int, observation_space: Box, action_space: ActionSpace) -> Arena:
     """Lay the arrays over ``memory``, which must hold ``arena_bytes`` zeroed bytes."""
     arrays, offset = [], 0
     for shape, dtype, size in _layout(num_envs, observation_space, action_space):
@@ -65,11 +70,13 @@ def not_finite(rows: np.ndarray) -> int | None:
     return None if finite.all() else int(np.argmin(finite))
 
 
-def _layout(num_envs: int, observation_space: Box, action_space: Box) -> list[tuple[tuple[int, ...], np.dtype, int]]:
+def _layout(
+    num_envs: int, observation_space: Box, action_space: ActionSpace
+) -> list[tuple[tuple[int, ...], np.dtype, int]]:
     """Shape, dtype and place in bytes of every array: action, length, cursor, then the fields of Step."""
     scalar, observation = (num_envs,), (num_envs, *observation_space.shape)
     arrays: list[tuple[tuple[int, ...], Any]] = [
-        ((num_envs, *action_space.shape), action_space.dtype),
+        ((num_envs, *(action_space.shape or ())), action_space.dtype),
         (scalar, np.int64),
         (scalar, np.int64),
         (observation, np.float32),  # obs

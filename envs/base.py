@@ -7,7 +7,9 @@ Time-step semantics are *same-step reset*: when an episode ends, ``obs`` already
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
+
+ActionSpace = Box | Discrete
 
 
 class EnvError(RuntimeError):
@@ -28,19 +30,19 @@ class Step(NamedTuple):
 
 
 class VectorEnv(Protocol):
-    """``N`` sub-environments stepped together; continuous observations and actions."""
+    """``N`` sub-environments stepped together; continuous observations, continuous or discrete actions."""
 
     name: str  # for people: "AntBullet", "Pendulum-v1"
     num_envs: int
     observation_space: Box  # of one sub-environment, one axis
-    action_space: Box  # of one sub-environment, one axis
+    action_space: ActionSpace  # of one sub-environment; a box has one axis
 
     def reset(self, seed: int) -> np.ndarray:
         """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``."""
         ...
 
     def step(self, action: np.ndarray) -> Step:
-        """Apply ``action [N, A]`` (already inside the action space). Raises EnvError on a non-finite answer."""
+        """Apply ``action [N, A]`` (discrete: ``[N]``), inside the action space. EnvError on a non-finite answer."""
         ...
 
     def state(self) -> list[dict]:

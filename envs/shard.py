@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.arena import Arena, arena, not_finite, spaces
-from envs.base import EnvError, Step
+from envs.base import ActionSpace, EnvError, Step
 
 
 class Shard:
@@ -40,7 +40,7 @@ class Shard:
         self._group = np.arange(first, first + count)
         self._ended: list[int] = []  # whose episode ended in the last step
 
-    def _one_space(self) -> tuple[Box, Box]:
+    def _one_space(self) -> tuple[Box, ActionSpace]:
         kinds = [(env.observation_space, env.action_space) for env in self.envs]
         if any(kind != kinds[0] for kind in kinds):
             raise EnvError(f"{self.name}: its sub-environments have different observation or action spaces")
@@ -169,7 +169,7 @@ class Shard:
         ended = False
         for action in past:
             self._length[i] += 1
-            step = self.envs[i].step(action.reshape(self._action_shape).copy())
+            step = self.envs[i].step(action.reshape(self._action_shape).copy()[()])  # a discrete one as a number
             self._obs[i], reward, terminated, truncated, info = step
             self._group[i] = info.get("group", self._group[i])
             self._return[i] += float(reward)

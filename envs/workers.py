@@ -30,7 +30,7 @@ import gymnasium
 from gymnasium.spaces import Box
 
 from envs.arena import Arena, arena_bytes
-from envs.base import EnvError
+from envs.base import ActionSpace, EnvError
 from envs.shard import Shard
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.workers import main; main(*map(int, sys.argv[2:]))"
@@ -64,7 +64,7 @@ class Workers:
             self.close()
             raise
 
-    def _make_own(self, make: Callable[[int], gymnasium.Env], count: int) -> tuple[Box, Box]:
+    def _make_own(self, make: Callable[[int], gymnasium.Env], count: int) -> tuple[Box, ActionSpace]:
         self._own = Shard(make, self.name, 0, count)
         return self._own.spaces
 

@@ -10,14 +10,18 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from envs.action import tanh
 from envs.base import VectorEnv
 from ppo.buffer.rollout import build_refresh
-from ppo.config import ConfigError, check, plain, strategy
+from ppo.build import build_network, choose_reference, held_out, restore, torch_device
+from ppo.config import GROUPS, check, plain, strategy
+from ppo.demo import Demo
 from ppo.loss import objective
 from ppo.loss.adapt import Seen
-from ppo.network.actor_critic import ActorCritic, widen
+from ppo.loss.reference import Reference
+from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import flatten
-from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
+from ppo.network.normaliser import Moments, RewardScale
 from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_loss, build_step
 from ppo.update.loop import keep
@@ -45,6 +49,11 @@ class Parts(NamedTuple):
     lr: Callable  # these three choose a number for each update, by what the last one measured
     clip: Callable
     penalty: Callable
+    reference: Reference | None
+    demo: Demo | None
+    draw: Callable | None  # pairs of it for ``prepare``
+    held_out: Tensor | None  # [H, O] states on which its KL is measured as well
+    moments: Moments  # the observation statistics that the run starts with
 
 
 class State(NamedTuple):
@@ -62,20 +71,30 @@ class State(NamedTuple):
     kl: float | None = None  # what the last update measured: see Seen
     clip_fraction: float | None = None
     advantage_scale: float | None = None  # what norm= kept
+    reference_coef: float | None = None  # weight of the KL to the reference policy
+    reference_kl: float | None = None
+    demo_coef: float | None = None  # weight of the demonstrations
+    demo_ratio: float | None = None  # size of their term over that of the PPO loss
     best: float | None = None  # the best evaluation so far
 
 
 def assemble(cfg: DictConfig) -> Parts:
     """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
     check(cfg)
-    groups = ("env", "action", "network", "kl", "stop", "objective", "clip", "penalty", "norm", "lr", "value", "logger")
-    chosen = {group: strategy(group, cfg[group], cfg.trust) for group in groups}
+    chosen = {group: strategy(group, cfg[group], cfg.trust) for group in GROUPS}
     device = torch_device(cfg.device)
     envs = chosen["env"](cfg.num_envs, cfg.workers)
     try:
         generator = torch.Generator().manual_seed(cfg.seed)
         network = build_network(cfg, envs, generator).to(device)
         flat = flatten(network)
+        moments = Moments.empty(*envs.observation_space.shape, device=device)
+        if cfg.init is not None:
+            moments = restore(cfg, flat, moments)
+        to_world = partial(chosen["action"], space=envs.action_space)
+        reference = choose_reference(cfg, chosen["reference"], network, moments, envs)
+        demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
+        pull = None if reference is None else reference.divergence
         terms = Terms(
             chosen["objective"],
             chosen["kl"],
@@ -84,22 +103,24 @@ def assemble(cfg: DictConfig) -> Parts:
             use_value=cfg.coef.value > 0,
             use_entropy=cfg.coef.entropy > 0,
             use_kl=chosen["penalty"](0.0, None, None, cfg.target_kl) > 0,
+            reference=pull,
+            use_demo=demo is not None,
         )
         guards, finish = Guards(**{key: cfg.guard[key] for key in Guards._fields}), stay
         if chosen["objective"].func is objective.trpo:
             surrogate = build_loss(network, terms._replace(use_value=False), guards)
             finish = build_natural_step(network, surrogate, cfg.target_kl, **chosen["objective"].keywords)
-            terms = terms._replace(use_policy=False, use_entropy=False, use_kl=False)
+            terms = terms._replace(use_policy=False, use_entropy=False, use_kl=False, reference=None)
         step = build_step(network, terms, guards, micro_batches=cfg.micro_batches, optimiser=partial(adam, **cfg.adam))
         return Parts(
             envs=envs,
-            to_world=partial(chosen["action"], space=envs.action_space),
+            to_world=to_world,
             network=network,
             flat=flat,
             generator=generator,
             step=compile_step(step, cfg.compile.lower(), planned_steps(cfg), _choices(cfg, terms)),
             finish=finish,
-            measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp),
+            measure=build_measure(network, chosen["kl"], clamp=cfg.guard.clamp, reference=pull),
             limits=chosen["stop"](cfg.target_kl),
             norm=chosen["norm"],
             refresh=partial(build_refresh, gamma=cfg.gamma, lam=cfg.gae_lambda)
@@ -108,6 +129,11 @@ def assemble(cfg: DictConfig) -> Parts:
             lr=chosen["lr"],
             clip=chosen["clip"],
             penalty=chosen["penalty"],
+            reference=reference,
+            demo=demo,
+            draw=None if demo is None else partial(demo.draw, generator),
+            held_out=held_out(cfg, reference, to_world, chosen["env"]),
+            moments=moments,
         )
     except BaseException:
         envs.close()
@@ -119,6 +145,9 @@ _NOT_OF_THE_STEP = ("seed", "total_steps", "num_envs", "num_steps", "workers", "
 _NOT_OF_THE_STEP += ("target_kl", "max_grad_norm", "coef", "lr", "clip", "penalty", "stop", "norm", "normalise", "eval")
 _NOT_OF_THE_STEP += (
     "rpo",
+    "init",
+    "reference",
+    "demo",
     "recompute_advantage",
     "checkpoint",
     "logger",
@@ -135,7 +164,8 @@ _NOT_OF_THE_STEP += ("doctor", "plots")
 def _choices(cfg: DictConfig, terms: Terms) -> str:
     """What made the step: every other key, and which terms of the loss are used."""
     kept = {key: value for key, value in plain(cfg).items() if key not in _NOT_OF_THE_STEP}
-    return json.dumps([kept, terms.use_noise, terms.use_value, terms.use_entropy, terms.use_kl], sort_keys=True)
+    used = [terms.use_noise, terms.use_value, terms.use_entropy, terms.use_kl, terms.use_demo]
+    return json.dumps([kept, used, cfg.reference.get("direction")], sort_keys=True)
 
 
 def planned_steps(cfg: DictConfig) -> int:
@@ -144,44 +174,14 @@ def planned_steps(cfg: DictConfig) -> int:
     return math.ceil(cfg.total_steps / batch) * cfg.epochs * (batch // cfg.minibatch_size)
 
 
-def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
-    """The network that fits these environments."""
-    try:
-        build = strategy("network", cfg.network, cfg.trust)
-        network = build(envs.observation_space.shape[0], envs.action_space.shape[0], generator)
-        widen(network, cfg.value.get("quantiles", 1))  # the critic is as wide as its loss asks
-    except ConfigError:
-        raise
-    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
-        raise ConfigError(f"network: {' '.join(str(error).split())}") from error
-    return network
-
-
-def torch_device(name: str) -> torch.device:
-    """The device of that name, or ConfigError where this machine has none."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # read back: "meta" holds no numbers
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device={name}: not available here ({str(error).splitlines()[0]})") from error
-    return device
-
-
 def start(cfg: DictConfig, parts: Parts) -> State:
     """The state before the first step."""
     device = parts.flat.device
     return State(
         Learner.start(parts.flat.clone()),
-        Moments.empty(*parts.envs.observation_space.shape, device=device),
+        parts.moments,
         RewardScale.empty(cfg.num_envs, device=device),
     )
-
-
-def obs_normaliser(cfg: DictConfig, moments: Moments) -> ObsNormaliser:
-    """What the networks see of an observation, with these statistics."""
-    if not cfg.normalise.obs:
-        return ObsNormaliser.identity(moments.mean.device)
-    return ObsNormaliser.of(moments, clip=cfg.normalise.clip_obs)
 
 
 def reward_scaler(cfg: DictConfig, scale: RewardScale) -> Callable[[Tensor], Tensor]:
@@ -202,16 +202,22 @@ def choose(cfg: DictConfig, parts: Parts, state: State) -> State:
         clip_low=low,
         clip_high=high,
         beta=parts.penalty(progress, state.beta, seen, cfg.target_kl),
+        reference_coef=parts.reference.coef(progress, state.reference_coef, state.reference_kl)
+        if parts.reference
+        else 0.0,
+        demo_coef=parts.demo.next_coef(state.demo_coef, state.demo_ratio) if parts.demo else 0.0,
     )
 
 
 def note(state: State, metrics: Mapping[str, float | int | str]) -> State:
     """The state with what the options of the next update will read of this one."""
-    scale = metrics.get("advantage/scale")
+    scale, pulled, cloned = (metrics.get(x) for x in ("advantage/scale", "reference/kl", "bc/ppo_ratio"))
     return state._replace(
         kl=reached_kl(metrics),
         clip_fraction=float(metrics.get("clip/fraction", 0.0)),
         advantage_scale=None if scale is None else float(scale),
+        reference_kl=None if pulled is None else float(pulled),
+        demo_ratio=None if cloned is None else float(cloned),
     )
 
 
@@ -227,5 +233,7 @@ def knobs(cfg: DictConfig, parts: Parts, state: State) -> Knobs:
         cfg.coef.value,
         cfg.coef.entropy,
         state.beta,
+        state.reference_coef,
+        state.demo_coef,
     )
     return Knobs(*torch.tensor(numbers, dtype=torch.float32, device=parts.flat.device))

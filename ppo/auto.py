@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from envs.base import VectorEnv
-from ppo.assemble import build_network
+from ppo.build import build_network
 from ppo.config import check, strategy
 
 _WORTH = 1e-3  # s: a vector step shorter than this costs less than to ask other processes for it
@@ -43,7 +43,7 @@ def workers(env: VectorEnv, num_envs: int) -> int:
     if most == 0:
         return 0
     env.reset(0)
-    action = np.zeros((1, *env.action_space.shape), env.action_space.dtype)
+    action = np.zeros((1, *(env.action_space.shape or ())), env.action_space.dtype)
     each = _seconds(lambda: env.step(action), 50)
     return most if each * num_envs >= _WORTH else 0
 
@@ -57,7 +57,7 @@ def threads(cfg: DictConfig, env: VectorEnv) -> int:
 
     def turn() -> None:
         policy, value = network(obs)
-        (policy.mean.sum() + value.sum()).backward()
+        (sum(x.sum() for x in policy) + value.sum()).backward()
 
     before, best = torch.get_num_threads(), {1: float("inf"), cores(): float("inf")}
     try:

@@ -19,7 +19,22 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-GROUPS = ("env", "action", "network", "kl", "stop", "objective", "clip", "penalty", "norm", "lr", "value", "logger")
+GROUPS = (
+    "env",
+    "action",
+    "network",
+    "kl",
+    "stop",
+    "objective",
+    "clip",
+    "penalty",
+    "norm",
+    "lr",
+    "value",
+    "reference",
+    "demo",
+    "logger",
+)
 CONF = Path(__file__).parents[1] / "conf"
 
 MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier versions, and how to say it now
@@ -109,6 +124,7 @@ class Config:
     recompute_advantage: bool = False  # at the start of every epoch, by the critic as it then is
     target_kl: float | None = None
     max_grad_norm: float | None = 0.5
+    init: str | None = None  # a run folder or checkpoint whose policy, critic and observation statistics to start from
     seed: int = 1
     device: str = "cpu"
     threads: int | str = 1  # torch's; more than one slows small networks down; auto: measured
@@ -133,6 +149,8 @@ class Config:
     norm: Any = None
     lr: Any = None
     value: Any = None
+    reference: Any = None
+    demo: Any = None
     logger: Any = None
 
 
@@ -300,8 +318,12 @@ def check(cfg: DictConfig) -> None:
         for key in ("cg_steps", "backtracks"):
             require(cfg.objective[key] >= 1, f"objective.{key}", "must be at least 1")
         require(cfg.objective.shrink < 1, "objective.shrink", "must be below 1")
+        require(named("demo", "none"), "demo", "objective=trpo takes no demonstrations")
     if named("objective", "spo"):
         require(not named("clip", "none"), "clip", "objective=spo takes its eps from the clip range; choose one")
+    require(cfg.rpo == 0 or not named("network", "categorical"), "rpo", "discrete actions have no mean to move")
+    if cfg.network and cfg.network.get("squash"):
+        require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")
     for group, name in _NEED_TARGET_KL:
         if named(group, name) and cfg[group].get("fraction") is None:
             require(cfg.target_kl is not None, "target_kl", f"{group}={name} needs one, for example target_kl=0.01")

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from envs.base import EnvError, VectorEnv
 from ppo import checkpoint
-from ppo.assemble import Parts, State, obs_normaliser
+from ppo.assemble import Parts, State
+from ppo.build import obs_normaliser
 from ppo.config import ConfigError, strategy
 from ppo.policy import Policy, deterministic, restored
 

@@ -64,7 +64,7 @@ class Act(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         normalised = ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
-        action = self.transform(self.network.policy(normalised).mean, self.low, self.high)
+        action = self.transform(self.network.policy(normalised).mode(), self.low, self.high)
         return action.maximum(self.low).minimum(self.high)
 
 

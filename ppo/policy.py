@@ -13,7 +13,7 @@ from torch import Tensor
 
 from envs.base import VectorEnv
 from ppo import checkpoint
-from ppo.assemble import build_network, obs_normaliser, torch_device
+from ppo.build import build_network, obs_normaliser, torch_device
 from ppo.config import strategy
 from ppo.foreign import foreign
 from ppo.network.actor_critic import ActorCritic
@@ -32,12 +32,12 @@ class Policy(NamedTuple):
 
     def __call__(self, obs: Tensor) -> np.ndarray:
         """The mean action at ``obs [N, O]``, as the environment receives it."""
-        return deterministic(self.network, self.normalise, self.to_world, self.network.log_std.device)(obs)
+        return deterministic(self.network, self.normalise, self.to_world, next(self.network.parameters()).device)(obs)
 
 
 def deterministic(network, normalise, to_world, device) -> Callable[[Tensor], np.ndarray]:
-    """The policy's mean action, as the environment receives it."""
-    return lambda obs: to_world(network.policy(normalise(obs.to(device))).mean.cpu().numpy())
+    """The policy's most likely action, as the environment receives it."""
+    return lambda obs: to_world(network.policy(normalise(obs.to(device))).mode().cpu().numpy())
 
 
 @contextmanager

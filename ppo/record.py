@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ppo import checkpoint
@@ -19,6 +20,7 @@ from ppo.logging.console import Console
 from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
 from ppo.logging.window import Window
+from ppo.network.normaliser import ObsNormaliser
 from ppo.types import Batch, Transition, tree_map
 from ppo.update.loop import Halt
 
@@ -76,6 +78,11 @@ class Record:
             self._logger.alert(f"doctor: {finding.cause}", line(finding))
         if self._window:
             self._window.update(row)
+        if self._row.get("bc/ppo_ratio", 0.0) > 2:
+            ratio = f"{self._row['bc/ppo_ratio']:.1f} times the size of the PPO loss"
+            self._console.line(
+                f"update {state.updates}: the demonstrations' term is {ratio}; lower demo.coef or set demo.adaptive=true"
+            )
         self._save(state)
 
     def _save(self, state: State) -> None:
@@ -135,6 +142,8 @@ def describe(
         "speed/update": steps / seconds[1],
         "speed/total": steps / sum(seconds),
     }
+    if state.demo_coef:
+        metrics["bc/coef"] = state.demo_coef
     if state.beta:
         metrics["penalty/beta"] = state.beta
     if cfg.target_kl:
@@ -146,6 +155,19 @@ def describe(
             "train/length": lengths.mean(),
             "train/episodes": len(episodes),
         }
+    return metrics
+
+
+@torch.no_grad()
+def reference_metrics(parts: Parts, state: State, normalise: ObsNormaliser) -> dict[str, float]:
+    """How strongly the reference pulled, and how far from it the policy is now where nothing was learned."""
+    if parts.reference is None:
+        return {}
+    metrics = {"reference/coef": cast(float, state.reference_coef)}
+    if parts.held_out is not None:
+        policy = parts.network.policy(normalise(parts.held_out))
+        kl = parts.reference.divergence(policy, parts.reference.policy(parts.held_out))
+        metrics["reference/kl_held_out"] = kl.mean().item()
     return metrics
 
 

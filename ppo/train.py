@@ -6,13 +6,14 @@ from contextlib import closing
 import torch
 from omegaconf import DictConfig
 
-from ppo.assemble import assemble, choose, knobs, note, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, note, reward_scaler, start
 from ppo.auto import resolve
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
+from ppo.build import obs_normaliser
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
-from ppo.record import Record, describe
+from ppo.record import Record, describe, reference_metrics
 from ppo.runs import endpoint
 from ppo.update.loop import update
 from ppo.update.report import check_on_policy
@@ -26,7 +27,8 @@ def train(cfg: DictConfig, run: Run) -> float:
     state = start(cfg, parts)
     with closing(parts.envs), Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
         obs = parts.envs.reset(cfg.seed)
-        rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], *parts.envs.action_space.shape)
+        frozen = parts.reference and parts.reference.policy
+        rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
         while state.env_steps < cfg.total_steps:
             state = choose(cfg, parts, state)
             normalise = obs_normaliser(cfg, state.obs_moments)
@@ -38,7 +40,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)
             scale_reward = reward_scaler(cfg, reward_scale)
             ground = (rollout, parts.network, normalise, scale_reward, parts.flat.device)
-            batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)
+            batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda, reference=frozen, demo=parts.draw)
             learner, halt, metrics = update(
                 *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, state)),
                 *(parts.limits, parts.norm, parts.generator),
@@ -62,6 +64,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             state = note(state, metrics)
             seconds = (collected - began, updated - collected)
             metrics |= describe(cfg, state, metrics, rollout, batch, episodes, seconds)
+            metrics |= reference_metrics(parts, state, normalise)
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)

@@ -4,13 +4,43 @@ Axes: time is axis 0 of a rollout, samples are the last axis of a batch, every o
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _LOG_2PI = math.log(2 * math.pi)
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
+_HERMITE = (_NODES, _WEIGHTS / _WEIGHTS.sum())  # the mean of f(x), x standard normal, is weights . f(nodes)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A distribution over actions, one for each of ``[*B]`` states: a NamedTuple of its parameters that knows these.
+
+    An action is ``[*B, A]``, or ``[*B]`` int64 where actions are discrete; ``old`` and ``other`` are of the same kind.
+    """
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+    def log_prob(self, action: Tensor) -> Tensor: ...
+
+    def log_ratio(self, old: Any, action: Tensor) -> Tensor: ...
+
+    def entropy(self) -> Tensor: ...
+
+    def kl(self, other: Any) -> Tensor: ...
+
+    def parts(self, other: Any) -> dict[str, Tensor]: ...
+
+    def distance(self, other: Any) -> Tensor: ...
+
+    def mode(self) -> Tensor: ...
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
 
 
 class Gaussian(NamedTuple):
@@ -58,10 +88,19 @@ class Gaussian(NamedTuple):
         mean_part, std_part = self.kl_parts(other)
         return (mean_part + std_part).sum(-1)
 
+    def parts(self, other: "Gaussian") -> dict[str, Float[Tensor, "*B A"]]:
+        """What there is to say of ``other`` by action dimension; the ``*_part`` add up to KL(self || other)."""
+        mean_part, std_part = self.kl_parts(other)
+        return {"kl/mean_part": mean_part, "kl/sigma_part": std_part, "policy/sigma": other.log_std.exp()}
+
     def distance(self, other: "Gaussian") -> Float[Tensor, ""]:
         """The largest difference of any parameter: of a mean in units of its deviation, of a log std as it is."""
         moved = (self.mean - other.mean).abs() * torch.exp(-self.log_std)
         return torch.maximum(moved.max(), (self.log_std - other.log_std).abs().max())
+
+    def mode(self) -> Float[Tensor, "*B A"]:
+        """The action of a deterministic policy."""
+        return self.mean
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B A"]:
         """One action per distribution, mean + std * noise; no gradient flows through it."""
@@ -70,12 +109,95 @@ class Gaussian(NamedTuple):
             return self.mean + torch.exp(self.log_std) * noise
 
 
+class Squashed(Gaussian):
+    """The distribution of tanh(action), action ~ the Gaussian, as a density on (-1, 1)^A.
+
+    Actions are still given before the tanh, and KL and ratio are the Gaussian's own: a fixed bijection changes neither.
+    What it changes is densities, and so the entropy, by E[log |d tanh|]. The Gaussian's entropy grows with its deviation
+    without end, while the actions it stands for gather at -1 and 1; this one has a greatest value, A log 2.
+    """
+
+    __slots__ = ()
+
+    def log_prob(self, action: Float[Tensor, "*B A"]) -> Float[Tensor, "*B"]:
+        """log density of tanh(action) [nats]."""
+        return super().log_prob(action) - _log_slope(action).sum(-1)
+
+    def entropy(self) -> Float[Tensor, "*B"]:
+        """Differential entropy of tanh(action), by Gauss-Hermite quadrature of 32 nodes a dimension [nats].
+
+        Off by 1e-4 at most up to a deviation of e, by 0.1 at e^2.
+        """
+        nodes, weights = (self.mean.new_tensor(x.tolist()) for x in _HERMITE)
+        action = self.mean[..., None] + self.log_std.exp()[..., None] * nodes
+        return super().entropy() + (_log_slope(action) @ weights).sum(-1)
+
+
+def _log_slope(action: Tensor) -> Tensor:
+    """log(d tanh(a) / da) = log(1 - tanh(a)^2), written so that it does not round to log 0."""
+    return 2 * (math.log(2) - action - torch.nn.functional.softplus(-2 * action))
+
+
+class Categorical(NamedTuple):
+    """One of ``n`` actions. ``logits``: [*B, n], not normalised."""
+
+    logits: Tensor  # [*B, n]
+
+    def log_prob(self, action: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """log p(action) [nats]."""
+        return self._log_p().gather(-1, action[..., None]).squeeze(-1)
+
+    def log_ratio(self, old: "Categorical", action: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """log self(action) - log old(action) [nats]."""
+        return self.log_prob(action) - old.log_prob(action)
+
+    def entropy(self) -> Float[Tensor, "*B"]:
+        """-sum_a p log p, where p = 0 counts as 0 [nats]."""
+        log_p = self._log_p()
+        p = torch.exp(log_p)
+        return -(p * torch.where(p > 0, log_p, 0)).sum(-1)
+
+    def kl(self, other: "Categorical") -> Float[Tensor, "*B"]:
+        """KL(self || other) = sum_a p (log p - log q), where p = 0 counts as 0 [nats].
+
+        Summed as p (expm1(d) - d) with d = log q - log p: the same, since p and q both add up to 1, but no term is
+        negative and those of nearly equal policies keep their digits in float32. Far apart, as q - p - p d.
+        """
+        log_p, log_q = self._log_p(), other._log_p()
+        p = torch.exp(log_p)
+        d = torch.where(p > 0, log_q - log_p, 0)
+        close = d.clamp(-1, 1)
+        far = torch.exp(log_q) - p - p * d
+        return torch.where((p > 0) & (d.abs() < 1), p * (torch.expm1(close) - close), far).sum(-1)
+
+    def parts(self, other: "Categorical") -> dict[str, Tensor]:
+        """Nothing: there are no action dimensions."""
+        return {}
+
+    def distance(self, other: "Categorical") -> Float[Tensor, ""]:
+        """The largest difference of any log probability."""
+        return (self._log_p() - other._log_p()).abs().max()
+
+    def mode(self) -> Int[Tensor, "*B"]:
+        """The most probable action."""
+        return self.logits.argmax(-1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Int[Tensor, "*B"]:
+        """One action per distribution: the largest of logits + Gumbel noise."""
+        with torch.no_grad():
+            noise = torch.empty_like(self.logits).exponential_(generator=generator).log()
+            return (self.logits - noise).argmax(-1)
+
+    def _log_p(self) -> Tensor:
+        return torch.log_softmax(self.logits, -1)
+
+
 class Transition(NamedTuple):
     """One vector step of ``N`` sub-environments; stacked over time, a rollout ``[T, N, ...]``."""
 
     obs: Tensor  # [N, O] as the environment gave it, not normalised
-    action: Tensor  # [N, A] as it was sampled; the environment may have received it clipped or squashed
-    policy: Gaussian  # the behaviour distribution it was sampled from
+    action: Tensor  # [N, A] as it was sampled, the environment may have received it clipped or squashed; or [N] of n
+    policy: Policy  # the behaviour distribution it was sampled from
     reward: Tensor  # [N] as the environment gave it
     next_obs: Tensor  # [N, O] the true successor, before any reset
     terminated: Tensor  # [N] bool: nothing follows, no bootstrap
@@ -83,18 +205,27 @@ class Transition(NamedTuple):
     group: Tensor  # [N] int64: group id for norm=group
 
 
+class Pairs(NamedTuple):
+    """Demonstrated: what was seen (normalised) and what was done, as the policy has actions."""
+
+    obs: Float[Tensor, "*B O"]
+    action: Tensor  # [*B, A] or [*B]
+
+
 class Batch(NamedTuple):
     """Samples to learn from: ``[B, ...]`` after ``prepare``, ``[K, M, ...]`` once shuffled into K minibatches of M."""
 
     obs: Float[Tensor, "*B O"]  # normalised
-    action: Float[Tensor, "*B A"]
-    policy: Gaussian  # the behaviour policy, fixed for all epochs
+    action: Tensor  # [*B, A] of continuous actions, [*B] int64 of discrete ones
+    policy: Policy  # the behaviour policy, fixed for all epochs
     value: Float[Tensor, "*B"]  # the critic's prediction before the update
     target: Float[Tensor, "*B"]  # what the critic should predict
     advantage: Float[Tensor, "*B"]
     group: Int[Tensor, "*B"]
     mask: Bool[Tensor, "*B"]  # False: no gradient from this sample, and it enters no statistic
     noise: Float[Tensor, "*B A"]  # added to the mean of the policy being trained, in the objective alone; A = 0: none
+    reference: Policy | tuple[()] = ()  # the frozen policy at the same states, where there is one
+    demo: Pairs | tuple[()] = ()  # one demonstrated pair a sample, drawn at random, where there are any
 
 
 def tree_map(function, *trees):

@@ -105,6 +105,8 @@ def numbers():
             "value": 0.5,
             "entropy": 0.0,
             "kl": 0.0,
+            "reference": 0.0,
+            "demo": 0.0,
         }
         return Knobs(**{k: torch.tensor(v, dtype=dtype) for k, v in (plain | changes).items()})
 

@@ -7,9 +7,10 @@ import torch
 
 import ppo.assemble
 import ppo.loss.kl
-from ppo.assemble import assemble, choose, knobs, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
+from ppo.build import obs_normaliser
 from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
 from ppo.types import Gaussian, tree_map
 from ppo.update.gradient_step import METRICS
@@ -35,7 +36,7 @@ def first_knobs(cfg, parts):
 
 
 def batch_of(parts):
-    rollout, raw = allocate(8, 4, 1, 1), ObsNormaliser.identity()
+    rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
     return prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
 
@@ -47,12 +48,14 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
         "coef.entropy=0.2",
         "penalty=fixed",
         "penalty.beta=0.3",
+        "reference=initial",
+        "reference.coef=0.4",
         "stop=minibatch",
     )
     cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "clip.above=0.3")
     got = first_knobs(cfg, parts)._asdict()
     expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "ratio_limit": math.inf}
-    expected |= {"max_grad_norm": 0.7, "value": 0.1, "entropy": 0.2, "kl": 0.3}
+    expected |= {"max_grad_norm": 0.7, "value": 0.1, "entropy": 0.2, "kl": 0.3, "reference": 0.4, "demo": 0.0}
     assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
     assert first_knobs(*parts_of("max_grad_norm=null")).max_grad_norm == math.inf
 
@@ -156,7 +159,7 @@ def test_a_compiled_step_is_shared_by_runs_that_differ_in_numbers_only(parts_of,
         "guard.clamp=9",
         "adam.eps=1e-3",
     )
-    words += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu")
+    words += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu", "reference=initial")
     for changed in words:
         parts_of(changed)
     assert len(set(about)) == 1 + len(words)

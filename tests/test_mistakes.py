@@ -35,6 +35,9 @@ MISTAKES = [
     (["network.actor=wide"], ["network.actor"]),
     (["network.actor=[0]"], ["network", "actor=[0]", "at least 1"]),
     (["network.activation=sine"], ["network", "activation=sine", "tanh"]),
+    (["network=categorical"], ["network", "continuous", "network=mlp"]),
+    (["network.squash=true"], ["network.squash", "action=tanh"]),
+    (["env=gym", "env.id=CartPole-v1"], ["CartPole-v1", "discrete", "network=categorical"]),
     (["network.log_std=5"], ["network", "log_std=5", "log_std_max"]),
     (["epochs=0"], ["epochs=0", "at least 1"]),
     (["num_envs=-2"], ["num_envs=-2", "at least 1"]),
@@ -56,7 +59,6 @@ MISTAKES = [
     (["seed=1,2"], ["seed=1,2", "multirun"]),
     (["+experiment=nothing"], ["experiment=nothing", "pendulum"]),
     (["env=gym", "env.id=NoSuchTask-v0"], ["NoSuchTask-v0"]),
-    (["env=gym", "env.id=CartPole-v1"], ["CartPole-v1", "Discrete(2)"]),
     (["env=probe", "env.task=mystery"], ["mystery"]),
 ]
 

@@ -1,6 +1,7 @@
 """Whole runs: known answers, the first minibatch, statistics, schedules, evaluation, and what a run leaves alone."""
 
 import hashlib
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,15 @@ import ppo.loss.value
 import ppo.train
 from envs.probe import TASKS, probe
 from ppo import checkpoint
-from ppo.assemble import assemble, choose, knobs, obs_normaliser, reward_scaler, start
+from ppo.assemble import assemble, choose, knobs, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
+from ppo.build import obs_normaliser
 from ppo.network.actor_critic import mlp
 from ppo.network.flat import flatten
 from ppo.network.gsde import gsde
 from ppo.network.normaliser import ObsNormaliser
+from ppo.network.state_std import state_std
 from ppo.update.gradient_step import METRICS
 from ppo.update.loop import update
 from ppo.update.report import OffPolicyError
@@ -69,8 +72,10 @@ def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
     [
         (mlp, ["network.log_std_min=-2"]),
         (gsde, ["network=gsde", "network.log_std=-1"]),
+        (state_std, ["network=state_std", "network.log_std_min=-2"]),
+        (mlp, ["network.log_std_min=-2", "network.squash=true", "action=tanh", "coef.entropy=0.01"]),
     ],
-    ids=["mlp", "gsde"],
+    ids=["mlp", "gsde", "state_std", "squash"],
 )
 def test_the_actor_finds_the_best_action(trained, build, words):
     """obs / 2, within 0.1 on the whole range of observations; the deterministic return follows, -(error^2)."""
@@ -81,8 +86,24 @@ def test_the_actor_finds_the_best_action(trained, build, words):
     obs = torch.linspace(-1, 1, 21)[:, None]
     with torch.no_grad():
         mean = load(tensors, build=build).policy(obs).mean
+    if "action=tanh" in words:
+        mean = mean.tanh()
     torch.testing.assert_close(mean, obs / 2, rtol=0, atol=0.1)
     assert rows[-1]["eval/return"] > -0.01
+
+
+def test_a_discrete_task_is_learned(trained):
+    """CartPole-v1, 500 at most and about 20 to begin with; every estimator and rule of an update as ever."""
+    rows, _ = trained(
+        "env=gym", "env.id=CartPole-v1", "network=categorical", "num_envs=8",
+        "num_steps=64", "minibatch_size=128", "epochs=8", "total_steps=16384", "lr.value=3e-3", "gamma=0.98",
+        "eval.every=0", "eval.episodes=10", "kl=k3", "stop=rollback", "target_kl=0.02", "coef.entropy=0.001",
+    )  # fmt: skip
+    assert rows[-1]["eval/return"] > 150
+    for row in rows:
+        assert row["check/first_log_ratio"] <= 1e-6 and row["check/acting"] <= 1e-5
+        assert 0 <= row["kl/final"] <= 0.03 and 0 < row["policy/entropy"] <= math.log(2) + 1e-6
+        assert not [name for name in row if name.startswith(("kl/mean_part", "kl/sigma_part", "policy/sigma"))]
 
 
 # Every way to hold a policy learns: the best action again. One word each; what a word needs beside it stands there too.
@@ -125,9 +146,10 @@ def test_every_way_to_hold_a_policy_finds_the_best_action(trained, word):
 PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")
 PROBE = ("env=probe", "env.task=target", "action=tanh", "normalise.obs=true")
 GSDE = (*PENDULUM, "network=gsde", "network.resample=3")
+STATE_STD = (*PENDULUM, "network=state_std", "network.squash=true")
 
 
-@pytest.mark.parametrize("words", [PENDULUM, PROBE, GSDE], ids=["pendulum", "probe", "gsde"])
+@pytest.mark.parametrize("words", [PENDULUM, PROBE, GSDE, STATE_STD], ids=["pendulum", "probe", "gsde", "state_std"])
 def test_at_the_first_minibatch_of_every_update_the_ratio_is_one(trained, words):
     """Statistics move between updates, never between acting and learning."""
     rows, tensors = trained(*words, "total_steps=1024", "network.actor=[32]", "lr.value=1e-2")
@@ -151,7 +173,7 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     learner, moments, scale = restored
     parts.flat.copy_(learner.params)
     normalise = obs_normaliser(cfg, moments)
-    rollout = allocate(32, 4, *parts.envs.observation_space.shape, 1)
+    rollout = allocate(32, 4, *parts.envs.observation_space.shape, parts.network)
     collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
     scaler = reward_scaler(cfg, scale)
     batch = prepare(rollout, parts.network, normalise, scaler, parts.flat.device, gamma=cfg.gamma, lam=cfg.gae_lambda)
@@ -339,7 +361,7 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
         cfg = config(word)
         parts = assemble(cfg)
         state = start(cfg, parts)
-        rollout, raw = allocate(8, 4, 1, 1), ObsNormaliser.identity()
+        rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
         collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
         batch = prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
         return parts.step(state.learner, batch, knobs(cfg, parts, choose(cfg, parts, state)))[1][METRICS.index("taken")]

@@ -20,9 +20,9 @@ ANT = Walker(
 )
 
 
-def ant(num_envs: int, workers: int, *, render_mode: str | None = None) -> VectorEnv:
-    """Ant walks along +x."""
-    return locomotion(ANT, num_envs, workers, render_mode)
+def ant(num_envs: int, workers: int, *, effort: float = 1.0, render_mode: str | None = None) -> VectorEnv:
+    """Ant walks along +x. ``effort`` scales the motor costs in its reward: another task for the same body."""
+    return locomotion(ANT._replace(effort=effort), num_envs, workers, render_mode)
 
 
 def make(render_mode: str | None = None) -> gymnasium.Env:

@@ -14,7 +14,7 @@ from ppo.network.acting import actor
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
 from ppo.network.normaliser import ObsNormaliser
-from ppo.types import Batch, Transition, tree_map
+from ppo.types import Batch, Pairs, Policy, Transition, tree_map
 
 
 def collect(
@@ -89,12 +89,15 @@ def prepare(
     *,
     gamma: float,
     lam: float,
+    reference: Callable[[Tensor], Policy] | None = None,
+    demo: Callable[[ObsNormaliser, tuple[int, ...]], Pairs] | None = None,
 ) -> Batch:
     """The rollout as samples ``[T * N, ...]``: observations normalised, values, advantages and targets computed once.
 
     On ``device``, in memory of its own. The critic values the true successor of every step, so that truncation needs
     no special case. The behaviour policy is evaluated again, by the network that learns: rounding apart it is the one
-    that acted (the run checks that), and the first ratio is 1 exactly.
+    that acted (the run checks that), and the first ratio is 1 exactly. ``reference`` sees the observations as they are;
+    ``demo`` draws as many demonstrated pairs.
     """
     rollout = tree_map(lambda x: x.to(device, copy=True), rollout)
     obs = normalise(rollout.obs)
@@ -113,5 +116,7 @@ def prepare(
             group=rollout.group,
             mask=torch.ones_like(rollout.done),
             noise=value[..., None][..., :0],
+            reference=() if reference is None else tree_map(torch.clone, reference(rollout.obs)),
+            demo=() if demo is None else demo(normalise, tuple(rollout.reward.shape)),
         )
     )

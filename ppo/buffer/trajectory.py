@@ -1,22 +1,31 @@
 """From a rollout ``[T, N, ...]`` to samples to learn from, and from those to minibatches ``[K, M, ...]``."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ppo.types import Batch, Gaussian, Transition, tree_map
+from ppo.network.actor_critic import ActorCritic
+from ppo.types import Batch, Transition, tree_map
 
 
-def allocate(num_steps: int, num_envs: int, obs_size: int, action_size: int) -> Transition:
-    """An empty rollout ``[T, N, ...]``, filled anew in every iteration."""
+def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic) -> Transition:
+    """An empty rollout ``[T, N, ...]`` for this network's policy, filled anew in every iteration."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty((num_steps, num_envs, *shape), dtype=dtype)
 
+    def empty_like(example: Tensor) -> Tensor:
+        return empty(*example.shape[1:], dtype=example.dtype)
+
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        policy = network.policy(torch.zeros(1, obs_size, device=device))
     return Transition(
         obs=empty(obs_size),
-        action=empty(action_size),
-        policy=Gaussian(empty(action_size), empty(action_size)),
+        action=empty_like(policy.mode()),
+        policy=tree_map(empty_like, policy),
         reward=empty(dtype=torch.float64),
         next_obs=empty(obs_size),
         terminated=empty(dtype=torch.bool),
@@ -38,5 +47,11 @@ def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batc
 
 def unstack(batch: Batch) -> list[Batch]:
     """[K, M, ...] -> the K minibatches."""
-    (*leaves,) = (list(x) if isinstance(x, Tensor) else [Gaussian(*p) for p in zip(*x, strict=True)] for x in batch)
-    return [Batch(*minibatch) for minibatch in zip(*leaves, strict=True)]
+    columns: list[tuple[Tensor, ...]] = []
+    tree_map(lambda x: columns.append(x.unbind()), batch)
+    return [_fill(batch, iter(row)) for row in zip(*columns, strict=True)]
+
+
+def _fill(like: Batch, leaves: Iterator[Tensor]) -> Batch:
+    """A batch of these leaves, in the order of its fields."""
+    return tree_map(lambda _: next(leaves), like)

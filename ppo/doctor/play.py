@@ -45,7 +45,7 @@ def random_actions(envs: VectorEnv, steps: int, seed: int = 0, *, reach: float =
     """[T, N, A] uniform between the bounds, or within ``reach`` where there are none."""
     low = np.where(np.isfinite(envs.action_space.low), envs.action_space.low, -reach)
     high = np.where(np.isfinite(envs.action_space.high), envs.action_space.high, reach)
-    shape = (steps, envs.num_envs, *envs.action_space.shape)
+    shape = (steps, envs.num_envs, *(envs.action_space.shape or ()))
     return np.random.default_rng(seed).uniform(low, high, shape).astype(envs.action_space.dtype)
 
 

@@ -85,6 +85,20 @@ METRICS: dict[str, Metric] = {
     },
     "trace/first": Metric("nat", "list: kl/exact of the first minibatch of each epoch begun"),
     "trace/after": Metric("nat", "list: kl/final as it was after each epoch, undone ones too", "stop=rollback"),
+    # Distance to the frozen policy of reference=.
+    "reference/kl": Metric("nat", f"the divergence of the reference term, exact; {_FULL}", "reference= is not none"),
+    "reference/kl_held_out": Metric(
+        "nat",
+        "the same on states that the reference visited and nothing is learned from",
+        "reference.held_out is not 0",
+    ),
+    "reference/coef": Metric("", "weight of that divergence in the loss of this update", "reference= is not none"),
+    # Demonstrations.
+    "bc/loss": Metric("nat", f"-log pi(action|obs) of the demonstrated pairs; {_MEAN}", "demo= is not none"),
+    "bc/coef": Metric("", "weight of bc/loss in the loss of this update", "demo= is not none"),
+    "bc/ppo_ratio": Metric(
+        "", "|bc/coef x bc/loss| over |loss/total without it|; above 2 a line warns", "demo= is not none"
+    ),
     # What must hold before the first step of every update.
     "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch; must be 0 (1e-6)"),
     "check/acting": Metric(

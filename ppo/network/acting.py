@@ -40,7 +40,7 @@ def _module(network: ActorCritic, normalise: ObsNormaliser) -> Act:
 
 def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Act | None:
     """None where the actor is anything but linear layers and activations known here, not on the CPU, or large."""
-    if not isinstance(network.actor, nn.Sequential) or network.log_std.device.type != "cpu":
+    if not isinstance(network.actor, nn.Sequential) or next(network.parameters()).device.type != "cpu":
         return None
     steps: list[Callable] = []
     for layer in network.actor:

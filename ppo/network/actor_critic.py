@@ -1,6 +1,7 @@
-"""The actor-critic network: separate perceptrons for the policy's mean and the value, one log std per action."""
+"""The actor-critic networks: what all have in common, and the plain one with a log std per action."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppo.types import Gaussian
+from ppo.types import Gaussian, Policy, Squashed
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -19,41 +20,38 @@ Head = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, tuple[np
 
 
 class ActorCritic(nn.Module):
-    """``policy(obs) -> Gaussian`` and ``value(obs) -> [*B]``; ``forward`` gives both."""
+    """``policy(obs)``, the distribution of actions, and ``value(obs) -> [*B]``; ``forward`` gives both."""
 
-    def __init__(self, actor: nn.Module, critic: nn.Module, log_std: Tensor, log_std_range: tuple[float, float]):
+    actor: nn.Sequential
+    critic: nn.Module
+
+    def __init__(self, actor: nn.Sequential, critic: nn.Module):
         super().__init__()
-        self.actor = actor
-        self.critic = critic
-        self.log_std = nn.Parameter(log_std)
-        self.log_std_range = log_std_range
+        self.actor, self.critic = actor, critic
 
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
-        mean = self.actor(obs)
-        return Gaussian(mean, self.log_std.expand_as(mean))
+    @abstractmethod
+    def policy(self, obs: Float[Tensor, "*B O"]) -> Policy:
+        """The distribution of actions at these (normalised) observations."""
+
+    @abstractmethod
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+        """What ``sample`` takes in each step of a rollout of ``rows`` sub-environments, all drawn at once."""
+
+    @abstractmethod
+    def sample(self, obs: Float[Tensor, "N O"], noise: Tensor) -> tuple[Tensor, Policy]:
+        """One action a row, and the distribution it is from."""
+
+    @abstractmethod
+    def numpy_head(self) -> Head:
+        """``sample`` from the last hidden layer on, in numpy and with the parameters of now."""
 
     def value(self, obs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B"]:
         """The expected return: what the critic says, or the mean of its quantiles."""
         return self.critic(obs).mean(-1)
 
-    def forward(self, obs: Float[Tensor, "*B O"]) -> tuple[Gaussian, Tensor]:
+    def forward(self, obs: Float[Tensor, "*B O"]) -> tuple[Policy, Tensor]:
         """The policy, and what the critic's loss is made of: values [*B], or their quantiles [*B, Q] after ``widen``."""
         return self.policy(obs), self.critic(obs).squeeze(-1)
-
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
-        """What ``sample`` takes in each step of a rollout, all drawn at once: standard normal, [N, A] a step."""
-        return list(torch.randn(steps, rows, self.log_std.shape[-1], generator=generator).numpy())
-
-    def sample(self, obs: Float[Tensor, "N O"], noise: Tensor) -> tuple[Float[Tensor, "N A"], Gaussian]:
-        """One action a row and the distribution it is from: mean + std * noise."""
-        policy = self.policy(obs)
-        return policy.mean + policy.log_std.exp() * noise, policy
-
-    def numpy_head(self) -> Head:
-        """``sample`` from the last hidden layer on, in numpy and with the parameters of now."""
-        log_std = self.log_std.detach().numpy().copy()
-        scale = np.exp(log_std)
-        return lambda features, mean, noise: (mean + scale * noise, (mean, log_std))
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Parameters that live in a box, by name. The optimiser projects onto it after each step.
@@ -61,6 +59,41 @@ class ActorCritic(nn.Module):
         A projection keeps the gradient alive at the bound, where a clamp in the forward pass would lose it and a
         squashing function would let it fade.
         """
+        return {}
+
+
+class Diagonal(ActorCritic):
+    """A Gaussian whose deviations are parameters of their own, the same in every state."""
+
+    def __init__(
+        self,
+        actor: nn.Sequential,
+        critic: nn.Module,
+        log_std: Float[Tensor, " A"],
+        log_std_range: tuple[float, float],
+        distribution: type[Gaussian],
+    ):
+        super().__init__(actor, critic)
+        self.log_std = nn.Parameter(log_std)
+        self.log_std_range, self.distribution = log_std_range, distribution
+
+    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
+        mean = self.actor(obs)
+        return self.distribution(mean, self.log_std.expand_as(mean))
+
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+        return list(torch.randn(steps, rows, len(self.log_std), generator=generator).numpy())
+
+    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
+        policy = self.policy(obs)
+        return policy.mean + policy.log_std.exp() * noise, policy
+
+    def numpy_head(self) -> Head:
+        log_std = self.log_std.detach().numpy().copy()
+        scale = np.exp(log_std)
+        return lambda features, mean, noise: (mean + scale * noise, (mean, log_std))
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
         return {"log_std": self.log_std_range}
 
 
@@ -83,26 +116,34 @@ def mlp(
     log_std: float = -1.0,
     log_std_min: float = -10.0,
     log_std_max: float = 2.0,
+    squash: bool = False,
     orthogonal: bool = False,
     policy_gain: float = 0.01,
-) -> ActorCritic:
+) -> Diagonal:
     """Separate actor and critic perceptrons.
 
     actor, critic: widths of the hidden layers. activation: tanh, relu, elu, silu or gelu.
     log_std: initial log standard deviation of every action, state independent, kept in [log_std_min, log_std_max].
+    squash: the entropy is that of the actions after action=tanh, see ``ppo.types.Squashed``.
     orthogonal: orthogonal weights (gain sqrt 2, policy output ``policy_gain``, value output 1) and zero biases;
         otherwise PyTorch's default, uniform in +-1/sqrt(fan_in).
     Raises ValueError on an unknown activation, a width below 1 or an initial log_std out of its range.
     """
-    if not log_std_min <= log_std <= log_std_max:
-        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+    check_log_std(log_std, log_std_min, log_std_max)
     networks = perceptrons(
         *(obs_size, action_size, generator, actor, critic),
         activation=activation,
         orthogonal=orthogonal,
         policy_gain=policy_gain,
     )
-    return ActorCritic(*networks, torch.full((action_size,), log_std), (log_std_min, log_std_max))
+    start = torch.full((action_size,), log_std)
+    return Diagonal(*networks, start, (log_std_min, log_std_max), Squashed if squash else Gaussian)
+
+
+def check_log_std(initial: float, low: float, high: float) -> None:
+    """ValueError where the initial deviation is outside of its range."""
+    if not low <= initial <= high:
+        raise ValueError(f"log_std={initial} must lie in [log_std_min, log_std_max] = [{low}, {high}]")
 
 
 def perceptrons(

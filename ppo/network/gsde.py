@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppo.network.actor_critic import ActorCritic, Head, perceptrons
-from ppo.types import Gaussian
+from ppo.network.actor_critic import ActorCritic, Head, check_log_std, perceptrons
+from ppo.types import Gaussian, Squashed
 
 
 class Gsde(ActorCritic):
@@ -25,20 +25,21 @@ class Gsde(ActorCritic):
     distribution.
     """
 
-    actor: nn.Sequential
-
     def __init__(
         self,
         actor: nn.Sequential,
         critic: nn.Module,
         log_std: Float[Tensor, "H A"],
         log_std_range: tuple[float, float],
+        distribution: type[Gaussian],
         *,
         resample: int,
         learn_features: bool,
         floor: float,
     ):
-        super().__init__(actor, critic, log_std, log_std_range)
+        super().__init__(actor, critic)
+        self.log_std = nn.Parameter(log_std)
+        self.log_std_range, self.distribution = log_std_range, distribution
         self.resample, self.learn_features, self.floor = resample, learn_features, floor
 
     def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
@@ -47,7 +48,7 @@ class Gsde(ActorCritic):
     def _given(self, features: Float[Tensor, "*B H"]) -> Gaussian:
         phi = features if self.learn_features else features.detach()
         variance = phi.square() @ torch.exp(2 * self.log_std) + self.floor**2
-        return Gaussian(self.actor[-1](features), 0.5 * torch.log(variance))
+        return self.distribution(self.actor[-1](features), 0.5 * torch.log(variance))
 
     def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
         """theta of every step [N, H + 1, A], its last row that of the feature that is always 1."""
@@ -70,6 +71,9 @@ class Gsde(ActorCritic):
 
         return head
 
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"log_std": self.log_std_range}
+
 
 def gsde(
     obs_size: int,
@@ -85,6 +89,7 @@ def gsde(
     resample: int = 4,
     learn_features: bool = False,
     floor: float = 1e-3,
+    squash: bool = False,
     orthogonal: bool = False,
     policy_gain: float = 0.01,
 ) -> Gsde:
@@ -93,10 +98,10 @@ def gsde(
     log_std: initial log standard deviation of every entry of theta, kept in [log_std_min, log_std_max].
     resample: steps for which an exploration matrix theta is kept. learn_features: let the deviation's gradient reach
     the hidden layers (the paper found it better not to). floor: smallest deviation of an action.
+    squash: as in ``mlp``.
     Raises ValueError as ``mlp`` does, and where there is no hidden layer, resample is below 1 or floor not positive.
     """
-    if not log_std_min <= log_std <= log_std_max:
-        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+    check_log_std(log_std, log_std_min, log_std_max)
     if not actor:
         raise ValueError("actor=[]: gsde needs a hidden layer, whose units are the features of the noise")
     if resample < 1:
@@ -113,6 +118,7 @@ def gsde(
         *networks,
         torch.full((actor[-1], action_size), log_std),
         (log_std_min, log_std_max),
+        Squashed if squash else Gaussian,
         resample=resample,
         learn_features=learn_features,
         floor=floor,

@@ -21,7 +21,7 @@ from ppo.logging.metrics import FAMILY
 from ppo.loss import kl as kl_family
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, unflatten
-from ppo.types import Batch, Gaussian, tree_map
+from ppo.types import Batch, Policy, tree_map
 from ppo.update.optim import Learner, adam, clip_norm
 
 STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback", "ratio")  # what Learner.stopped says
@@ -39,6 +39,8 @@ class Knobs(NamedTuple):
     value: Tensor  # coefficients of the loss terms
     entropy: Tensor
     kl: Tensor
+    reference: Tensor
+    demo: Tensor
 
 
 class Terms(NamedTuple):
@@ -52,6 +54,8 @@ class Terms(NamedTuple):
     use_value: bool = True
     use_entropy: bool = False
     use_kl: bool = False
+    reference: Callable | None = None  # divergence from batch.reference
+    use_demo: bool = False
 
 
 class Guards(NamedTuple):
@@ -66,10 +70,11 @@ class Guards(NamedTuple):
 class Samples(NamedTuple):
     """Per sample, what the loss was made of."""
 
-    policy: Gaussian  # the policy being trained
+    policy: Policy  # the policy being trained
     log_ratio: Float[Tensor, " M"]  # not clamped
     objective: Float[Tensor, " M"]
     value_loss: Float[Tensor, " M"]
+    cloning_loss: Float[Tensor, " M"]
 
 
 # The step's metrics are one vector, in this order; ``loop.summarise`` says how each is reduced over an update.
@@ -78,6 +83,7 @@ METRICS = (
     "loss/total",
     "loss/policy",
     "loss/value",
+    "bc/loss",
     "policy/entropy",
     "kl/stop",
     *(f"kl/{name}" for name in FAMILY),
@@ -119,7 +125,14 @@ def build_loss(
             total = total - knobs.entropy * (weight * policy.entropy()).sum()
         if terms.use_kl:
             total = total + knobs.kl * (weight * terms.kl(batch.policy, policy, clamped)).sum()
-        return total, Samples(policy, log_ratio, objective, value_loss)
+        if terms.reference is not None:
+            total = total + knobs.reference * (weight * terms.reference(policy, batch.reference)).sum()
+        cloning_loss = torch.zeros_like(objective)
+        if terms.use_demo:
+            imitator, _ = functional_call(network, cut(params), (batch.demo.obs,))
+            cloning_loss = -imitator.log_prob(batch.demo.action)
+            total = total + knobs.demo * (weight * cloning_loss).sum()
+        return total, Samples(policy, log_ratio, objective, value_loss, cloning_loss)
 
     return loss
 
@@ -182,6 +195,7 @@ def build_step(
             total,
             -mean(samples.objective),
             mean(samples.value_loss),
+            mean(samples.cloning_loss),
             mean(samples.policy.entropy()),
             kl,
             *family,

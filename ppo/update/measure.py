@@ -14,22 +14,20 @@ from ppo.types import Batch
 
 
 class Measured(NamedTuple):
-    """Means over the batch [nats]; by action dimension where they have one."""
+    """Means over the batch [nats]."""
 
-    mean_part: Float[Tensor, " A"]  # of KL(old || new): the part of the means
-    sigma_part: Float[Tensor, " A"]  # and of the deviations
+    kl: Float[Tensor, ""]  # KL(old || new), exact
     reverse: Float[Tensor, ""]  # KL(new || old)
     chosen: Float[Tensor, ""]  # the estimator chosen by kl=
-    sigma: Float[Tensor, " A"]  # the policy's standard deviation
-
-    @property
-    def kl(self) -> Float[Tensor, ""]:
-        """KL(old || new), exact."""
-        return (self.mean_part + self.sigma_part).sum()
+    reference: Float[Tensor, ""] | None  # divergence from the reference policy, where there is one
+    parts: dict[str, Float[Tensor, " A"]]  # by action dimension, where there are any: see Gaussian.parts
 
 
-def build_measure(network: ActorCritic, kl: Callable, *, clamp: float) -> Callable[[Tensor, Batch], Measured]:
-    """``measure(params, batch)``. ``clamp`` bounds the log-ratio that a sampled estimator sees."""
+def build_measure(
+    network: ActorCritic, kl: Callable, *, clamp: float, reference: Callable | None = None
+) -> Callable[[Tensor, Batch], Measured]:
+    """``measure(params, batch)``. ``clamp`` bounds the log-ratio that a sampled estimator sees; ``reference`` is the
+    divergence from ``batch.reference``."""
     cut = unflatten(network)
 
     @torch.no_grad()
@@ -37,13 +35,14 @@ def build_measure(network: ActorCritic, kl: Callable, *, clamp: float) -> Callab
         policy, _ = functional_call(network, cut(params), (batch.obs,))
         log_ratio = policy.log_ratio(batch.policy, batch.action).clamp(-clamp, clamp)
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
-        mean_part, sigma_part = ((weight[:, None] * part).sum(0) for part in batch.policy.kl_parts(policy))
+        parts = {n: (weight[:, None] * part).sum(0) for n, part in batch.policy.parts(policy).items()}
+        of_kl = [part for name, part in parts.items() if name.endswith("_part")]
         return Measured(
-            mean_part,
-            sigma_part,
+            kl=sum(of_kl).sum() if of_kl else (weight * batch.policy.kl(policy)).sum(),
             reverse=(weight * policy.kl(batch.policy)).sum(),
             chosen=(weight * kl(batch.policy, policy, log_ratio)).sum(),
-            sigma=(weight[:, None] * policy.log_std.exp()).sum(0),
+            reference=None if reference is None else (weight * reference(policy, batch.reference)).sum(),
+            parts=parts,
         )
 
     return measure

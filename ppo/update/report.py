@@ -61,6 +61,11 @@ def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, f
         reduce = {"ratio/min": Tensor.min, "ratio/max": Tensor.max}.get(name, Tensor.mean)
         metrics[name] = (Tensor.sum if name.startswith("guard/") else reduce)(values).item()
     metrics |= {f"kl/error_{k}": metrics[f"kl/{k}"] - metrics["kl/exact"] for k in FAMILY if k.startswith("k")}
+    cloning, weight = metrics.pop("bc/loss"), knobs.demo.item()
+    if weight > 0:
+        rest = abs(metrics["loss/total"] - weight * cloning)
+        ratio = weight * abs(cloning) / rest if rest > 0 else math.inf
+        metrics |= {"bc/loss": cloning, "bc/ppo_ratio": ratio}
     if knobs.entropy > 0:
         metrics["loss/entropy"] = -metrics["policy/entropy"]
     if knobs.kl > 0:
@@ -96,20 +101,20 @@ def _digits(values: Float[Tensor, " n"]) -> list[float]:
 
 def measured_metrics(measured: Measured) -> dict[str, float]:
     """The distance to the behaviour policy after the update, in all and by action dimension."""
-    mean_parts, sigma_parts, sigmas = (x.tolist() for x in (measured.mean_part, measured.sigma_part, measured.sigma))
-    return {
+    metrics = {
         "kl/final": measured.kl.item(),
         "kl/final_reverse": measured.reverse.item(),
         "kl/chosen": measured.chosen.item(),
-        "kl/mean_part": sum(mean_parts),
-        "kl/sigma_part": sum(sigma_parts),
-        "policy/sigma": sum(sigmas) / len(sigmas),
-        "policy/sigma_min": min(sigmas),
-        "policy/sigma_max": max(sigmas),
-        **{f"kl/mean_part/{d}": x for d, x in enumerate(mean_parts)},
-        **{f"kl/sigma_part/{d}": x for d, x in enumerate(sigma_parts)},
-        **{f"policy/sigma/{d}": x for d, x in enumerate(sigmas)},
     }
+    if measured.reference is not None:
+        metrics["reference/kl"] = measured.reference.item()
+    for name, part in measured.parts.items():
+        values = part.tolist()
+        metrics |= {f"{name}/{d}": x for d, x in enumerate(values)}
+        metrics[name] = sum(values)  # as parts of a KL add up
+        if name == "policy/sigma":
+            metrics |= {name: sum(values) / len(values), f"{name}_min": min(values), f"{name}_max": max(values)}
+    return metrics
 
 
 def batch_metrics(batch: Batch) -> dict[str, float]:

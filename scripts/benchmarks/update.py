@@ -97,7 +97,7 @@ def ours(shape: Shape, compiled: str) -> Run:
     """The step that ``ppo.train`` takes."""
     network, flat, batch = start(shape)
     w = shape.like
-    knobs = Knobs(*torch.tensor((w.lr, 1 - w.clip, 1 + w.clip, math.inf, math.inf, 0.5, 0.5, 0.0, 0.0)))
+    knobs = Knobs(*torch.tensor((w.lr, 1 - w.clip, 1 + w.clip, math.inf, math.inf, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0)))
     step = compile_step(
         build_step(network, Terms(objective.ppo, kl.exact, value.mse), Guards()), compiled, 0, repr(shape)
     )

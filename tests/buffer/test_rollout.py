@@ -57,7 +57,7 @@ def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW):
         critic=[8],
         log_std=log_std,
     )
-    rollout = allocate(num_steps, envs.num_envs, sizes.observation_space.shape[0], sizes.action_space.shape[0])
+    rollout = allocate(num_steps, envs.num_envs, sizes.observation_space.shape[0], network)
     to_world = partial(action, space=envs.action_space)
     generator = torch.Generator().manual_seed(1)
     following, episodes = collect(envs, network, normalise, to_world, envs.reset(0), rollout, generator)

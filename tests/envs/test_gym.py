@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 
 from envs.base import EnvError
 from envs.gym import gym, mujoco
@@ -28,7 +29,7 @@ def test_kwargs_reach_the_environment():
     "id, kwargs, says",
     [
         ("Nope-v0", {}, "doesn't exist"),
-        ("CartPole-v1", {}, "action space is Discrete"),
+        ("Taxi-v3", {}, "observation space is Discrete"),
         ("Blackjack-v1", {}, "observation space is Tuple"),
         ("Pendulum-v1", {"colour": 1}, "colour"),
         ("nowhere:Thing-v0", {}, "nowhere"),
@@ -58,3 +59,20 @@ def test_a_mujoco_state_continues_bit_for_bit(id):
         action = rng.uniform(-1, 1, (2, *env.action_space.shape))
         for x, y in zip(env.step(action), other.step(action)):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_discrete_actions_reach_the_environment_as_numbers_and_replay(workers):
+    """CartPole refuses what is not an action of its own; a state replayed elsewhere continues with the same rows."""
+    ours, other = (gym(3, w, id="CartPole-v1") for w in (workers, 0))
+    try:
+        assert ours.action_space == Discrete(2)
+        ours.reset(0), other.reset(1)
+        actions = np.random.default_rng(0).integers(0, 2, (40, 3))
+        for action in actions[:25]:
+            ours.step(action)
+        np.testing.assert_array_equal(other.set_state(ours.state()), ours.set_state(ours.state()))
+        for action in actions[25:]:
+            np.testing.assert_array_equal(ours.step(action).obs, other.step(action).obs)
+    finally:
+        ours.close(), other.close()

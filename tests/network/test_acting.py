@@ -8,11 +8,13 @@ import torch
 
 from ppo.network.acting import actor
 from ppo.network.actor_critic import ACTIVATIONS, mlp
+from ppo.network.categorical import categorical
 from ppo.network.gsde import gsde
 from ppo.network.normaliser import Moments, ObsNormaliser
+from ppo.network.state_std import state_std
 
 
-@pytest.mark.parametrize("build", [mlp, gsde])
+@pytest.mark.parametrize("build", [mlp, gsde, state_std])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("width", [16, 4096])  # small enough for numpy, and too large
 def test_actions_are_those_of_the_module(build, activation, width):
@@ -28,6 +30,26 @@ def test_actions_are_those_of_the_module(build, activation, width):
     np.testing.assert_allclose(np.broadcast_to(log_std, (4, 2)), policy.log_std.detach().numpy(), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(action, expected.numpy(), rtol=1e-5, atol=1e-5)
     assert action.dtype == mean.dtype == log_std.dtype == np.float32
+
+
+@pytest.mark.parametrize("width", [16, 4096])
+def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(width):
+    """10 000 rows of one observation: each action as often as stated, within four standard errors."""
+    g, rows = torch.Generator().manual_seed(0), 10_000
+    network = categorical(3, 4, g, actor=[width], critic=[4], activation="tanh")
+    with torch.no_grad():
+        network.actor[2].weight.mul_(3)
+        obs, noise = torch.randn(1, 3, generator=g).expand(rows, 3).contiguous(), network.noise(1, rows, g)[0]
+        expected, policy = network.sample(obs, torch.from_numpy(noise))
+    for size in (100, rows):  # small enough for numpy at width 16, and too large
+        act = actor(network, ObsNormaliser.identity(), size)
+        action, (logits,) = act(obs[:size].numpy(), noise[:size])
+        assert np.array_equal(action, expected[:size].numpy()) and action.dtype == np.int64
+        np.testing.assert_allclose(logits, policy.logits[:size].numpy(), rtol=1e-5, atol=1e-5)
+    p = torch.softmax(policy.logits[0], -1)
+    assert p.max() > 1.2 * p.min()
+    error = (torch.bincount(expected, minlength=4) / rows - p).abs()
+    assert (error < 4 * (p * (1 - p) / rows).sqrt()).all()
 
 
 def test_without_state_dependence_an_action_is_the_mean_and_a_deviation_times_the_noise():
@@ -47,7 +69,7 @@ def test_a_network_of_another_build_is_called():
             return 2 * obs
 
     network = mlp(2, 2, torch.Generator(), actor=[4], critic=[4], log_std=0.0)
-    network.actor = Doubled()
+    network.actor = torch.nn.Sequential(Doubled())
     action, (mean, log_std) = actor(network, ObsNormaliser.identity(), 3)(
         np.full((3, 2), 1.5, np.float32), np.zeros((3, 2), np.float32)
     )

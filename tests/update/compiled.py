@@ -19,11 +19,13 @@ from hydra import compose, initialize_config_dir
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
 from ppo.network.actor_critic import mlp, widen
+from ppo.network.categorical import categorical
 from ppo.network.flat import flatten
 from ppo.network.gsde import gsde
+from ppo.network.state_std import state_std
 from ppo.record import Record
 from ppo.train import train
-from ppo.types import Batch, Gaussian
+from ppo.types import Batch, Pairs, tree_map
 from ppo.update.compile import compile_step
 from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
 from ppo.update.loop import update
@@ -32,6 +34,12 @@ from ppo.update.optim import Learner
 from ppo.update.stop import Limits
 
 INF = math.inf
+BUILDS = {
+    "gsde": gsde,
+    "state_std": partial(state_std, squash=True),
+    "squash": partial(mlp, squash=True),
+    "categorical": categorical,
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,7 +53,7 @@ def problem(samples: int, width: int = 16, build=mlp):
         batch = Batch(
             obs=obs,
             action=action,
-            policy=Gaussian(*(x.clone() for x in policy)),
+            policy=tree_map(torch.clone, policy),
             value=prediction,
             target=prediction + torch.randn(samples, generator=g),
             advantage=torch.randn(samples, generator=g),
@@ -58,7 +66,8 @@ def problem(samples: int, width: int = 16, build=mlp):
 
 def same(words: list[str]) -> None:
     """Parameters and moments to 1e-6 after two updates of two epochs, the second with other numbers and a stop."""
-    network, learner, batch = problem(256, build=gsde if "gsde" in words else mlp)
+    build = next((BUILDS[word] for word in words if word in BUILDS), mlp)
+    network, learner, batch = problem(256, build=build)
     penalised, parts = "penalty" in words, 2 if "micro" in words else 1
     estimator = kl.k3 if "k3" in words else kl.exact
     critic = next((getattr(value, word) for word in words if hasattr(value, word)), value.mse)
@@ -68,6 +77,10 @@ def same(words: list[str]) -> None:
         learner = Learner.start(flatten(network))
     aim = partial(aim, dual=1.5) if "dual" in words else aim
     terms = Terms(aim, estimator, critic, use_noise="rpo" in words, use_entropy=penalised, use_kl=penalised)
+    if "pulled" in words:
+        terms = terms._replace(reference=lambda policy, reference: policy.kl(reference), use_demo=True)
+        pairs = Pairs(batch.obs + 0.1, batch.action)
+        batch = batch._replace(reference=tree_map(lambda x: x + 0.1, batch.policy), demo=pairs)
     reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.004))
     at = (limits.minibatch, limits.ratio)
     eager = build_step(network, terms, Guards(), micro_batches=parts)
@@ -75,7 +88,7 @@ def same(words: list[str]) -> None:
     for step in (eager, compile_step(eager, "true", 0, " ".join(words))):
         state, g = learner, torch.Generator().manual_seed(1)
         for numbers, now in (((3e-3, 0.8, 1.2, INF, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, *at, INF), limits)):
-            knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1]))
+            knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1, 0.2, 0.3]))
             state, halt, _ = update(
                 step,
                 measure,
@@ -108,7 +121,9 @@ def sigma() -> None:
     draw, touched = random.Random(0), []
     for push in range(1000):
         direction = draw.choice((-1.0, 1.0))
-        knobs = Knobs(*torch.tensor([10 ** draw.uniform(-3, 0), 0.8, 1.2, INF, INF, INF, 0.0, 100 * direction, 0.0]))
+        knobs = Knobs(
+            *torch.tensor([10 ** draw.uniform(-3, 0), 0.8, 1.2, INF, INF, INF, 0.0, 100 * direction, 0.0, 0.0, 0.0])
+        )
         learner = learner._replace(m=torch.zeros_like(learner.m), v=torch.zeros_like(learner.v))
         before = learner.params[at].item()
         for _ in range(100):

@@ -36,7 +36,10 @@ def test_an_update_compiled_is_the_update_eager():
         "truly ratio rpo",
         "none quantile micro",
         "dual huber penalty",
-        "gsde penalty",
+        "gsde penalty pulled",
+        "state_std penalty",
+        "squash penalty",
+        "categorical penalty",
     ],
 )
 def test_more_choices_compiled_are_the_same_eager(words):

@@ -365,8 +365,8 @@ def test_a_whole_epoch_with_a_nan_kl_counts_as_too_large(problem, play):
 def test_an_epoch_after_which_the_kl_is_nan_is_undone(problem, numbers, terms):
     """Every minibatch was fine before its step; the last step is the one that nothing else looks at."""
     _, network, learner, batch = problem()
-    zero, nan = torch.zeros(2), torch.tensor(math.nan)
-    lost = Measured(zero + nan, zero, reverse=nan, chosen=nan, sigma=zero)
+    nan = torch.tensor(math.nan)
+    lost = Measured(kl=nan, reverse=nan, chosen=nan, reference=None, parts={})
     step, g = build_step(network, terms(), Guards()), torch.Generator()
     after, halt, _ = update(
         *(step, lambda params, batch: lost, learner, batch, numbers(), Limits(batch=1.0), norm.none, g),

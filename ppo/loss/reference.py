@@ -1,0 +1,113 @@
+"""A pull towards a policy that stays as it is. Each option is one function ``(start, read) -> Reference | None``.
+
+start: the policy that the run starts with. read: the policy of a run folder or checkpoint file, by its path; either
+comes as a ``Frozen``, with the observation statistics it was trained with.
+The loss is ``... + coef * KL``, exact and at the states of the rollout. Annealed beats constant (Schmitt et al. 2018,
+"Kickstarting").
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ppo.loss.adapt import side
+from ppo.network.actor_critic import ActorCritic
+from ppo.network.normaliser import ObsNormaliser
+from ppo.types import Policy
+
+
+class Frozen(NamedTuple):
+    """A policy whose parameters and statistics move no more."""
+
+    network: ActorCritic
+    normalise: ObsNormaliser
+
+    @torch.no_grad()
+    def __call__(self, obs: Float[Tensor, "*B O"]) -> Policy:
+        """Its distributions at observations as the environment gives them."""
+        return self.network.policy(self.normalise(obs))
+
+
+class Reference(NamedTuple):
+    policy: Frozen
+    divergence: Callable[[Policy, Policy], Tensor]  # (policy, reference) -> [*B] nats
+    coef: Callable[[float, float | None, float | None], float]  # (progress, last coefficient, last measured KL)
+    held_out: int  # states to measure on that nothing is learned from
+
+
+def none(start: Frozen, read: Callable[[str], Frozen]) -> None:
+    """Free to leave."""
+    return
+
+
+def initial(
+    start: Frozen,
+    read: Callable[[str], Frozen],
+    *,
+    coef: float = 0.01,
+    schedule: str = "constant",
+    end: float = 0.0,
+    target: float = 0.1,
+    direction: str = "forward",
+    held_out: int = 1024,
+) -> Reference:
+    """The policy that the run starts with: with ``init=RUN``, the pretrained one.
+
+    schedule: constant; linear, from ``coef`` to ``end`` over the run; adaptive, starting at ``coef``: once an update
+    doubled where the KL is above 1.5 ``target`` and halved below ``target`` / 1.5, within [1e-5, 100].
+    direction: forward, KL(policy || reference); or reverse, KL(reference || policy).
+    held_out: states, visited by the reference in environments of its own, on which the KL is measured as well.
+    Raises ValueError on another schedule or direction and on a negative number.
+    """
+    return _reference(start, coef, schedule, end, target, direction, held_out)
+
+
+def checkpoint(
+    start: Frozen,
+    read: Callable[[str], Frozen],
+    *,
+    run: str = "",
+    coef: float = 0.01,
+    schedule: str = "constant",
+    end: float = 0.0,
+    target: float = 0.1,
+    direction: str = "forward",
+    held_out: int = 1024,
+) -> Reference:
+    """The policy of ``run``, a run folder or checkpoint file. The other options are those of ``initial``."""
+    if not run:
+        raise ValueError("run: give a run folder or a checkpoint file")
+    return _reference(read(run), coef, schedule, end, target, direction, held_out)
+
+
+_DIRECTIONS = {
+    "forward": lambda policy, reference: policy.kl(reference),
+    "reverse": lambda policy, reference: reference.kl(policy),
+}
+
+
+def _reference(
+    policy: Frozen, coef: float, schedule: str, end: float, target: float, direction: str, held_out: int
+) -> Reference:
+    schedules = {
+        "constant": lambda progress, last, kl: coef,
+        "linear": lambda progress, last, kl: coef + (end - coef) * progress,
+        "adaptive": partial(_adaptive, coef, target),
+    }
+    for name, value, known in (("schedule", schedule, schedules), ("direction", direction, _DIRECTIONS)):
+        if value not in known:
+            raise ValueError(f"{name}={value}: choose one of {', '.join(known)}")
+    for name, value in (("coef", coef), ("end", end), ("target", target), ("held_out", held_out)):
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name}={value}: must be a number and not negative")
+    return Reference(policy, _DIRECTIONS[direction], schedules[schedule], held_out)
+
+
+def _adaptive(coef: float, target: float, progress: float, last: float | None, kl: float | None) -> float:
+    if last is None or kl is None:
+        return coef
+    return sorted((1e-5, last * 2.0 ** side(kl, target, 1.5), 100.0))[1]

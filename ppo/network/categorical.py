@@ -1,0 +1,53 @@
+"""A policy over discrete actions."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ppo.network.actor_critic import ActorCritic, Head, perceptrons
+from ppo.types import Categorical
+
+
+class CategoricalActor(ActorCritic):
+    """The actor's last layer gives the logits, [*B, n]."""
+
+    def __init__(self, actor: nn.Sequential, critic: nn.Module, actions: int):
+        super().__init__(actor, critic)
+        self.actions = actions
+
+    def policy(self, obs: Float[Tensor, "*B O"]) -> Categorical:
+        return Categorical(self.actor(obs))
+
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+        """Gumbel noise [N, n] a step: the largest of logits + noise is an action of these probabilities."""
+        draws = torch.empty(steps, rows, self.actions).exponential_(generator=generator)
+        return list(-draws.log().numpy())
+
+    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N n"]) -> tuple[Int[Tensor, " N"], Categorical]:
+        policy = self.policy(obs)
+        return (policy.logits + noise).argmax(-1), policy
+
+    def numpy_head(self) -> Head:
+        return lambda features, logits, noise: ((logits + noise).argmax(-1), (logits,))
+
+
+def categorical(
+    obs_size: int,
+    action_size: int,
+    generator: torch.Generator,
+    *,
+    actor: list[int] = [256, 256],
+    critic: list[int] = [256, 256],
+    activation: str = "relu",
+    orthogonal: bool = False,
+    policy_gain: float = 0.01,
+) -> CategoricalActor:
+    """``mlp``'s perceptrons for one of ``action_size`` discrete actions. Options and errors are those of ``mlp``."""
+    networks = perceptrons(
+        *(obs_size, action_size, generator, actor, critic),
+        activation=activation,
+        orthogonal=orthogonal,
+        policy_gain=policy_gain,
+    )
+    return CategoricalActor(*networks, action_size)
