@@ -16,6 +16,18 @@ class EnvError(RuntimeError):
     """The world broke its promise (non-finite value, dead worker, unusable space). The message says which environment."""
 
 
+class NotFinite(EnvError):
+    """The world gave, or was given, a number that is not finite."""
+
+
+class WorkerLost(EnvError):
+    """A worker process died or hung. Nothing says that the world itself is at fault: made anew, it may well go on."""
+
+
+class NoState(EnvError):
+    """This world cannot give the state from which it could be continued."""
+
+
 class Step(NamedTuple):
     """One vector step of ``N`` sub-environments. Arrays belong to the environment and are valid until its next call."""
 
@@ -42,11 +54,14 @@ class VectorEnv(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> Step:
-        """Apply ``action [N, A]`` (discrete: ``[N]``), inside the action space. EnvError on a non-finite answer."""
+        """Apply ``action [N, A]`` (discrete: ``[N]``), inside the action space. NotFinite on a non-finite answer."""
         ...
 
     def state(self) -> list[dict]:
-        """What is needed to continue bit for bit in a fresh process, one JSON-like dict a sub-environment."""
+        """What is needed to continue bit for bit in a fresh process, one JSON-like dict a sub-environment.
+
+        Raises NoState where the world cannot tell.
+        """
         ...
 
     def set_state(self, state: list[dict]) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from envs.arena import arena, arena_bytes, not_finite, spaces
-from envs.base import EnvError, Step, VectorEnv, seeds
+from envs.base import EnvError, NoState, NotFinite, Step, VectorEnv, seeds
 
 
 def envpool(num_envs: int, workers: int, *, id: str) -> VectorEnv:
@@ -81,10 +81,10 @@ class _Pool:
         return out
 
     def state(self) -> list[dict]:
-        raise EnvError(f"{self.name}: EnvPool keeps its generators to itself; env=mujoco can be continued exactly")
+        raise NoState(f"{self.name}: EnvPool keeps its generators to itself; env=mujoco can be continued exactly")
 
     def set_state(self, state: list[dict]) -> np.ndarray:
-        raise EnvError(f"{self.name}: EnvPool keeps its generators to itself; env=mujoco can be continued exactly")
+        raise NoState(f"{self.name}: EnvPool keeps its generators to itself; env=mujoco can be continued exactly")
 
     def render(self, index: int = 0) -> np.ndarray:
         raise EnvError(f"{self.name}: env=envpool does not render here; env=mujoco does")
@@ -99,7 +99,7 @@ class _Pool:
 
     def _finite(self, what: str, rows: np.ndarray) -> None:
         if (index := not_finite(rows)) is not None:
-            raise EnvError(f"{self.name}: {what} sub-environment {index} is not finite: {rows[index]}")
+            raise NotFinite(f"{self.name}: {what} sub-environment {index} is not finite: {rows[index]}")
 
     def _alive(self, what: str) -> None:
         if self._pool is None:

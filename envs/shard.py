@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.arena import Arena, arena, not_finite, spaces
-from envs.base import ActionSpace, EnvError, Step
+from envs.base import ActionSpace, EnvError, NotFinite, Step
 
 
 class Shard:
@@ -212,8 +212,8 @@ class Shard:
     def _check_finite(self, rows: np.ndarray) -> None:
         if (i := not_finite(rows)) is not None:
             what = "reward" if rows is self._step.reward else "observation"
-            raise self._failure(i, f"gave a non-finite {what}: {rows[i]}")
+            raise self._failure(i, f"gave a non-finite {what}: {rows[i]}", NotFinite)
 
-    def _failure(self, i: int, what: str) -> EnvError:
+    def _failure(self, i: int, what: str, kind: type[EnvError] = EnvError) -> EnvError:
         where = f"sub-environment {self.first + i} (seed {self._seed[i]}, step {self._length[i]} of its episode)"
-        return EnvError(f"{self.name}: {where} {what}")
+        return kind(f"{self.name}: {where} {what}")

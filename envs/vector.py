@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 from envs.arena import Arena, arena_bytes, not_finite
-from envs.base import EnvError, Step, VectorEnv, seeds
+from envs.base import EnvError, NotFinite, Step, VectorEnv, seeds
 from envs.shard import Shard
 from envs.workers import Workers
 
@@ -58,7 +58,7 @@ class Vector:
             raise EnvError(f"{self.name}: action has shape {np.shape(action)}, needs {self._arena.action.shape}")
         self._arena.action[:] = action
         if (index := not_finite(self._arena.action)) is not None:
-            raise EnvError(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
+            raise NotFinite(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
         self._ready = False
         self._crew.step()
         self._ready = True

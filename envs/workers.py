@@ -30,7 +30,7 @@ import gymnasium
 from gymnasium.spaces import Box
 
 from envs.arena import Arena, arena_bytes
-from envs.base import ActionSpace, EnvError
+from envs.base import ActionSpace, EnvError, WorkerLost
 from envs.shard import Shard
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.workers import main; main(*map(int, sys.argv[2:]))"
@@ -139,7 +139,7 @@ class Workers:
                 self._lost(worker, error)
         for answer in answers:
             if isinstance(answer, _Failure):
-                raise EnvError(answer.message) from RuntimeError(f"in the worker:\n{answer.traceback}")
+                raise answer.kind(answer.message) from RuntimeError(f"in the worker:\n{answer.traceback}")
         return answers
 
     def _lost(self, worker: "_Worker", error: Exception) -> NoReturn:
@@ -148,12 +148,13 @@ class Workers:
         else:
             code = worker.process.wait(self._limit)
             what = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            what += " (out of memory?)" if code == -signal.SIGKILL else ""  # whom the kernel kills is not told why
         where = "while making them"
         if self._arena is not None:
             index = int(self._arena.cursor[worker.first])
             where = f"at {index} (seed {self._seed[index]}, step {self._arena.length[index]} of its episode)"
         self.close()
-        raise EnvError(
+        raise WorkerLost(
             f"{self.name}: the worker of sub-environments {worker.first} to {worker.end - 1} {what}, {where}"
         ) from error
 
@@ -161,6 +162,7 @@ class Workers:
 class _Failure(NamedTuple):
     """An exception on its way to the parent."""
 
+    kind: type[EnvError]
     message: str
     traceback: str
 
@@ -246,8 +248,9 @@ def main(question: int, answer: int, file: int) -> None:
                     else:
                         reply = getattr(shard, method)(*arguments)
             except Exception as error:
-                said = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
-                reply = _Failure(said, traceback.format_exc())
+                known = isinstance(error, EnvError)
+                said = str(error) if known else f"{type(error).__name__}: {error}"
+                reply = _Failure(type(error) if known else EnvError, said, traceback.format_exc())
             answers.send_bytes(_STEP if reply is None else pickle.dumps(reply))
     except (EOFError, OSError):
         pass  # the parent closed, or is no more

@@ -57,7 +57,10 @@ class Parts(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes while training, and with the parts' generator all that a checkpoint must hold."""
+    """What changes while training: with the parts' generator and environments all that a checkpoint must hold.
+
+    Every leaf is a tensor or something that JSON can hold; a field that is added here is saved and restored.
+    """
 
     learner: Learner
     obs_moments: Moments
@@ -158,7 +161,7 @@ _NOT_OF_THE_STEP += (
     "device",
     "trust",
 )
-_NOT_OF_THE_STEP += ("doctor", "plots")
+_NOT_OF_THE_STEP += ("doctor", "plots", "resume", "exact_resume", "on_nonfinite")
 
 
 def _choices(cfg: DictConfig, terms: Terms) -> str:

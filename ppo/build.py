@@ -62,8 +62,8 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments) -> Moments:
     """Write the parameters of ``cfg.init`` into ``flat``; returns its observation statistics."""
     try:
         tensors, meta = checkpoint.load(checkpoint.find(Path(cfg.init)))
-        flat.copy_(checkpoint.from_tensors(flat, tensors, "learner.params"))
-        moments = checkpoint.from_tensors(moments, tensors, "obs_moments")
+        flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+        moments = checkpoint.from_leaves(moments, tensors, "obs_moments")
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"init={cfg.init}: {error}") from error
     theirs, ours = plain(foreign(meta.get("config"), cfg.trust, Path(cfg.init))), plain(cfg)
@@ -85,8 +85,8 @@ def choose_reference(
             theirs = foreign(meta.get("config"), cfg.trust, Path(run))
             network = build_network(theirs, envs, torch.Generator()).to(device)
             flat = flatten(network)
-            flat.copy_(checkpoint.from_tensors(flat, tensors, "learner.params"))
-            return Frozen(network, obs_normaliser(theirs, checkpoint.from_tensors(moments, tensors, "obs_moments")))
+            flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+            return Frozen(network, obs_normaliser(theirs, checkpoint.from_leaves(moments, tensors, "obs_moments")))
         except checkpoint.CheckpointError as error:
             raise ConfigError(f"reference.run={run}: {error}") from error
 

@@ -7,8 +7,12 @@ file's header, with a checksum of both.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,42 +26,66 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, torn, corrupt or of another format. One line."""
 
 
-def to_tensors(tree, prefix: str) -> dict[str, Tensor]:
-    """{"prefix.field.field": tensor} of a nested NamedTuple."""
+def to_leaves(tree, name: str = "") -> dict[str, Any]:
+    """{"name.field.field": leaf} of a nested NamedTuple: tensors, on the CPU, and what JSON can hold."""
     if isinstance(tree, Tensor):
-        return {prefix: tree.detach().cpu().contiguous()}
-    return {k: v for name in tree._fields for k, v in to_tensors(getattr(tree, name), f"{prefix}.{name}").items()}
+        return {name: tree.detach().cpu().contiguous()}
+    if not hasattr(tree, "_fields"):
+        return {name: tree}
+    return {k: v for field in tree._fields for k, v in to_leaves(getattr(tree, field), _below(name, field)).items()}
 
 
-def from_tensors(template, tensors: dict[str, Tensor], prefix: str):
-    """The inverse: a tree like ``template``, same shapes, types and devices. Raises CheckpointError where one differs."""
+def from_leaves(template, leaves: Mapping[str, Any], name: str = ""):
+    """The inverse: a tree like ``template``; tensors of the same shapes and types, on the same devices.
+
+    Raises CheckpointError where a leaf is missing or differs.
+    """
+    if hasattr(template, "_fields"):
+        return type(template)(*(from_leaves(getattr(template, f), leaves, _below(name, f)) for f in template._fields))
+    if name not in leaves:
+        raise CheckpointError(f"the checkpoint holds no {name}")
+    found = leaves[name]
     if not isinstance(template, Tensor):
-        return type(template)(*(from_tensors(getattr(template, n), tensors, f"{prefix}.{n}") for n in template._fields))
-    if prefix not in tensors:
-        raise CheckpointError(f"the checkpoint holds no {prefix}")
-    found = tensors[prefix]
+        return found
     if found.shape != template.shape or found.dtype != template.dtype:
         expected = f"{template.dtype} {list(template.shape)}"
-        raise CheckpointError(
-            f"{prefix} is {found.dtype} {list(found.shape)} in the checkpoint, {expected} was expected"
-        )
+        raise CheckpointError(f"{name} is {found.dtype} {list(found.shape)} in the checkpoint, {expected} was expected")
     return found.to(template.device)
 
 
-def save(path: Path, tensors: dict[str, Tensor], meta: dict) -> None:
-    """Write atomically: after a crash at any moment, ``path`` holds the old checkpoint or the new one, whole."""
+def _below(name: str, field: str) -> str:
+    return f"{name}.{field}" if name else field
+
+
+def save(path: Path, tensors: dict[str, Tensor], meta: dict, *, keep: Path | None = None) -> None:
+    """Write atomically: after a crash at any moment, ``path`` holds the old checkpoint or the new one, whole.
+
+    ``keep``: where the old one stays.
+    """
     text = json.dumps(meta)
     header = {"format": FORMAT, "checksum": _checksum(tensors, text), "meta": text}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # not its parents: a run folder that was deleted is not to come back in part
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(serialise(tensors, header))
             file.flush()
             os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                _copy(path, keep)
             os.replace(file.name, path)
         except BaseException:
-            os.unlink(file.name)
+            with suppress(FileNotFoundError):
+                os.unlink(file.name)
             raise
+
+
+def _copy(path: Path, to: Path) -> None:
+    """A second name for the same file, so that it costs nothing; a real copy where the file system knows no links."""
+    to.unlink(missing_ok=True)
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -88,6 +116,17 @@ def find(run: Path, which: str = "latest") -> Path:
     if run.is_dir():
         return run / "checkpoints" / f"{which}.safetensors"
     return run
+
+
+def before(latest: Path) -> Path:
+    """Where the checkpoint before the latest is."""
+    return latest.with_name(f"previous{latest.suffix}")
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what a killed process had not finished writing."""
+    for path in folder.glob(".*.safetensors.*"):
+        path.unlink(missing_ok=True)
 
 
 def _checksum(tensors: dict[str, Tensor], meta: str) -> str:

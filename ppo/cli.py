@@ -3,20 +3,26 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 import ppo.config
-from envs.base import EnvError
+from envs.base import EnvError, WorkerLost
 from ppo.config import MOVED, suggest
+from ppo.logging.base import Run
+from ppo.logging.jsonl import read
+from ppo.runs import DiskError, config_of, hold, result
+from ppo.signals import Interrupted, listening
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -29,7 +35,9 @@ _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes 
 @hydra.main(version_base="1.3", config_path=str(ppo.config.CONF), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run; in a multirun, one of many."""
-    from ppo.logging.base import LoggerError, Run
+    from ppo.checkpoint import CheckpointError
+    from ppo.crash import NonFinite
+    from ppo.logging.base import LoggerError
     from ppo.sweep import cell
     from ppo.train import train
 
@@ -37,23 +45,74 @@ def job(cfg: DictConfig) -> float:
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode == RunMode.MULTIRUN
     cfg = ppo.config.fit(cfg, hydra_cfg.overrides.task)
-    run = Run(
-        folder=folder,
-        name=folder.name,
-        config=ppo.config.plain(cfg),
-        group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
-        job_type=arm(hydra_cfg.overrides.task) if multirun else None,
-    )
     try:
-        if not multirun:
-            return train(cfg, run)
-        with cell(folder, run.config) as done:
-            return train(cfg, run) if done is None else done
-    except (ppo.config.ConfigError, EnvError, LoggerError) as error:
+        if cfg.resume:
+            _remove_if_empty(folder)
+            folder, cfg = continued(cfg, hydra_cfg.overrides.task, multirun)
+        run = Run(
+            folder=folder,
+            name=folder.name,
+            config=ppo.config.plain(cfg),
+            group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
+            job_type=arm(hydra_cfg.overrides.task) if multirun else None,
+        )
+        with cell(folder, run.config) if multirun else alone(folder, run.config) as done, listening():
+            return restarting(train, cfg, run) if done is None else done
+    except (ppo.config.ConfigError, CheckpointError, NonFinite, EnvError, LoggerError, DiskError) as error:
         if multirun:
             raise
         _remove_if_empty(folder)
         sys.exit(_say(error))
+    except Interrupted as error:
+        if multirun:
+            raise
+        sys.exit(error.code)
+
+
+def restarting(train: Callable[[DictConfig, Run], float], cfg: DictConfig, run: Run) -> float:
+    """``train``, once more from its checkpoint where a worker process was lost: to the bit what it would have been.
+
+    What is lost twice in one update is not by chance: then, WorkerLost.
+    """
+    before = None
+    while True:
+        try:
+            return train(cfg, run)
+        except WorkerLost as error:
+            rows = run.folder / "metrics.jsonl"
+            done = len(read(rows)) if rows.exists() else 0
+            if done == before:
+                raise
+            before = done
+            print(f"{error}; starting again after update {done}", file=sys.stderr, flush=True)
+
+
+def continued(cfg: DictConfig, words: Sequence[str], multirun: bool) -> tuple[Path, DictConfig]:
+    """The folder and the configuration of the run that ``resume=`` names, with the other ``words`` put in."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if multirun:
+        raise ppo.config.ConfigError("resume: a sweep goes on by its own command, which runs what is missing")
+    folder = Path(cfg.resume)
+    schema = OmegaConf.structured(ppo.config.Config)
+    before = cast(DictConfig, OmegaConf.merge(schema, OmegaConf.create(config_of(folder))))
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        key = override.key_or_group
+        if OmegaConf.select(before, key, default=(missing := object())) is missing:
+            raise ppo.config.ConfigError(f"{key}: cannot be put into the run that resume= names")
+        OmegaConf.update(before, key, OmegaConf.select(cfg, key), merge=False)
+    before.resume, before.trust = None, cfg.trust  # whom to trust is not for a run folder to say
+    return folder, before
+
+
+@contextmanager
+def alone(folder: Path, config: dict) -> Generator[float | None, None, None]:
+    """Hold the folder of a single run. Yields its result if it is finished already, else None."""
+    with hold(folder):
+        done = result(folder, config)
+        if done is not None:
+            print(f"{folder}: finished already; a larger total_steps goes on with it", file=sys.stderr)
+        yield done
 
 
 def arm(overrides: Sequence[str]) -> str:
@@ -73,6 +132,15 @@ def main() -> None:
         job()
     except (HydraException, OmegaConfBaseException, ppo.config.ConfigError, EnvError) as error:
         sys.exit(_end_of_sweep() or _say(error))
+    except OSError as error:
+        if not error.filename:  # then it is none of the disk's
+            raise
+        sys.exit(_end_of_sweep() or _say(OSError(f"{error.filename}: {error.strerror}")))
+    except Interrupted as error:
+        _end_of_sweep()
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception:
         if not _end_of_sweep():
             raise

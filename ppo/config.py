@@ -130,6 +130,9 @@ class Config:
     threads: int | str = 1  # torch's; more than one slows small networks down; auto: measured
     compile: str = "auto"
     trust: list[str] = field(default_factory=list)  # packages, beside ours, whose functions a yaml may name
+    resume: str | None = None  # the folder of a run to go on with, under its own configuration
+    on_nonfinite: str = "stop"  # what a number that is not finite does: stop the run, skip or roll back the update
+    exact_resume: bool = True  # refuse to go on where the environments do not come back exactly
     coef: Coef = field(default_factory=Coef)
     adam: Adam = field(default_factory=Adam)
     normalise: Normalise = field(default_factory=Normalise)
@@ -296,6 +299,8 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         require(not isinstance(value, int | float) or 0 < value < float("inf"), key, "must be a positive number")
     require(cfg.compile.lower() in ("auto", "true", "false"), "compile", "must be auto, true or false")
+    policies = ("stop", "skip", "rollback")
+    require(cfg.on_nonfinite in policies, "on_nonfinite", f"must be one of {', '.join(policies)}")
     require(cfg.guard.clamp <= 80, "guard.clamp", "exp of more than 80 overflows float32")
     batch = cfg.num_envs * cfg.num_steps
     require(

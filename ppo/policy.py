@@ -59,8 +59,8 @@ def restored(
     try:
         network = build_network(cfg, envs, torch.Generator()).to(where)
         flat = flatten(network)
-        flat.copy_(checkpoint.from_tensors(flat, tensors, "learner.params"))
-        moments = checkpoint.from_tensors(Moments.empty(*envs.observation_space.shape), tensors, "obs_moments")
+        flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+        moments = checkpoint.from_leaves(Moments.empty(*envs.observation_space.shape), tensors, "obs_moments")
         normalise = obs_normaliser(cfg, Moments(*(x.to(where) for x in moments)))
         yield Policy(envs, network, normalise, partial(action, space=envs.action_space), meta)
     finally:

@@ -3,26 +3,33 @@
 import json
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from ppo import checkpoint
+from envs.base import NotFinite
+from ppo import checkpoint, crash, resume
 from ppo.assemble import Parts, State
-from ppo.config import ConfigError, plain, strategy
+from ppo.config import plain, strategy
 from ppo.doctor.finding import line
 from ppo.doctor.watch import Watch
+from ppo.logging import jsonl
 from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
-from ppo.logging.jsonl import Jsonl
 from ppo.logging.provenance import provenance
 from ppo.logging.window import Window
 from ppo.network.normaliser import ObsNormaliser
+from ppo.runs import DiskError, about
+from ppo.signals import Interrupted
 from ppo.types import Batch, Transition, tree_map
 from ppo.update.loop import Halt
+from ppo.update.optim import Learner
 
 
 class Record:
@@ -32,43 +39,86 @@ class Record:
         self._cfg, self._run, self._parts = cfg, run, parts
         self._watch = Watch(plain(cfg))
         self._row: dict = {}
-        self._saved = 0
+        self._saved_steps = self._updates = 0  # of the latest checkpoint
 
     def __enter__(self) -> "Record":
         folder, cfg = self._run.folder, self._cfg
-        if (folder / "metrics.jsonl").exists():
-            raise ConfigError(f"{folder}: already holds a run; choose another folder (hydra.run.dir=...)")
+        self._from = resume.find(folder, cfg)
+        self._about = {"name": self._run.name, "group": self._run.group, "job_type": self._run.job_type}
+        self._about |= provenance() | self._earlier()
         self._window = Window(folder / "run.png", self._run.name, cfg.total_steps) if cfg.plots else None
-        self._logger = Forgiving(strategy("logger", cfg.logger, cfg.trust)(self._run))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-        self._write_status(status="running")
-        self._jsonl = Jsonl(folder / "metrics.jsonl")
-        self._console = Console(cfg.total_steps)
+        self._logger = Forgiving(
+            strategy("logger", cfg.logger, cfg.trust)(self._run._replace(id=self._about["logger_run_id"]))
+        )
+        self._about["logger_run_id"] = self._logger.run_id
+        try:
+            self._open(folder)
+        except BaseException:
+            self._logger.close({}, failed=True)
+            raise
+        self._console = Console(cfg.total_steps, self._from.meta["progress"]["env_steps"] if self._from else 0)
         self._console.line(
             f"{self._run.name}: {self._parts.envs.name}, {self._parts.flat.numel():,} parameters, {folder}"
         )
         self._began = time.perf_counter()
         return self
 
+    def _open(self, folder: Path) -> None:
+        with self._disk():
+            folder.mkdir(parents=True, exist_ok=True)
+            _replace(folder / "config.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
+            self._write_status(status="running")
+            if self._from:
+                jsonl.rewind(folder / "metrics.jsonl", self._from.updates)
+                for row in jsonl.read(folder / "metrics.jsonl"):  # the doctor and the picture know what was before
+                    self._watch(row)
+                    if self._window:
+                        self._window.update(row)
+                checkpoint.remove_torn(folder / "checkpoints")
+                os.replace(self._from.path, checkpoint.find(folder))  # a damaged latest must not become the one before
+            self._jsonl = jsonl.Jsonl(folder / "metrics.jsonl")
+
+    def begin(self, state: State) -> tuple[State, np.ndarray]:
+        """The state to begin with, and the observations: of the run that is gone on with, else ``state`` and a reset."""
+        if self._from is None:
+            obs = self._parts.envs.reset(self._cfg.seed)
+            with self._disk():
+                self._save(state, *resume.freeze(state, self._parts))
+            return state, obs
+        state, obs = resume.thaw(self._cfg, self._from, state, self._parts)
+        self._began -= self._from.meta.get("wall", 0.0)
+        self._saved_steps, self._updates = state.env_steps, state.updates
+        self._console.line(f"goes on after update {state.updates}")
+        return state, obs
+
     def __exit__(self, kind, error, trace) -> None:
         failed = kind is not None
+        if isinstance(error, NotFinite):
+            with suppress(DiskError, checkpoint.CheckpointError):  # what failed first is what is told
+                self._console.line(self._keep_crash({"rollout": str(error)}, None))
         self._console.close()
         self._jsonl.close()
         if self._window and (file := self._window.close()):
             self._logger.picture("doctor", file)
         self._logger.close(self._row, failed)
         reason = f"{kind.__name__}: {error}".splitlines()[0] if failed else None
-        self._write_status(status="failed" if failed else "finished", reason=reason)
+        status = "interrupted" if kind is Interrupted else "failed" if failed else "finished"
+        with suppress(DiskError) if failed else nullcontext(), self._disk():
+            self._write_status(status=status, reason=reason)
 
     def __call__(self, state: State, metrics: dict, halt: Halt | None) -> None:
         """Log an update, and save what is due."""
         row = {"update": state.updates, "env_steps": state.env_steps, "time/wall": time.perf_counter() - self._began}
         row |= metrics
+        if spoilt := crash.not_finite(checkpoint.to_leaves(state)):
+            raise crash.NonFinite(self._keep_crash({"statistics": spoilt}, None))
+        frozen = resume.freeze(state, self._parts)  # a worker that died meanwhile is noticed before the row is written
         found = self._watch(row)
         row |= self._watch.metrics(row)
-        self._jsonl.log(row)
         self._row = {name: value for name, value in row.items() if not isinstance(value, list)}
+        with self._disk():
+            self._jsonl.log(row)
+            self._save(state, *frozen)
         self._logger.log(self._row, state.env_steps)
         self._console.update(self._row, state.env_steps)
         if halt:
@@ -83,35 +133,71 @@ class Record:
             self._console.line(
                 f"update {state.updates}: the demonstrations' term is {ratio}; lower demo.coef or set demo.adaptive=true"
             )
-        self._save(state)
 
-    def _save(self, state: State) -> None:
-        tensors = checkpoint.to_tensors(state.learner, "learner")
-        tensors |= checkpoint.to_tensors(state.obs_moments, "obs_moments")
-        tensors |= checkpoint.to_tensors(state.reward_scale, "reward_scale")
-        tensors["generator"] = self._parts.generator.get_state()
-        progress = {name: value for name, value in state._asdict().items() if not isinstance(value, tuple)}
+    def judge(self, before: Learner, after: Learner, halt: Halt | None, metrics: dict, batch: Batch) -> Learner:
+        """The learner to go on with: ``after``, unless a number of the update was not finite. Then a bundle is written
+        and it is as ``on_nonfinite`` says; ``skip`` keeps the steps before the one that was refused."""
+        where = crash.place(halt, metrics, batch)
+        if where is None:
+            return after
+        said = self._keep_crash(where, batch)
+        if self._cfg.on_nonfinite == "stop":
+            raise crash.NonFinite(said)
+        self._console.line(said)
+        return after if self._cfg.on_nonfinite == "skip" and halt else before
+
+    def _keep_crash(self, where: dict, batch: Batch | None) -> str:
+        update = self._updates + 1
+        with self._disk():
+            bundle = crash.write(self._run.folder, update, where, batch, self._about)
+        kept = f"; kept in {bundle}" if bundle else ""
+        return f"update {update}: {crash.describe(where)}{kept}"
+
+    def _save(self, state: State, tensors: dict[str, Tensor], progress: dict) -> None:
+        """The latest last: a run that goes on from it finds the others made."""
         meta = {
             "progress": progress,
             "config": plain(self._cfg),
             "metrics": {name: value for name, value in self._row.items() if name.startswith("eval/")},
+            "wall": self._row.get("time/wall", 0.0),
         }
         folder = self._run.folder / "checkpoints"
-        checkpoint.save(folder / "latest.safetensors", tensors, meta)
+        every = self._cfg.checkpoint.every
+        if every and state.env_steps // every > self._saved_steps // every:
+            checkpoint.save(folder / f"step_{state.env_steps:010d}.safetensors", tensors, meta)
         if self._row.get("eval/return") is not None and self._row["eval/return"] == state.best:
             checkpoint.save(folder / "best.safetensors", tensors, meta)
-        every = self._cfg.checkpoint.every
-        if every and state.env_steps // every > self._saved // every:
-            checkpoint.save(folder / f"step_{state.env_steps:010d}.safetensors", tensors, meta)
-        self._saved = state.env_steps
+        latest = folder / "latest.safetensors"
+        checkpoint.save(latest, tensors, meta, keep=checkpoint.before(latest))
+        self._saved_steps, self._updates = state.env_steps, state.updates
+
+    @contextmanager
+    def _disk(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except OSError as error:
+            where, why = error.filename or self._run.folder, error.strerror or error
+            raise DiskError(
+                f"cannot write {where}: {why}; the checkpoint of update {self._updates} is whole"
+            ) from error
+
+    def _earlier(self) -> dict:
+        """What earlier attempts at this run left in run.json: the logger's id, and where each of them was gone on from."""
+        said = about(self._run.folder)
+        resumed = said.get("resumed", [])
+        if self._from:
+            resumed = [*resumed, {"update": self._from.updates, "git": said.get("git"), "command": said.get("command")}]
+        return {"logger_run_id": said.get("logger_run_id"), "resumed": resumed}
 
     def _write_status(self, **status) -> None:
-        path: Path = self._run.folder / "run.json"
-        about = {"name": self._run.name, "group": self._run.group, "job_type": self._run.job_type}
-        text = json.dumps(status | about | {"logger_run_id": self._logger.run_id} | provenance(), indent=2)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text + "\n")
-        os.replace(temporary, path)
+        _replace(self._run.folder / "run.json", json.dumps(status | self._about, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a small file so that it is never seen in part."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def describe(
@@ -175,9 +261,7 @@ def explain(halt: Halt, cfg: DictConfig) -> str:
     """One line: why the update stopped; estimator, value, limit, epoch and minibatch."""
     where = f"epoch {halt.epoch}, minibatch {halt.minibatch}"
     if halt.reason == "nonfinite":
-        return (
-            f"stopped: a non-finite loss, gradient or KL at {where}; the step was refused, the weights are as before it"
-        )
+        return f"a non-finite number at {where}; the step was refused, the weights are as before it"
     if halt.reason == "ratio":
         return f"stopped before {where}: mean |ratio - 1| {halt.value:.4g} > {halt.limit:.4g}"
     estimator = "exact" if halt.reason == "rollback" else str(cfg.kl._target_).rsplit(".", 1)[-1]

@@ -12,27 +12,19 @@ import threading
 import time
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from ppo.config import ConfigError, plain
-from ppo.runs import endpoint, run_folders
-
-_FREE = (
-    "workers",
-    "threads",
-    "logger",
-    "compile",
-    "doctor",
-    "plots",
-)  # may differ between the cell that is done and the one asked for
+from ppo import signals
+from ppo.config import ConfigError
+from ppo.runs import about, check_same, config_of, result, run_folders
 
 
 class Cell(NamedTuple):
@@ -50,29 +42,33 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Sweep.folder = Path(config.hydra.sweep.dir)
+        signals.listen("the cells that run are finishing their updates", pass_on=True)
 
 
 @contextmanager
 def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
     """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished one, which is not
-    to be run again, else None. An earlier attempt that did not finish is put aside. A failure is written down.
+    to be run again, else None. An unfinished one goes on from its checkpoint; where it has none, or is one of another
+    configuration, it is put aside. A failure is written down.
 
     Raises ConfigError where the folder holds a finished run of another configuration.
     """
     _end_with_parent()
+    signals.check()
     with _lock_of(folder) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = inspect(folder)
-        if found and found.status == "finished":
-            _check_same(folder, config)
-            yield endpoint(folder)
+        done = result(folder, config)
+        if done is not None:
+            yield done
             return
-        if any(folder.iterdir()):
+        if any(folder.iterdir()) and not _can_go_on(folder, config):
             _put_aside(folder)
+        (folder / "error.txt").unlink(missing_ok=True)
         try:
             yield None
         except BaseException as error:
-            _write_failure(folder, config, error)
+            with suppress(OSError):  # the disk may be what failed
+                _write_failure(folder, config, error)
             raise
 
 
@@ -98,6 +94,7 @@ def _end_with_parent() -> None:
     """In a worker of joblib: end when the sweep is killed. By itself it would run on, and then wait for ever."""
     if not multiprocessing.current_process().name.startswith("Loky"):
         return
+    signals.listen()  # between two cells, too
     parent = os.getppid()
 
     def watch() -> None:
@@ -110,11 +107,8 @@ def _end_with_parent() -> None:
 
 def inspect(folder: Path) -> Cell | None:
     """The cell in ``folder``; None where there is none."""
-    try:
-        said = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return Cell(folder, said.get("status", "failed"), said.get("reason"))
+    said = about(folder)
+    return Cell(folder, said.get("status", "failed"), said.get("reason")) if said else None
 
 
 def report(sweep: Path, console: Console) -> int:
@@ -134,14 +128,12 @@ def report(sweep: Path, console: Console) -> int:
     return len(failed)
 
 
-def _check_same(folder: Path, config: dict) -> None:
-    before = plain(cast(DictConfig, OmegaConf.load(folder / "config.yaml")))
-    keys = sorted(k for k in {*before, *config} if k not in _FREE and before.get(k) != config.get(k))
-    if keys:
-        raise ConfigError(
-            f"{folder}: holds a finished run of another configuration (it differs in {', '.join(keys)}); "
-            "choose another hydra.sweep.dir"
-        )
+def _can_go_on(folder: Path, config: dict) -> bool:
+    try:
+        check_same(folder, config_of(folder), config)
+    except ConfigError:
+        return False
+    return any(folder.glob("checkpoints/*"))
 
 
 def _put_aside(folder: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import closing
 import torch
 from omegaconf import DictConfig
 
+from ppo import signals
 from ppo.assemble import assemble, choose, knobs, note, reward_scaler, start
 from ppo.auto import resolve
 from ppo.buffer.rollout import collect, prepare
@@ -24,12 +25,12 @@ def train(cfg: DictConfig, run: Run) -> float:
     cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
-    state = start(cfg, parts)
     with closing(parts.envs), Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
-        obs = parts.envs.reset(cfg.seed)
+        state, obs = record.begin(start(cfg, parts))
         frozen = parts.reference and parts.reference.policy
         rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
         while state.env_steps < cfg.total_steps:
+            signals.check()
             state = choose(cfg, parts, state)
             normalise = obs_normaliser(cfg, state.obs_moments)
 
@@ -51,6 +52,7 @@ def train(cfg: DictConfig, run: Run) -> float:
                 last_scale=state.advantage_scale,
                 rpo=cfg.rpo,
             )
+            learner = record.judge(state.learner, learner, halt, metrics, batch)
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()
 

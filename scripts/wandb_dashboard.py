@@ -41,7 +41,7 @@ def workspace(entity: str, project: str, name: str):
             if bands
             else ", ".join(several),
             x="env_steps",
-            y=several,
+            y=[*several],
             groupby_aggfunc="mean",
             groupby_rangefunc="stderr",
             # wandb draws no areas: the edges of the bands are lines, which an expression of the metric gives.

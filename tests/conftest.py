@@ -1,7 +1,9 @@
 """What the tests share: one torch thread, shape checks, small learning problems, and runs in a folder of their own."""
 
 import copy
+import gc
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,40 @@ settings.register_profile("long", max_examples=5000)  # --hypothesis-profile=lon
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """After every test no worker process of ours lives on, and no shared block is held."""
+    yield
+    left = _left_behind()
+    if left:  # an environment that nobody closed, kept by a cycle
+        gc.collect()
+        left = _left_behind()
+    assert not left
+
+
+def _left_behind() -> list[str]:
+    if not Path("/proc/self/task").is_dir():
+        return []
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    workers = [pid for pid in children if b"envs.workers" in _read(Path("/proc", pid, "cmdline"))]
+    blocks = [fd.name for fd in Path("/proc/self/fd").iterdir() if _link(fd).startswith("/memfd:envs")]
+    return [f"worker {pid}" for pid in workers] + [f"block {fd}" for fd in blocks]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -30,9 +31,31 @@ def test_what_was_saved_is_loaded(saved):
 
 def test_nested_tuples_come_back_bit_for_bit():
     scale = RewardScale.empty(3).update(torch.randn(7, 3), torch.rand(7, 3) < 0.5, gamma=0.9)
-    back = checkpoint.from_tensors(RewardScale.empty(3), checkpoint.to_tensors(scale, "x"), "x")
+    back = checkpoint.from_leaves(RewardScale.empty(3), checkpoint.to_leaves(scale, "x"), "x")
     assert torch.equal(back.discounted, scale.discounted)
     assert all(torch.equal(x, y) for x, y in zip(back.moments, scale.moments, strict=True))
+
+
+def test_whatever_fields_a_state_has_come_back():
+    """Tensors and plain values side by side, nested: a new field of the run's state needs no code here."""
+
+    class Inner(NamedTuple):
+        beta: float | None
+        table: torch.Tensor
+
+    class Outer(NamedTuple):
+        inner: Inner
+        updates: int
+
+    def fill(*values):
+        return Outer(Inner(values[0], torch.tensor(values[1])), values[2])
+
+    leaves = checkpoint.to_leaves(fill(0.1, [1.0, 2.0], 7))
+    assert set(leaves) == {"inner.beta", "inner.table", "updates"}
+    back = checkpoint.from_leaves(fill(None, [0.0, 0.0], 0), leaves)
+    assert back.inner.beta == 0.1 and back.updates == 7 and back.inner.table.tolist() == [1.0, 2.0]
+    with pytest.raises(CheckpointError, match="holds no inner.table"):
+        checkpoint.from_leaves(back, {"inner.beta": 0.1, "updates": 7})
 
 
 def test_every_single_flipped_bit_is_noticed(saved):
@@ -85,13 +108,13 @@ def test_nothing_is_ever_unpickled(tmp_path):
 
 
 def test_other_shapes_types_and_names_are_refused():
-    tensors = checkpoint.to_tensors(Learner.start(torch.zeros(5)), "learner")
+    tensors = checkpoint.to_leaves(Learner.start(torch.zeros(5)), "learner")
     for template, word in ((torch.zeros(6), "learner.params"), (torch.zeros(5).double(), "float64")):
         with pytest.raises(CheckpointError, match=word):
-            checkpoint.from_tensors(Learner.start(template), tensors, "learner")
+            checkpoint.from_leaves(Learner.start(template), tensors, "learner")
     del tensors["learner.m"]
     with pytest.raises(CheckpointError, match="holds no learner.m"):
-        checkpoint.from_tensors(Learner.start(torch.zeros(5)), tensors, "learner")
+        checkpoint.from_leaves(Learner.start(torch.zeros(5)), tensors, "learner")
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])

@@ -95,9 +95,9 @@ def test_the_same_overrides_without_a_mistake_run(monkeypatch, capsys, tmp_path)
 def test_a_folder_that_holds_a_run_is_not_written_over(monkeypatch, capsys, tmp_path):
     run(monkeypatch, capsys, tmp_path)
     before = (tmp_path / "day" / "run" / "metrics.jsonl").read_bytes()
-    code, err = run(monkeypatch, capsys, tmp_path)
+    code, err = run(monkeypatch, capsys, tmp_path, "seed=2")
     assert code == 2
-    assert "already holds a run" in err
+    assert "another configuration: seed=2 (was 1)" in err
     assert (tmp_path / "day" / "run" / "metrics.jsonl").read_bytes() == before
 
 

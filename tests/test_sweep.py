@@ -18,7 +18,7 @@ from ppo.compare.load import load
 from ppo.config import ConfigError
 from ppo.sweep import Sweep, cell, inspect, report
 
-CONFIG = {"lr": 1e-3, "workers": 0}
+CONFIG = {"lr": 1e-3, "workers": 0, "total_steps": 64}
 SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
 SMALL += ["compile=false", "workers=0", "network.actor=[8]", "network.critic=[8]"]
 
@@ -26,7 +26,7 @@ SMALL += ["compile=false", "workers=0", "network.actor=[8]", "network.critic=[8]
 def finish(folder: Path, value: float = 3.0) -> None:
     (folder / "run.json").write_text(json.dumps({"status": "finished"}))
     (folder / "metrics.jsonl").write_text(json.dumps({"update": 1, "eval/return": value}) + "\n")
-    (folder / "config.yaml").write_text("lr: 0.001\nworkers: 2\n")
+    (folder / "config.yaml").write_text("lr: 0.001\nworkers: 2\ntotal_steps: 64\n")
 
 
 def test_a_finished_cell_gives_its_result_and_keeps_its_files(tmp_path):
@@ -38,13 +38,16 @@ def test_a_finished_cell_gives_its_result_and_keeps_its_files(tmp_path):
 
 def test_a_finished_cell_of_another_configuration_is_not_taken_for_this_one(tmp_path):
     finish(tmp_path)
-    with pytest.raises(ConfigError, match="differs in lr"), cell(tmp_path, CONFIG | {"lr": 1.0}):
+    with (
+        pytest.raises(ConfigError, match=r"another configuration: lr=1.0 \(was 0.001\)"),
+        cell(tmp_path, CONFIG | {"lr": 1.0}),
+    ):
         pass
     assert inspect(tmp_path).status == "finished"
 
 
 @pytest.mark.parametrize("status", ["failed", "running"])
-def test_an_attempt_that_did_not_finish_is_put_aside(tmp_path, status):
+def test_an_attempt_without_a_checkpoint_is_put_aside(tmp_path, status):
     folder = tmp_path / "cell"
     for number in (1, 2):
         folder.mkdir(exist_ok=True)
@@ -54,12 +57,34 @@ def test_an_attempt_that_did_not_finish_is_put_aside(tmp_path, status):
         assert (tmp_path / ".attempts" / f"cell.{number}" / "run.json").exists()
 
 
+@pytest.mark.parametrize(("lr", "goes_on"), [(1e-3, True), (1.0, False)])
+def test_an_attempt_with_a_checkpoint_goes_on_unless_it_is_of_another_configuration(tmp_path, lr, goes_on):
+    folder = tmp_path / "cell"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "latest.safetensors").touch()
+    (folder / "config.yaml").write_text("lr: 0.001\nworkers: 2\ntotal_steps: 64\n")
+    (folder / "run.json").write_text(json.dumps({"status": "running"}))
+    (folder / "error.txt").write_text("of the last attempt")
+    with cell(folder, CONFIG | {"lr": lr}) as done:
+        assert done is None and not (folder / "error.txt").exists()
+        assert (folder / "checkpoints").exists() is goes_on
+    assert (tmp_path / ".attempts" / "cell.1").exists() is not goes_on
+
+
+def test_a_finished_cell_goes_on_to_a_larger_total(tmp_path):
+    finish(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "latest.safetensors").touch()
+    with cell(tmp_path, CONFIG | {"total_steps": 128}) as done:
+        assert done is None and (tmp_path / "checkpoints").exists()
+
+
 def test_a_failure_is_written_down(tmp_path):
     with pytest.raises(RuntimeError), cell(tmp_path, CONFIG):
         raise RuntimeError("the floor is gone\nmore")
     assert inspect(tmp_path)[1:] == ("failed", "RuntimeError: the floor is gone")
     assert "Traceback" in (tmp_path / "error.txt").read_text()
-    assert (tmp_path / "config.yaml").read_text() == "lr: 0.001\nworkers: 0\n"
+    assert (tmp_path / "config.yaml").read_text() == "lr: 0.001\nworkers: 0\ntotal_steps: 64\n"
 
 
 def test_a_cell_waits_for_the_process_that_runs_it(tmp_path):

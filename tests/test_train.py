@@ -168,7 +168,7 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     parts = assemble(cfg)
     fresh = start(cfg, parts)
     restored = (
-        checkpoint.from_tensors(getattr(fresh, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale")
+        checkpoint.from_leaves(getattr(fresh, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale")
     )
     learner, moments, scale = restored
     parts.flat.copy_(learner.params)

@@ -1,5 +1,6 @@
 """Generalised advantage estimation, and the recurrence it shares with every discounted sum."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -37,7 +38,8 @@ def recurrence(
     """
     rows, factors = (t.detach().cpu().numpy().reshape(len(x), -1) for t in (x.clone(), decay))
     before = start.detach().cpu().numpy().reshape(-1)
-    for row, factor in zip(rows, factors, strict=True):
-        row += factor * before
-        before = row
+    with np.errstate(all="ignore"):  # what is not finite is told by the step that refuses it
+        for row, factor in zip(rows, factors, strict=True):
+            row += factor * before
+            before = row
     return torch.from_numpy(rows).view(x.shape).to(x.device)

@@ -39,6 +39,17 @@ def flatten_time(batch: Batch) -> Batch:
     return tree_map(lambda x: x.flatten(0, 1), batch)
 
 
+def blank(batch: Batch) -> Batch:
+    """Zeros wherever the mask is False: a weight of 0 does not silence a NaN."""
+
+    def zeroed(x: Tensor) -> Tensor:
+        return torch.where(
+            batch.mask.view(batch.mask.shape + (1,) * (x.ndim - batch.mask.ndim)), x, torch.zeros_like(x)
+        )
+
+    return tree_map(zeroed, batch)
+
+
 def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:
     """[B, ...] -> [B / M, M, ...] in this order, a permutation."""
     order = order.to(batch.value.device)

@@ -8,7 +8,8 @@ from itertools import combinations
 from ppo.compare.load import COMPLETE, CompareError, Trial
 from ppo.config import suggest
 
-FREE = ("seed", "logger", "workers", "doctor", "plots")  # of the configuration, what may differ: it changes no result
+# Of the configuration, what may differ: it changes no result.
+FREE = ("seed", "logger", "workers", "doctor", "plots", "resume", "exact_resume")
 UNKNOWN = ("git.commit", "git.dirty", "python")  # a run may not know these of itself
 Arms = dict[str, list[Trial]]
 

@@ -11,7 +11,7 @@ class LoggerError(RuntimeError):
 
 
 class Run(NamedTuple):
-    """What the trainer tells a logger about the run. The last three are set in a multirun, for comparisons."""
+    """What the trainer tells a logger about the run. Group, job type and tags are set in a multirun, for comparisons."""
 
     folder: Path  # the run's own folder; a logger's files live inside
     name: str  # for people
@@ -19,6 +19,7 @@ class Run(NamedTuple):
     group: str | None = None  # what is compared together: the sweep
     job_type: str | None = None  # which arm of it: "kl=exact,norm=group"
     tags: tuple[str, ...] = ()
+    id: str | None = None  # the backend's id of the run that this one goes on with
 
 
 class Logger(Protocol):

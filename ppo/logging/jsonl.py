@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one JSON object an update, appended and flushed, so that a killed run keeps all but its last line.
+"""``metrics.jsonl``: one JSON object an update, appended and synced, so that a killed run keeps all but its last line.
 
 JSON has no NaN: a number that is not finite is written as the text ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, and
 ``read`` turns it back into a float. Unlike the console and the dashboards, this file is the run's result: a failure to
@@ -7,6 +7,7 @@ write it is an error.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -41,8 +42,9 @@ class Jsonl:
         try:
             while data:  # a nearly full disk takes a part and raises on the rest
                 data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())  # a checkpoint must not outlive the row of its update
         except OSError as error:
-            raise OSError(error.errno, f"cannot write metrics: {error.strerror}", str(self._path)) from error
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
@@ -87,6 +89,14 @@ def _row(found: object) -> dict[str, Any]:
         if not isinstance(row.get(name, 0), int):
             raise ValueError(f"{name} is no whole number")
     return row
+
+
+def rewind(path: Path, update: int) -> None:
+    """Leave out what comes after ``update``, atomically: a run that goes on from there will write it again."""
+    kept = [line for line in path.read_bytes().split(b"\n")[:-1] if json.loads(line).get("update", 0) <= update]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+    os.replace(temporary, path)
 
 
 def _plain(name: str, value: object) -> Value:

@@ -150,6 +150,9 @@ METRICS: dict[str, Metric] = {
     "stop/value": Metric("nat", "the KL that stopped it; for stop=ratio mean |ratio - 1|", _STOPPED),
     "stop/limit": Metric("nat", "the limit that was exceeded: stop.factor x target_kl, or stop.limit", _STOPPED),
     "stop/epoch": Metric("", "epoch it stopped in, from 1", _STOPPED),
+    "stop/nonfinite": Metric(
+        "text", "the numbers of the refused step that were not finite", "update/stop is nonfinite"
+    ),
     "stop/minibatch": Metric("", "minibatch of that epoch it stopped at, from 1", _STOPPED),
     # Numerical guards: counts of samples, summed over executed steps.
     "guard/clamped": Metric("count", "|r| beyond the clamp (10): clamped before exp"),

@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -18,12 +19,17 @@ def provenance() -> dict:
     """
     return {
         "git": _git(Path(__file__).resolve()),
-        "versions": dict(sorted((d.name, d.version) for d in distributions() if d.name)),
+        "versions": _versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "command": shlex.join(sys.orig_argv),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return dict(sorted((d.name, d.version) for d in distributions() if d.name))
 
 
 def _git(file: Path) -> dict | None:

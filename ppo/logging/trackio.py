@@ -28,6 +28,7 @@ def trackio(run: Run, *, project: str = "proximal", group: str | None = None) ->
             name=run.name,
             group=group or run.group,
             config=run.config | {"run": about},
+            resume="allow" if run.id else "never",  # it knows a run by its name
             embed=False,
             auto_log_cpu=False,
             auto_log_gpu=False,

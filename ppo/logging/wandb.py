@@ -36,7 +36,8 @@ def wandb(
     (WANDB_API_KEY, netrc, its settings) and the server answers within ``timeout`` seconds, and offline otherwise. Which
     one it became, and how to upload it, is told in one line on stderr. ``mode=online`` insists: it raises LoggerError
     instead of going offline. ``group`` and ``job_type`` take the place of what a multirun derives, ``tags`` are added
-    to it. ``id`` continues an earlier online run. The end of a run waits at most ``finish_timeout`` seconds for its
+    to it. ``id`` continues an
+    earlier online run, as a resumed run does by itself. The end of a run waits at most ``finish_timeout`` seconds for its
     upload.
     """
     if mode not in _MODES:
@@ -63,8 +64,8 @@ def wandb(
         "group": group or run.group,
         "job_type": job_type or run.job_type,
         "tags": [tag[:_TAG] for tag in dict.fromkeys((*run.tags, *tags))],
-        "id": id,
-        "resume": "allow" if id else None,
+        "id": id or run.id,
+        "resume": "allow" if id or run.id else None,
         "reinit": "create_new",  # the default hands out the previous run again
         "settings": sdk.Settings(
             silent=True,

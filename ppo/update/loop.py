@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.buffer.trajectory import shuffle, unstack
+from ppo.buffer.trajectory import blank, shuffle, unstack
 from ppo.types import Batch, tree_map
 from ppo.update.gradient_step import METRICS, STOPS, Knobs
 from ppo.update.measure import Measured
@@ -73,6 +73,7 @@ def update(
     next epoch learns from; ``last_scale`` is what ``norm`` kept of the last update; ``rpo`` the half-width of the
     noise on the policy's mean (RPO, Rahman & Xue 2022), drawn anew for each sample and epoch.
     """
+    batch = blank(batch)
     learner, trace = run_epochs(
         *(step, measure, learner, batch, knobs, limits, norm, generator),
         epochs=epochs,
@@ -104,6 +105,10 @@ def update(
     metrics |= {name: number.item() for name, number in finished.items()}
     if halt:
         metrics |= {f"stop/{field}": getattr(halt, field) for field in Halt._fields[1:]}
+    if halt and halt.reason == "nonfinite":
+        refused = dict(zip(METRICS, table[taken].tolist(), strict=True))
+        bad = (f"{name}={number}" for name, number in refused.items() if not math.isfinite(number))
+        metrics["stop/nonfinite"] = ", ".join(bad) or "parameters"
     return learner, halt, metrics
 
 

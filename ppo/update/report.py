@@ -20,8 +20,11 @@ class OffPolicyError(RuntimeError):
 def check_on_policy(metrics: Mapping[str, Any], *, limit: float) -> None:
     """The policy that acts, the one that is learned from and the one at the first step of an update are the same.
 
-    Whatever differs by more than rounding is a bug, not learning.
+    Whatever differs by more than rounding is a bug, not learning. An update that was refused for a number that is not
+    finite says nothing of that.
     """
+    if metrics["update/stop"] == "nonfinite":
+        return
     ratio, kl, acting = (float(metrics[f"check/{x}"]) for x in ("first_log_ratio", "first_kl", "acting"))
     if not (ratio <= limit and acting <= limit):
         raise OffPolicyError(

@@ -39,6 +39,16 @@ def records(folder):
     return found
 
 
+def test_offline_too_a_resumed_run_keeps_its_id(tmp_path):
+    """Each attempt has an offline folder of its own; all are uploaded to the one run."""
+    first = wandb(Run(tmp_path, "a", {}))
+    first.close({}, failed=True)
+    again = wandb(Run(tmp_path, "a", {}, id=first.run_id))
+    again.close({}, failed=False)
+    assert again.run_id == first.run_id
+    assert list(tmp_path.glob(f"wandb/offline-run-*-{first.run_id}"))
+
+
 def test_two_offline_runs_of_one_process_are_read_back_whole(tmp_path, capfd):
     started = [
         wandb(

@@ -41,6 +41,8 @@ class Server(ThreadingHTTPServer):
                 project = {"name": given["project"], "entity": {"name": "me"}}
                 bucket = {"id": "1", "name": given["name"], "displayName": given["displayName"], "project": project}
                 return {"data": {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}}
+            if request["operationName"] == "RunResumeStatus":
+                return {"data": {"model": {"id": "1", "name": given["project"], "bucket": self.bucket(given["name"])}}}
             if request["operationName"] == "CreateRunFiles":
                 files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in given["files"]]
                 return {"data": {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}}
@@ -55,6 +57,26 @@ class Server(ThreadingHTTPServer):
             if stream.get("complete"):
                 self.exit[run] = stream["exitcode"]
         return {}
+
+    def bucket(self, name):
+        """What a client that continues a run wants to know of it; None where there is none."""
+        if name not in self.runs:
+            return None
+        rows = self.history.get(name, [])
+        return {
+            "id": "1",
+            "name": name,
+            "displayName": self.runs[name]["displayName"],
+            "historyLineCount": len(rows),
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "summaryMetrics": json.dumps(self.summary.get(name, {})),
+            "eventsLineCount": 0,
+            "eventsTail": "[]",
+            "logLineCount": 0,
+            "config": self.runs[name]["config"],
+            "tags": self.runs[name].get("tags", []),
+            "wandbConfig": "{}",
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -120,6 +142,21 @@ def test_a_logged_in_machine_is_online(tmp_path, server, capfd):
         assert server.exit[id] == code
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+
+
+def test_a_resumed_run_goes_on_under_its_id(tmp_path, server):
+    """Its rows follow those that are there."""
+    first = wandb(Run(tmp_path / "run", "a", {"seed": 1}))
+    first.log({"update": 1, "kl/exact": 0.25}, 64)
+    first.close({}, failed=True)
+    again = wandb(Run(tmp_path / "run", "a", {"seed": 1}, id=first.run_id))
+    again.log({"update": 2, "kl/exact": 0.5}, 128)
+    again.close({}, failed=False)
+    assert again.run_id == first.run_id and set(server.runs) == {first.run_id}
+    rows = server.history[first.run_id]
+    assert [row["env_steps"] for row in rows] == [64, 128]
+    assert rows[0]["_step"] < rows[1]["_step"]
+    assert server.exit[first.run_id] == 0
 
 
 def test_a_server_that_falls_silent_costs_neither_the_run_nor_its_end(tmp_path, server, capfd):

@@ -345,6 +345,24 @@ def test_one_non_finite_sample_stops_the_update_before_it_harms(problem, play, f
     assert same(learner, before)
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_is_masked_out_may_be_anything(problem, play, number):
+    """0 x NaN is NaN: a weight of 0 would not be enough."""
+    results = []
+    for spoil in (False, True):
+        start = problem()
+        start.batch.mask[3] = False
+        if spoil:
+            for name in ("obs", "action", "value", "target", "advantage"):
+                getattr(start.batch, name)[3] = number
+            start.batch.policy.mean[3] = start.batch.policy.log_std[3] = number
+        learner, halt, metrics, _ = play(start)
+        assert halt is None
+        results.append((learner, metrics))
+    (clean, metrics), (spoilt, metrics_too) = results
+    assert same(clean, spoilt) and metrics == metrics_too
+
+
 def test_a_non_finite_sample_in_a_later_minibatch_keeps_the_steps_before_it(problem, play):
     start = problem()
     order = torch.randperm(64, generator=torch.Generator().manual_seed(5))

@@ -1,0 +1,84 @@
+"""SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 (Slurm's warning) ask a run to end: it finishes its update, saves and closes.
+
+Whoever asked sees exit code 128 + the signal's number, as of a process that a signal ended: 143, 130, 138. Asked again,
+the process ends at once; the last checkpoint is whole all the same.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SAME = 1.0  # s: a terminal and a launcher may both pass the same request on; what comes so soon is no second one
+
+_asked: int | None = None  # kept until the process ends: the remaining cells of a sweep are not begun
+_asked_at = 0.0
+
+
+class Interrupted(Exception):
+    """The run was asked to end, and can be gone on with."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.code = 128 + number
+
+    def __str__(self) -> str:
+        return f"{signal.Signals(self.args[0]).name}; the same command goes on"
+
+
+def check() -> None:
+    """Raise Interrupted where this process was asked to end."""
+    if _asked is not None:
+        raise Interrupted(_asked)
+
+
+@contextmanager
+def listening() -> Generator[None, None, None]:
+    """Meanwhile, let the signals ask instead of killing. Only a process's main thread can listen."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = listen()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listen(what: str = "finishing the update", *, pass_on: bool = False) -> dict:
+    """Listen from now on; the handlers there were. ``pass_on``: ask the workers of a sweep as well."""
+
+    def ask(number: int, frame: object) -> None:
+        global _asked, _asked_at
+        if _asked is not None and time.monotonic() - _asked_at > _SAME:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if pass_on:
+            for worker in _sweep_workers():
+                with suppress(ProcessLookupError):
+                    os.kill(worker, number)
+        if _asked is None:
+            _asked, _asked_at = number, time.monotonic()
+            name = signal.Signals(number).name
+            os.write(2, f"{name}: {what}, then ending; once more ends at once\n".encode())  # safe in a handler
+
+    return {number: signal.signal(number, ask) for number in SIGNALS}
+
+
+def _sweep_workers() -> list[int]:
+    """The processes in which joblib runs this one's cells. Linux; elsewhere Ctrl-C reaches them by the terminal."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    with suppress(OSError):
+        return [int(pid) for pid in children.read_text().split() if _is_sweep_worker(pid)]
+    return []
+
+
+def _is_sweep_worker(pid: str) -> bool:
+    with suppress(OSError):  # it may have ended
+        return b"popen_loky_posix" in Path("/proc", pid, "cmdline").read_bytes()
+    return False
