@@ -30,6 +30,8 @@ def to_leaves(tree, name: str = "") -> dict[str, Any]:
     """{"name.field.field": leaf} of a nested NamedTuple: tensors, on the CPU, and what JSON can hold."""
     if isinstance(tree, Tensor):
         return {name: tree.detach().cpu().contiguous()}
+    if isinstance(tree, tuple) and not tree:  # an optional part that is not there
+        return {}
     if not hasattr(tree, "_fields"):
         return {name: tree}
     return {k: v for field in tree._fields for k, v in to_leaves(getattr(tree, field), _below(name, field)).items()}
@@ -42,6 +44,8 @@ def from_leaves(template, leaves: Mapping[str, Any], name: str = ""):
     """
     if hasattr(template, "_fields"):
         return type(template)(*(from_leaves(getattr(template, f), leaves, _below(name, f)) for f in template._fields))
+    if isinstance(template, tuple):
+        return template
     if name not in leaves:
         raise CheckpointError(f"the checkpoint holds no {name}")
     found = leaves[name]

@@ -307,7 +307,7 @@ def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoc
     cfg = config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2")
     parts = assemble(cfg)
     state = choose(cfg, parts, start(cfg, parts))
-    rollout, raw = allocate(32, 4, 1, 1), ObsNormaliser.identity()
+    rollout, raw = allocate(32, 4, 1, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
     ground = (rollout, parts.network, raw, torch.Tensor.float, parts.flat.device)
     batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)

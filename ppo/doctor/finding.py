@@ -40,7 +40,8 @@ def round_to(value: float, digits: int = 1) -> str:
 
 def slower(history: History, factor: float) -> str:
     """The override that divides the learning rate by ``factor``."""
-    rate = history.option("lr.value", float(np.nanmax(history["lr"])) if len(history) else 1e-4)
+    logged = [rate for rate in history["lr"] if math.isfinite(rate)]
+    rate = history.option("lr.value", max(logged, default=1e-4))
     return f"lr.value={round_to(rate / factor)}"
 
 

@@ -23,7 +23,7 @@ def check_on_policy(metrics: Mapping[str, Any], *, limit: float) -> None:
     Whatever differs by more than rounding is a bug, not learning. An update that was refused for a number that is not
     finite says nothing of that.
     """
-    if metrics["update/stop"] == "nonfinite":
+    if metrics.get("update/stop") == "nonfinite":
         return
     ratio, kl, acting = (float(metrics[f"check/{x}"]) for x in ("first_log_ratio", "first_kl", "acting"))
     if not (ratio <= limit and acting <= limit):

@@ -155,7 +155,6 @@ def test_a_resumed_run_goes_on_under_its_id(tmp_path, server):
     assert again.run_id == first.run_id and set(server.runs) == {first.run_id}
     rows = server.history[first.run_id]
     assert [row["env_steps"] for row in rows] == [64, 128]
-    assert rows[0]["_step"] < rows[1]["_step"]
     assert server.exit[first.run_id] == 0
 
 
