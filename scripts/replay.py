@@ -72,8 +72,12 @@ def replay(bundle: Path, meta: dict, folder: Path) -> tuple[dict, dict] | None:
     shutil.copyfile(bundle, latest)
     rows = [{"update": meta["progress"]["updates"]}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    changed = {"logger": {"_target_": "ppo.logging.none.none"}, "on_nonfinite": "stop"}
-    changed |= {"doctor": meta["config"]["doctor"] | {"live": False}, "plots": False}
+    changed = {
+        "logger": {"_target_": "ppo.logging.none.none"},
+        "on_nonfinite": "stop",
+        "doctor": meta["config"]["doctor"] | {"live": False},
+        "plots": False,
+    }
     try:
         with patch.object(ppo.train, "Record", Once):
             ppo.train.train(OmegaConf.create(meta["config"] | changed), Run(folder, "replay", {}))

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from gymnasium.spaces import Box
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -69,8 +70,10 @@ def environment_of(words: list[str]) -> tuple[str, environment.Make]:
         cfg = compose("config", [first if "=" in first else f"env={first}", *overrides])
     build = strategy("env", cfg.env, cfg.trust)
     envs = build(1, 0)
-    name = envs.name
+    name, space = envs.name, envs.action_space
     envs.close()
+    if not isinstance(space, Box):
+        raise EnvError(f"{name}: its actions are {space}; only environments of continuous ones are examined")
     return name, lambda num_envs: build(num_envs, 0)
 
 

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from gymnasium.spaces import Box
 
-from envs.base import EnvError, Step, VectorEnv
+from envs.base import Step, VectorEnv
 
 Make = Callable[[int], VectorEnv]
 
@@ -43,9 +42,7 @@ def play(envs: VectorEnv, actions: np.ndarray, seed: int = 0) -> Seen:
 
 
 def random_actions(envs: VectorEnv, steps: int, seed: int = 0, *, reach: float = 1.0) -> np.ndarray:
-    """[T, N, A] uniform between the bounds, or within ``reach`` where there are none. EnvError for discrete actions."""
-    if not isinstance(envs.action_space, Box):
-        raise EnvError(f"{envs.name}: has {envs.action_space} actions; only continuous ones are checked")
+    """[T, N, A] uniform between the bounds, or within ``reach`` where there are none."""
     low = np.where(np.isfinite(envs.action_space.low), envs.action_space.low, -reach)
     high = np.where(np.isfinite(envs.action_space.high), envs.action_space.high, reach)
     shape = (steps, envs.num_envs, *(envs.action_space.shape or ()))
