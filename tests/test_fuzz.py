@@ -39,7 +39,8 @@ def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "run"
     argv, sys.argv = sys.argv, ["ppo-train", *TINY, f"hydra.run.dir={folder}"]
     try:
-        cli.main()
+        with pytest.raises(SystemExit, match="^0$"):
+            cli.main()
     finally:
         sys.argv = argv
     return checkpoint.find(folder)

@@ -1,5 +1,6 @@
 """The soak sees what grows, and says so by its exit code."""
 
+import mmap
 import sys
 import time
 from pathlib import Path
@@ -16,9 +17,11 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="read
 def test_an_open_file_and_a_block_of_memory_are_seen(tmp_path):
     before = sample("self", time.monotonic())
     with (tmp_path / "held").open("w"):
-        block = np.ones(8_000_000)  # 61 MiB
+        block = mmap.mmap(-1, 64 * 2**20)  # no memory that was freed before serves it
+        block.write(b"x" * len(block))
         after = sample("self", time.monotonic())
-    assert after.handles == before.handles + 1 and after.memory - before.memory > 0.9 * block.nbytes / 2**20
+        block.close()
+    assert after.handles == before.handles + 1 and after.memory - before.memory > 0.9 * 64
     assert sample(2**30, 0.0) is None  # no such process
 
 
