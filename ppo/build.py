@@ -58,6 +58,15 @@ def obs_normaliser(cfg: DictConfig, moments: Moments) -> ObsNormaliser:
     return ObsNormaliser.of(moments, clip=cfg.normalise.clip_obs)
 
 
+def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, device: torch.device) -> Frozen:
+    """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says. Raises CheckpointError, ConfigError."""
+    network = build_network(cfg, envs, torch.Generator()).to(device)
+    flat = flatten(network)
+    flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+    moments = Moments.empty(*envs.observation_space.shape, device=device)
+    return Frozen(network, obs_normaliser(cfg, checkpoint.from_leaves(moments, tensors, "obs_moments")))
+
+
 def restore(cfg: DictConfig, flat: Tensor, moments: Moments) -> Moments:
     """Write the parameters of ``cfg.init`` into ``flat``; returns its observation statistics."""
     try:
@@ -77,16 +86,11 @@ def choose_reference(
     cfg: DictConfig, option: Callable, network: ActorCritic, moments: Moments, envs: VectorEnv
 ) -> Reference | None:
     """The reference policy, frozen: the network as it is now, or one that is read."""
-    device = moments.mean.device
 
     def read(run: str) -> Frozen:
         try:
             tensors, meta = checkpoint.load(checkpoint.find(Path(run)))
-            theirs = foreign(meta.get("config"), cfg.trust, Path(run))
-            network = build_network(theirs, envs, torch.Generator()).to(device)
-            flat = flatten(network)
-            flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
-            return Frozen(network, obs_normaliser(theirs, checkpoint.from_leaves(moments, tensors, "obs_moments")))
+            return saved_policy(foreign(meta.get("config"), cfg.trust, Path(run)), tensors, envs, moments.mean.device)
         except checkpoint.CheckpointError as error:
             raise ConfigError(f"reference.run={run}: {error}") from error
 

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from envs.base import VectorEnv
 from ppo import checkpoint
-from ppo.build import build_network, obs_normaliser, torch_device
+from ppo.build import saved_policy, torch_device
 from ppo.config import strategy
 from ppo.foreign import foreign
 from ppo.network.actor_critic import ActorCritic
-from ppo.network.flat import flatten
-from ppo.network.normaliser import Moments, ObsNormaliser
+from ppo.network.normaliser import ObsNormaliser
 
 
 class Policy(NamedTuple):
@@ -57,11 +56,7 @@ def restored(
     action = strategy("action", cfg.action, trust)
     envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)(num_envs, 0)
     try:
-        network = build_network(cfg, envs, torch.Generator()).to(where)
-        flat = flatten(network)
-        flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
-        moments = checkpoint.from_leaves(Moments.empty(*envs.observation_space.shape), tensors, "obs_moments")
-        normalise = obs_normaliser(cfg, Moments(*(x.to(where) for x in moments)))
+        network, normalise = saved_policy(cfg, tensors, envs, where)
         yield Policy(envs, network, normalise, partial(action, space=envs.action_space), meta)
     finally:
         envs.close()
