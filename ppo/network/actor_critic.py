@@ -62,7 +62,32 @@ class ActorCritic(nn.Module):
         return {}
 
 
-class Diagonal(ActorCritic):
+class GaussianActor(ActorCritic):
+    """A Gaussian whose noise is drawn anew in each step, independent of the state."""
+
+    def __init__(
+        self,
+        actor: nn.Sequential,
+        critic: nn.Module,
+        actions: int,
+        log_std_range: tuple[float, float],
+        distribution: type[Gaussian],
+    ):
+        super().__init__(actor, critic)
+        self.actions, self.log_std_range, self.distribution = actions, log_std_range, distribution
+
+    @abstractmethod
+    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian: ...
+
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+        return list(torch.randn(steps, rows, self.actions, generator=generator).numpy())
+
+    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
+        policy = self.policy(obs)
+        return policy.mean + policy.log_std.exp() * noise, policy
+
+
+class Diagonal(GaussianActor):
     """A Gaussian whose deviations are parameters of their own, the same in every state."""
 
     def __init__(
@@ -73,20 +98,12 @@ class Diagonal(ActorCritic):
         log_std_range: tuple[float, float],
         distribution: type[Gaussian],
     ):
-        super().__init__(actor, critic)
+        super().__init__(actor, critic, len(log_std), log_std_range, distribution)
         self.log_std = nn.Parameter(log_std)
-        self.log_std_range, self.distribution = log_std_range, distribution
 
     def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
         mean = self.actor(obs)
         return self.distribution(mean, self.log_std.expand_as(mean))
-
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
-        return list(torch.randn(steps, rows, len(self.log_std), generator=generator).numpy())
-
-    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
-        policy = self.policy(obs)
-        return policy.mean + policy.log_std.exp() * noise, policy
 
     def numpy_head(self) -> Head:
         log_std = self.log_std.detach().numpy().copy()

@@ -3,42 +3,24 @@
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppo.network.actor_critic import ActorCritic, Head, check_log_std, perceptrons
+from ppo.network.actor_critic import GaussianActor, Head, check_log_std, perceptrons
 from ppo.types import Gaussian, Squashed
 
 
-class StateStd(ActorCritic):
+class StateStd(GaussianActor):
     """The actor's last layer gives mean and log std, [*B, 2 A]; the log std is kept in its range.
 
     Beyond a bound the clamp lets a hundredth of the gradient through: enough for the deviation to come back, too little
     for the hidden layers to be spent on pushing it further.
     """
 
-    def __init__(
-        self,
-        actor: nn.Sequential,
-        critic: nn.Module,
-        actions: int,
-        log_std_range: tuple[float, float],
-        distribution: type[Gaussian],
-    ):
-        super().__init__(actor, critic)
-        self.actions, self.log_std_range, self.distribution = actions, log_std_range, distribution
-
     def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
         mean, raw = self.actor(obs).chunk(2, -1)
         log_std = raw.clamp(*self.log_std_range)
         beyond = raw - log_std
         return self.distribution(mean, log_std + 0.01 * (beyond - beyond.detach()))  # the second term is 0
-
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
-        return list(torch.randn(steps, rows, self.actions, generator=generator).numpy())
-
-    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
-        policy = self.policy(obs)
-        return policy.mean + policy.log_std.exp() * noise, policy
 
     def numpy_head(self) -> Head:
         def head(features, output, noise):
