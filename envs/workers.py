@@ -110,8 +110,8 @@ class Workers:
         self._file.close()
 
     def _share(self, call: Callable[["_Worker"], tuple | bytes], own: Callable[[], Any], limit: float) -> list[Any]:
-        """Every worker does what ``call`` asks of it while this process does ``own``; what came out, in that order of
-        the sub-environments. Where ``own`` raises, the workers' answers wait until the next call."""
+        """Every worker does what ``call`` asks of it while this process does ``own``; what came out, in the order of the
+        sub-environments. Where ``own`` raises, the workers' answers wait until the next call."""
         if not self._workers:
             raise EnvError(f"{self.name}: closed after it lost a worker")
         for worker in self._workers:

@@ -26,3 +26,8 @@ def side(measured: float, target: float, tolerance: float) -> int:
     if 0 < measured < target / tolerance:
         return -1
     return 0 if measured <= tolerance * target else 1
+
+
+def moved(last: float, factor: float, steps: int, low: float, high: float) -> float:
+    """last * factor^steps, kept within [low, high]."""
+    return sorted((low, last * factor**steps, high))[1]

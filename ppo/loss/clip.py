@@ -6,7 +6,7 @@ Arguments: see ``ppo.loss.adapt``.
 import math
 from typing import cast
 
-from ppo.loss.adapt import Seen, side
+from ppo.loss.adapt import Seen, moved, side
 
 Range = tuple[float, float]
 
@@ -70,7 +70,7 @@ def adaptive(
         wider = -side(seen.kl, cast(float, target_kl), tolerance)
     else:
         wider = side(seen.clip_fraction, fraction, tolerance) if seen.clip_fraction else -1  # none outside: too wide
-    e = sorted((min, (last[1] - 1) * factor**wider, max))[1]
+    e = moved(last[1] - 1, factor, wider, min, max)
     return 1 - e, 1 + e
 
 

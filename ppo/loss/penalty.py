@@ -4,7 +4,7 @@ The loss is ``-objective + beta * KL(old || new)``, the KL by the chosen estimat
 its term is not computed. Arguments: see ``ppo.loss.adapt``.
 """
 
-from ppo.loss.adapt import Seen, side
+from ppo.loss.adapt import Seen, moved, side
 
 
 def none(progress: float, last: float | None, seen: Seen | None, target_kl: float | None) -> float:
@@ -37,4 +37,4 @@ def adaptive(
     """
     if last is None or seen is None:
         return beta
-    return sorted((min, last * factor ** side(seen.kl, target_kl, tolerance), max))[1]
+    return moved(last, factor, side(seen.kl, target_kl, tolerance), min, max)

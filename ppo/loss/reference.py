@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.loss.adapt import side
+from ppo.loss.adapt import moved, side
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
 from ppo.types import Policy
@@ -110,4 +110,4 @@ def _reference(
 def _adaptive(coef: float, target: float, progress: float, last: float | None, kl: float | None) -> float:
     if last is None or kl is None:
         return coef
-    return sorted((1e-5, last * 2.0 ** side(kl, target, 1.5), 100.0))[1]
+    return moved(last, 2.0, side(kl, target, 1.5), 1e-5, 100.0)

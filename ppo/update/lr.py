@@ -3,7 +3,7 @@
 Arguments: see ``ppo.loss.adapt``.
 """
 
-from ppo.loss.adapt import Seen, side
+from ppo.loss.adapt import Seen, moved, side
 
 
 def constant(progress: float, last: float | None, seen: Seen | None, target_kl: float | None, *, value: float) -> float:
@@ -42,4 +42,4 @@ def adaptive_kl(
     """
     if last is None or seen is None:
         return value
-    return sorted((min, last * factor ** -side(seen.kl, target_kl, tolerance), max))[1]
+    return moved(last, factor, -side(seen.kl, target_kl, tolerance), min, max)
