@@ -171,8 +171,10 @@ def build_step(
         finite &= torch.isfinite(
             torch.where(batch.mask, samples.log_ratio, 0)
         ).all()  # the clamp would hide an infinite one
-        verdict = torch.where(kl <= knobs.kl_limit, torch.where(deviation <= knobs.ratio_limit, 0, 5), 1)
-        verdict = torch.where(finite, verdict, 2)  # indices of STOPS
+        why = STOPS.index
+        verdict = torch.where(deviation <= knobs.ratio_limit, why("none"), why("ratio"))
+        verdict = torch.where(kl <= knobs.kl_limit, verdict, why("minibatch"))
+        verdict = torch.where(finite, verdict, why("nonfinite"))
         stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)
         taken = stopped == 0
         learner = tree_map(lambda new, old: torch.where(taken, new, old), stepped, learner)._replace(stopped=stopped)
