@@ -90,7 +90,7 @@ class Eval:
     """Deterministic evaluation in environments of its own, statistics frozen."""
 
     every: int = 50_000  # environment steps; 0: only at the end
-    episodes: int = 10
+    episodes: int = 10  # of each evaluation; 0: no evaluation at all
     seed: int = 1_000_000  # the same start states for every run, so that arms are compared on the same ground
 
 
@@ -256,8 +256,6 @@ def check(cfg: DictConfig) -> None:
 
     for key in ("total_steps", "num_envs", "num_steps", "epochs", "minibatch_size", "micro_batches"):
         require(cfg[key] >= 1, key, "must be at least 1")
-    for key in ("eval.episodes",):
-        require(OmegaConf.select(cfg, key) >= 1, key, "must be at least 1")
     for key, least in (("workers", 0), ("threads", 1)):
         number = cfg[key]
         require(number == "auto" or isinstance(number, int), key, "must be a number or auto")
@@ -265,6 +263,7 @@ def check(cfg: DictConfig) -> None:
     for key in (
         "seed",
         "eval.every",
+        "eval.episodes",
         "eval.seed",
         "checkpoint.every",
         "coef.value",

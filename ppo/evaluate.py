@@ -65,13 +65,12 @@ class Evaluation:
 
     def when_due(self, state: State, parts: Parts, steps: int) -> tuple[State, dict[str, float]]:
         """Evaluate if one of the last ``steps`` environment steps was due, or training is over."""
-        every, total = self._cfg.eval.every, self._cfg.total_steps
+        every, episodes = self._cfg.eval.every, self._cfg.eval.episodes
         due = every > 0 and state.env_steps // every > (state.env_steps - steps) // every
-        if not due and state.env_steps < total:
+        if episodes == 0 or not (due or state.env_steps >= self._cfg.total_steps):
             return state, {}
         began = time.perf_counter()
         if self._envs is None:
-            episodes = self._cfg.eval.episodes
             self._envs = strategy("env", self._cfg.env, self._cfg.trust)(episodes, min(self._cfg.workers, episodes))
         act = deterministic(
             parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device

@@ -220,6 +220,11 @@ def test_evaluating_while_training_changes_nothing_that_is_learned(trained):
     assert all(torch.equal(often[k], never[k]) for k in often)
 
 
+def test_a_run_without_episodes_to_evaluate_makes_no_environment_for_it(trained):
+    rows, _ = trained(*PENDULUM, "eval.episodes=0", "eval.every=128")
+    assert len(rows) > 1 and not any(name.startswith("eval/") for row in rows for name in row)
+
+
 def test_evaluating_a_checkpoint_uses_its_statistics_and_leaves_it_as_it_was(trained, tmp_path, capsys):
     """The same policy in the same episodes has the return that was measured while training."""
     rows, _ = trained(*PENDULUM)

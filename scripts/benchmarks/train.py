@@ -98,8 +98,7 @@ def recipe(w: Workload) -> list[str]:
     words = {
         "logger": "none",
         "compile": "true",
-        "eval.every": 0,
-        "eval.episodes": 1,
+        "eval.episodes": 0,
         "norm": "minibatch",
         "num_envs": w.num_envs,
         "num_steps": w.num_steps,
