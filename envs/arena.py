@@ -60,6 +60,11 @@ def arena(memory: mmap | bytearray, num_envs: int, observation_space: Box, actio
     return Arena(action, Step(*step), length, cursor)
 
 
+def part(whole: Arena, rows: slice) -> Arena:
+    """These rows of it, in the same memory."""
+    return Arena(whole.action[rows], Step(*(x[rows] for x in whole.step)), whole.length[rows], whole.cursor[rows])
+
+
 def not_finite(rows: np.ndarray) -> int | None:
     """The first of ``rows [n, ...]`` that holds a NaN or an infinity; None where there is none."""
     flat = rows.reshape(-1)

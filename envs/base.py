@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 ActionSpace = Box | Discrete
+Envs = int | range  # how many sub-environments; or which ones, of a vector that several processes share
 
 
 class EnvError(RuntimeError):
@@ -77,6 +78,15 @@ class VectorEnv(Protocol):
         ...
 
 
-def seeds(seed: int, num_envs: int) -> list[int]:
-    """One independent seed a sub-environment: neighbouring run seeds share none (``seed + i`` would)."""
-    return [int(s) for s in np.random.SeedSequence(seed).generate_state(num_envs)]
+def indices(envs: Envs) -> range:
+    """Which sub-environments these are."""
+    return range(envs) if isinstance(envs, int) else envs
+
+
+def seeds(seed: int, envs: Envs) -> list[int]:
+    """One independent seed a sub-environment: neighbouring run seeds share none (``seed + i`` would).
+
+    That of a sub-environment does not depend on how many there are, or which others are here.
+    """
+    own = indices(envs)
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(own.stop)[own.start :]]

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 
 from envs.arena import arena, arena_bytes, not_finite, spaces
-from envs.base import EnvError, NoState, NotFinite, Step, VectorEnv, seeds
+from envs.base import EnvError, Envs, NoState, NotFinite, Step, VectorEnv, indices, seeds
 
 
-def envpool(num_envs: int, workers: int, *, id: str) -> VectorEnv:
+def envpool(num_envs: Envs, workers: int, *, id: str) -> VectorEnv:
     """EnvPool's task ``id``, on ``workers`` threads (at least one)."""
-    if num_envs < 1 or workers < 0:
-        raise EnvError(f"{id}: {num_envs} environments on {workers} threads: needs at least 1 and 0")
-    return _Pool(num_envs, max(1, workers), id)
+    envs = indices(num_envs)
+    if len(envs) < 1 or workers < 0:
+        raise EnvError(f"{id}: {len(envs)} environments on {workers} threads: needs at least 1 and 0")
+    return _Pool(envs, max(1, workers), id)
 
 
 class _Pool:
@@ -20,14 +21,14 @@ class _Pool:
     ended ones are reset at once, by name, so that every row is a real step. Its generators cannot be read: no state.
     """
 
-    def __init__(self, num_envs: int, threads: int, id: str):
-        self.name, self.num_envs, self._threads = id, num_envs, threads
-        self._pool = self._make([0] * num_envs)
+    def __init__(self, envs: range, threads: int, id: str):
+        self.name, self.num_envs, self._envs, self._threads = id, len(envs), envs, threads
+        self._pool = self._make([0] * len(envs))
         self.observation_space, self.action_space = spaces(self._pool.observation_space, self._pool.action_space, id)
-        block = bytearray(arena_bytes(num_envs, self.observation_space, self.action_space))
-        self._arena = arena(block, num_envs, self.observation_space, self.action_space)
-        self._arena.step.group[:] = np.arange(num_envs)
-        self._return = np.zeros(num_envs)
+        block = bytearray(arena_bytes(len(envs), self.observation_space, self.action_space))
+        self._arena = arena(block, len(envs), self.observation_space, self.action_space)
+        self._arena.step.group[:] = np.array(envs)
+        self._return = np.zeros(len(envs))
         self._ready = False
 
     def _make(self, own: list[int]) -> Any:
@@ -47,7 +48,7 @@ class _Pool:
         """Start every sub-environment anew from ``seed``, in a new pool: a pool takes its seeds when it is made."""
         self._alive("reset")
         self._pool.close()
-        self._pool = self._make(seeds(seed, self.num_envs))
+        self._pool = self._make(seeds(seed, self._envs))
         self._arena.step.obs[:] = self._rows(self._pool.reset()[0])
         self._return[:] = 0.0
         self._arena.length[:] = 0

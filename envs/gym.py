@@ -5,12 +5,12 @@ from typing import Any
 
 import gymnasium
 
-from envs.base import EnvError, VectorEnv
+from envs.base import EnvError, Envs, VectorEnv
 from envs.vector import vector
 
 
 def gym(
-    num_envs: int, workers: int, *, id: str, kwargs: dict[str, Any] = {}, render_mode: str | None = None
+    num_envs: Envs, workers: int, *, id: str, kwargs: dict[str, Any] = {}, render_mode: str | None = None
 ) -> VectorEnv:
     """``gymnasium.make(id, **kwargs)``; ``id`` may be ``module:Name-v0``. Observations of several axes are flattened.
 
@@ -19,7 +19,7 @@ def gym(
     return vector(partial(_make, id, dict(kwargs), render_mode), num_envs, workers, id)
 
 
-def mujoco(num_envs: int, workers: int, *, id: str, render_mode: str | None = None) -> VectorEnv:
+def mujoco(num_envs: Envs, workers: int, *, id: str, render_mode: str | None = None) -> VectorEnv:
     """A MuJoCo task of gymnasium: ``Hopper-v5``, ``Ant-v5`` ... (the older versions need bindings no longer made)."""
     if not id.endswith("-v5"):
         raise EnvError(f"{id}: env=mujoco takes the v5 tasks of gymnasium, such as HalfCheetah-v5; others by env=gym")

@@ -11,11 +11,11 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.base import EnvError, VectorEnv
+from envs.base import EnvError, Envs, VectorEnv
 from envs.vector import vector
 
 
-def probe(num_envs: int, workers: int, *, task: str) -> VectorEnv:
+def probe(num_envs: Envs, workers: int, *, task: str) -> VectorEnv:
     """A probe task by name: see ``TASKS``."""
     if task not in TASKS:
         raise EnvError(f"probe: unknown task {task!r}, known are {', '.join(TASKS)}")

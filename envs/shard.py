@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.arena import Arena, arena, not_finite, spaces
-from envs.base import ActionSpace, EnvError, NotFinite, Step
+from envs.arena import Arena, arena, not_finite, part, spaces
+from envs.base import ActionSpace, EnvError, NotFinite
 
 
 class Shard:
@@ -51,10 +51,9 @@ class Shard:
     def attach(self, memory: mmap | bytearray, num_envs: int) -> Arena:
         """Lay the arrays of all ``num_envs`` over ``memory`` and take the rows of this share; called once, first."""
         whole = arena(memory, num_envs, *self.spaces)
-        rows = slice(self.first, self.first + len(self.envs))
-        self._action = whole.action[rows]
-        self._step = Step(*(array[rows] for array in whole.step))
-        self._length, self._cursor = whole.length[rows], whole.cursor[rows]
+        self._action, self._step, self._length, self._cursor = part(
+            whole, slice(self.first, self.first + len(self.envs))
+        )
         # The same memory in the shape the environments speak; a row takes any dtype and rounds to float32.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)

@@ -6,46 +6,49 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.arena import Arena, arena_bytes, not_finite
-from envs.base import EnvError, NotFinite, Step, VectorEnv, seeds
+from envs.arena import Arena, arena_bytes, not_finite, part
+from envs.base import EnvError, Envs, NotFinite, Step, VectorEnv, indices, seeds
 from envs.shard import Shard
 from envs.workers import Workers
 
 
 def vector(
-    make: Callable[[int], gymnasium.Env], num_envs: int, workers: int, name: str, *, time_limit: float = 60.0
+    make: Callable[[int], gymnasium.Env], num_envs: Envs, workers: int, name: str, *, time_limit: float = 60.0
 ) -> VectorEnv:
     """A vector of ``num_envs`` environments; ``make(i)`` makes the ``i``-th, in the process that will step it.
 
+    A range of indices instead of a number: this part of a larger vector, whose rows are what they are in the whole.
     This process and ``workers`` others share them evenly. Trajectories do not depend on ``workers``. A worker that does
     not answer within ``time_limit`` seconds is reported as hung. ``name`` is for people and error messages.
     """
-    if num_envs < 1 or workers < 0:
-        raise EnvError(f"{name}: {num_envs} environments in {workers} workers: needs at least 1 and 0")
-    workers = min(workers, num_envs - 1)
+    envs = indices(num_envs)
+    if len(envs) < 1 or workers < 0:
+        raise EnvError(f"{name}: {len(envs)} environments in {workers} workers: needs at least 1 and 0")
+    workers = min(workers, len(envs) - 1)
     if workers:
-        crew = Workers(make, name, num_envs, workers, time_limit)
-        return Vector(crew, crew.attach(num_envs), name)
-    crew = Shard(make, name, 0, num_envs)
-    memory = bytearray(arena_bytes(num_envs, *crew.spaces))
-    return Vector(crew, crew.attach(memory, num_envs), name)
+        crew = Workers(make, name, envs, workers, time_limit)
+        return Vector(crew, crew.attach(), envs, name)
+    crew = Shard(make, name, envs.start, len(envs))
+    memory = bytearray(arena_bytes(envs.stop, *crew.spaces))
+    return Vector(crew, crew.attach(memory, envs.stop), envs, name)
 
 
 class Vector:
     """The checks that a trainer relies on, in front of a crew that does the stepping (a shard or worker processes)."""
 
-    def __init__(self, crew: Shard | Workers, arena: Arena, name: str):
-        self.name, self.num_envs = name, len(arena.action)
+    def __init__(self, crew: Shard | Workers, arena: Arena, envs: range, name: str):
+        self.name, self.num_envs = name, len(envs)
         self.observation_space, self.action_space = crew.spaces
         self._crew: Shard | Workers | None = crew
-        self._arena = arena
+        self._envs = envs
+        self._arena = part(arena, slice(envs.start, envs.stop))
         self._ready = False  # an episode is running everywhere
 
     def reset(self, seed: int) -> np.ndarray:
         """Start every sub-environment anew from ``seed``; returns ``obs [N, O]``."""
         self._alive("reset")
         self._ready = False
-        self._crew.reset(seeds(seed, self.num_envs))
+        self._crew.reset(seeds(seed, self._envs))
         self._ready = True
         return self._arena.step.obs
 
@@ -58,7 +61,9 @@ class Vector:
             raise EnvError(f"{self.name}: action has shape {np.shape(action)}, needs {self._arena.action.shape}")
         self._arena.action[:] = action
         if (index := not_finite(self._arena.action)) is not None:
-            raise NotFinite(f"{self.name}: the action for sub-environment {index} is not finite: {action[index]}")
+            raise NotFinite(
+                f"{self.name}: the action for sub-environment {self._envs[index]} is not finite: {action[index]}"
+            )
         self._ready = False
         self._crew.step()
         self._ready = True
@@ -84,7 +89,7 @@ class Vector:
     def render(self, index: int = 0) -> Any:
         """What sub-environment ``index`` draws in the render mode it was made with."""
         self._alive("render")
-        return self._crew.render(index)
+        return self._crew.render(self._envs[index])
 
     def close(self) -> None:
         """Give everything back; a second call does nothing."""

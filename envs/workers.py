@@ -41,16 +41,16 @@ _PATIENCE = 10  # making environments or replaying episodes may take this many t
 class Workers:
     """The crew of a vector: this process and ``workers`` others, each with its share of the sub-environments."""
 
-    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, num_envs: int, workers: int, time_limit: float):
-        self.name, self._limit = name, time_limit
+    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, envs: range, workers: int, time_limit: float):
+        self.name, self._envs, self._limit = name, envs, time_limit
         self._arena: Arena | None = None
-        self._seed: Sequence[int] = [0] * num_envs
+        self._seed: Sequence[int] = [0] * len(envs)
         self._workers: list[_Worker] = []
         self._file = _anonymous_file()
         self._own: Shard | None = None
-        self._mine = num_envs // (workers + 1)
+        self._mine = len(envs) // (workers + 1)
         self._finish = weakref.finalize(self, _finish, self._workers)  # runs at interpreter exit too
-        bounds = [num_envs * w // (workers + 1) for w in range(1, workers + 2)]
+        bounds = [envs.start + len(envs) * w // (workers + 1) for w in range(1, workers + 2)]
         task = cloudpickle.dumps((make, name))
         try:
             for first, end in zip(bounds, bounds[1:]):
@@ -65,11 +65,12 @@ class Workers:
             raise
 
     def _make_own(self, make: Callable[[int], gymnasium.Env], count: int) -> tuple[Box, ActionSpace]:
-        self._own = Shard(make, self.name, 0, count)
+        self._own = Shard(make, self.name, self._envs.start, count)
         return self._own.spaces
 
-    def attach(self, num_envs: int) -> Arena:
+    def attach(self) -> Arena:
         """Lay out the arrays, shared with every worker."""
+        num_envs = self._envs.stop
         size = arena_bytes(num_envs, *self.spaces)
         self._file.truncate(size)
         memory = mmap.mmap(self._file.fileno(), size)
@@ -81,7 +82,7 @@ class Workers:
     def reset(self, seeds: Sequence[int]) -> None:
         self._seed = seeds
         self._share(
-            lambda w: ("reset", seeds[w.first : w.end]), lambda: self._own.reset(seeds[: self._mine]), self._limit
+            lambda w: ("reset", seeds[self._rows(w)]), lambda: self._own.reset(seeds[: self._mine]), self._limit
         )
 
     def step(self) -> None:
@@ -94,10 +95,14 @@ class Workers:
     def set_state(self, states: Sequence[dict]) -> None:
         self._seed = [state.get("seed", 0) for state in states]
         self._share(
-            lambda w: ("set_state", states[w.first : w.end]),
+            lambda w: ("set_state", states[self._rows(w)]),
             lambda: self._own.set_state(states[: self._mine]),
             _PATIENCE * self._limit,
         )
+
+    def _rows(self, worker: "_Worker") -> slice:
+        """Those of a worker among ours."""
+        return slice(worker.first - self._envs.start, worker.end - self._envs.start)
 
     def render(self, index: int) -> Any:
         frames = self._share(lambda w: ("render", index), lambda: self._own.render(index), self._limit)
@@ -152,7 +157,8 @@ class Workers:
         where = "while making them"
         if self._arena is not None:
             index = int(self._arena.cursor[worker.first])
-            where = f"at {index} (seed {self._seed[index]}, step {self._arena.length[index]} of its episode)"
+            seed, step = self._seed[index - self._envs.start], self._arena.length[index]
+            where = f"at {index} (seed {seed}, step {step} of its episode)"
         self.close()
         raise WorkerLost(
             f"{self.name}: the worker of sub-environments {worker.first} to {worker.end - 1} {what}, {where}"

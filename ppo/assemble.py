@@ -12,9 +12,10 @@ from torch import Tensor
 
 from envs.action import tanh
 from envs.base import VectorEnv
+from ppo import parallel
 from ppo.buffer.rollout import build_refresh
 from ppo.build import build_network, choose_reference, held_out, restore, torch_device
-from ppo.config import GROUPS, check, plain, strategy
+from ppo.config import GROUPS, ConfigError, check, plain, strategy
 from ppo.demo import Demo
 from ppo.loss import objective
 from ppo.loss.adapt import Seen
@@ -36,6 +37,7 @@ class Parts(NamedTuple):
     """What a run is made of. Only the environments and the generator hold state of their own."""
 
     envs: VectorEnv
+    own: slice  # the columns of the rollout that they fill
     to_world: Callable  # the sampled action -> what the environment may receive
     network: ActorCritic
     flat: Tensor  # [P]: its parameters are views of this buffer
@@ -86,7 +88,13 @@ def assemble(cfg: DictConfig) -> Parts:
     check(cfg)
     chosen = {group: strategy(group, cfg[group], cfg.trust) for group in GROUPS}
     device = torch_device(cfg.device)
-    envs = chosen["env"](cfg.num_envs, cfg.workers)
+    own = parallel.own(cfg.num_envs)
+    if parallel.size() == 1:
+        envs = chosen["env"](cfg.num_envs, cfg.workers)
+    elif cfg.num_envs % parallel.size():
+        raise ConfigError(f"num_envs={cfg.num_envs}: must be a multiple of the {parallel.size()} ranks")
+    else:
+        envs = chosen["env"](range(own.start, own.stop), cfg.workers)
     try:
         generator = torch.Generator().manual_seed(cfg.seed)
         network = build_network(cfg, envs, generator).to(device)
@@ -117,6 +125,7 @@ def assemble(cfg: DictConfig) -> Parts:
         step = build_step(network, terms, guards, micro_batches=cfg.micro_batches, optimiser=partial(adam, **cfg.adam))
         return Parts(
             envs=envs,
+            own=own,
             to_world=to_world,
             network=network,
             flat=flat,
@@ -161,7 +170,7 @@ _NOT_OF_THE_STEP += (
     "device",
     "trust",
 )
-_NOT_OF_THE_STEP += ("doctor", "plots", "resume", "exact_resume", "on_nonfinite")
+_NOT_OF_THE_STEP += ("doctor", "plots", "resume", "exact_resume", "on_nonfinite", "rank_timeout")
 
 
 def _choices(cfg: DictConfig, terms: Terms) -> str:

@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from envs.base import VectorEnv
+from ppo import parallel
 from ppo.build import build_network
 from ppo.config import check, strategy
 
@@ -29,11 +31,12 @@ def resolve(cfg: DictConfig) -> DictConfig:
     env = strategy("env", cfg.env, cfg.trust)(1, 0)
     try:
         if cfg.workers == "auto":
-            cfg.workers = workers(env, cfg.num_envs)
+            cfg.workers = workers(env, cfg.num_envs // parallel.size())
         if cfg.threads == "auto":
             cfg.threads = threads(cfg, env)
     finally:
         env.close()
+    cfg.workers, cfg.threads = parallel.gather([cfg.workers, cfg.threads])[0]
     return cfg
 
 
@@ -70,9 +73,21 @@ def threads(cfg: DictConfig, env: VectorEnv) -> int:
     return cores() if _GAIN * best[cores()] <= best[1] else 1
 
 
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Meanwhile, let PyTorch have one. Its others, once used, spin for more work on the cores that step environments."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def cores() -> int:
-    """Those this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those this process may use, the other ranks' share left out."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, here // parallel.on_this_machine())
 
 
 def _seconds(call: Callable[[], object], times: int) -> float:

@@ -35,6 +35,7 @@ _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes 
 @hydra.main(version_base="1.3", config_path=str(ppo.config.CONF), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run; in a multirun, one of many."""
+    from ppo import parallel
     from ppo.checkpoint import CheckpointError
     from ppo.crash import NonFinite
     from ppo.logging.base import LoggerError
@@ -49,16 +50,23 @@ def job(cfg: DictConfig) -> float:
         if cfg.resume:
             _remove_if_empty(folder)
             folder, cfg = continued(cfg, hydra_cfg.overrides.task, multirun)
-        run = Run(
-            folder=folder,
-            name=folder.name,
-            config=ppo.config.plain(cfg),
-            group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
-            job_type=arm(hydra_cfg.overrides.task) if multirun else None,
-        )
-        with cell(folder, run.config) if multirun else alone(folder, run.config) as done, listening():
-            return restarting(train, cfg, run) if done is None else done
-    except (ppo.config.ConfigError, CheckpointError, NonFinite, EnvError, LoggerError, DiskError) as error:
+        with parallel.joined(cfg.rank_timeout):
+            folder = of_first_rank(folder, multirun)
+            run = Run(
+                folder=folder,
+                name=folder.name,
+                config=ppo.config.plain(cfg),
+                group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
+                job_type=arm(hydra_cfg.overrides.task) if multirun else None,
+            )
+            with cell(folder, run.config) if multirun else alone(folder, run.config) as done, listening():
+                return restarting(train, cfg, run) if done is None else done
+    except (ppo.config.ConfigError, CheckpointError, NonFinite) as error:  # every rank finds them, one says so
+        if multirun:
+            raise
+        _remove_if_empty(folder)
+        sys.exit(_say(error) if os.environ.get("RANK", "0") == "0" else 2)
+    except (EnvError, LoggerError, DiskError, parallel.RankLost) as error:
         if multirun:
             raise
         _remove_if_empty(folder)
@@ -69,16 +77,32 @@ def job(cfg: DictConfig) -> float:
         sys.exit(error.code)
 
 
+def of_first_rank(folder: Path, multirun: bool) -> Path:
+    """The folder of the run: of several ranks that of the first, since Hydra dates every one's anew."""
+    from ppo import parallel
+
+    if parallel.size() > 1 and multirun:
+        raise ppo.config.ConfigError("-m: a sweep runs cells beside each other; start ranks for a single run")
+    chosen = Path(parallel.gather(str(folder.absolute()))[0])
+    if chosen != folder.absolute():
+        _remove_if_empty(folder)
+    return chosen
+
+
 def restarting(train: Callable[[DictConfig, Run], float], cfg: DictConfig, run: Run) -> float:
     """``train``, once more from its checkpoint where a worker process was lost: to the bit what it would have been.
 
-    What is lost twice in one update is not by chance: then, WorkerLost.
+    What is lost twice in one update is not by chance: then, WorkerLost. Nor does one rank of several start again alone.
     """
+    from ppo import parallel
+
     before = None
     while True:
         try:
             return train(cfg, run)
         except WorkerLost as error:
+            if parallel.size() > 1:
+                raise
             rows = run.folder / "metrics.jsonl"
             done = len(read(rows)) if rows.exists() else 0
             if done == before:
@@ -107,9 +131,17 @@ def continued(cfg: DictConfig, words: Sequence[str], multirun: bool) -> tuple[Pa
 
 @contextmanager
 def alone(folder: Path, config: dict) -> Generator[float | None, None, None]:
-    """Hold the folder of a single run. Yields its result if it is finished already, else None."""
+    """Hold the folder of a single run. Yields its result if it is finished already, else None.
+
+    Of several ranks the first one holds it, and the others hear of the result.
+    """
+    from ppo import parallel
+
+    if not parallel.first():
+        yield parallel.gather(None)[0]
+        return
     with hold(folder):
-        done = result(folder, config)
+        done = parallel.gather(result(folder, config))[0]
         if done is not None:
             print(f"{folder}: finished already; a larger total_steps goes on with it", file=sys.stderr)
         yield done

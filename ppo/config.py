@@ -132,6 +132,7 @@ class Config:
     trust: list[str] = field(default_factory=list)  # packages, beside ours, whose functions a yaml may name
     resume: str | None = None  # the folder of a run to go on with, under its own configuration
     on_nonfinite: str = "stop"  # what a number that is not finite does: stop the run, skip or roll back the update
+    rank_timeout: float = 600.0  # s that a rank waits for another (torchrun) before it gives up
     exact_resume: bool = True  # refuse to go on where the environments do not come back exactly
     coef: Coef = field(default_factory=Coef)
     adam: Adam = field(default_factory=Adam)
@@ -279,7 +280,7 @@ def check(cfg: DictConfig) -> None:
     for key in ("adam.beta1", "adam.beta2"):
         require(0 <= OmegaConf.select(cfg, key) < 1, key, "must lie in [0, 1)")
     for key in (
-        *("target_kl", "max_grad_norm", "adam.eps", "normalise.clip_obs", "normalise.clip_reward"),
+        *("rank_timeout", "target_kl", "max_grad_norm", "adam.eps", "normalise.clip_obs", "normalise.clip_reward"),
         *("guard.clamp", "guard.warn", "guard.extreme_high", "guard.extreme_low", "guard.first_log_ratio"),
         *("lr.value", "lr.min", "lr.max", "stop.factor", "penalty.min", "penalty.max"),
         *(

@@ -16,6 +16,7 @@ from torch import Tensor
 from ppo import checkpoint
 from ppo.types import Batch
 from ppo.update.loop import Halt
+from ppo.update.optim import Learner
 
 _MOST = 3  # bundles of a run that goes on
 
@@ -37,6 +38,12 @@ def place(halt: Halt | None, metrics: Mapping[str, Any], batch: Batch) -> dict[s
     else:
         return None
     return where | {"batch": not_finite(checkpoint.to_leaves(batch))}
+
+
+def settled(policy: str, before: Learner, after: Learner, halt: Halt | None) -> Learner:
+    """The learner that a run goes on with after an incident, as ``on_nonfinite`` says; ``skip`` keeps the steps before
+    the one that was refused."""
+    return after if policy == "skip" and halt else before
 
 
 def not_finite(leaves: Mapping[str, Any]) -> dict[str, list]:

@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from envs.base import EnvError, VectorEnv
-from ppo import checkpoint
+from ppo import checkpoint, parallel
 from ppo.assemble import Parts, State
+from ppo.auto import one_thread
 from ppo.build import obs_normaliser
 from ppo.config import ConfigError, strategy
 from ppo.policy import Policy, deterministic, restored
@@ -67,7 +68,7 @@ class Evaluation:
         """Evaluate if one of the last ``steps`` environment steps was due, or training is over."""
         every, episodes = self._cfg.eval.every, self._cfg.eval.episodes
         due = every > 0 and state.env_steps // every > (state.env_steps - steps) // every
-        if episodes == 0 or not (due or state.env_steps >= self._cfg.total_steps):
+        if not parallel.first() or episodes == 0 or not (due or state.env_steps >= self._cfg.total_steps):
             return state, {}
         began = time.perf_counter()
         if self._envs is None:
@@ -75,7 +76,8 @@ class Evaluation:
         act = deterministic(
             parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device
         )
-        returns, lengths = play(self._envs, act, self._cfg.eval.seed)
+        with one_thread():
+            returns, lengths = play(self._envs, act, self._cfg.eval.seed)
         mean = float(returns.mean())
         best = mean if state.best is None else max(state.best, mean)
         return state._replace(best=best), {

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from envs.base import NotFinite
-from ppo import checkpoint, crash, resume
+from ppo import checkpoint, crash, parallel, resume
 from ppo.assemble import Parts, State
 from ppo.config import plain, strategy
 from ppo.doctor.finding import line
@@ -44,8 +44,8 @@ class Record:
     def __enter__(self) -> "Record":
         folder, cfg = self._run.folder, self._cfg
         self._from = resume.find(folder, cfg)
-        self._about = {"name": self._run.name, "group": self._run.group, "job_type": self._run.job_type}
-        self._about |= provenance() | self._earlier()
+        self._about: dict = {"name": self._run.name, "group": self._run.group, "job_type": self._run.job_type}
+        self._about |= provenance() | {"ranks": parallel.size()} | self._earlier()
         self._window = Window(folder / "run.png", self._run.name, cfg.total_steps) if cfg.plots else None
         self._logger = Forgiving(
             strategy("logger", cfg.logger, cfg.trust)(self._run._replace(id=self._about["logger_run_id"]))
@@ -80,10 +80,12 @@ class Record:
 
     def begin(self, state: State) -> tuple[State, np.ndarray]:
         """The state to begin with, and the observations: of the run that is gone on with, else ``state`` and a reset."""
+        parallel.gather(str(checkpoint.find(self._run.folder)) if self._from else None)
         if self._from is None:
             obs = self._parts.envs.reset(self._cfg.seed)
+            frozen = resume.freeze(state, self._parts)
             with self._disk():
-                self._save(state, *resume.freeze(state, self._parts))
+                self._save(state, *frozen)
             return state, obs
         state, obs = resume.thaw(self._cfg, self._from, state, self._parts)
         self._began -= self._from.meta.get("wall", 0.0)
@@ -136,7 +138,7 @@ class Record:
 
     def judge(self, before: Learner, after: Learner, halt: Halt | None, metrics: dict, batch: Batch) -> Learner:
         """The learner to go on with: ``after``, unless a number of the update was not finite. Then a bundle is written
-        and it is as ``on_nonfinite`` says; ``skip`` keeps the steps before the one that was refused."""
+        and it is as ``on_nonfinite`` says."""
         where = crash.place(halt, metrics, batch)
         if where is None:
             return after
@@ -144,7 +146,7 @@ class Record:
         if self._cfg.on_nonfinite == "stop":
             raise crash.NonFinite(said)
         self._console.line(said)
-        return after if self._cfg.on_nonfinite == "skip" and halt else before
+        return crash.settled(self._cfg.on_nonfinite, before, after, halt)
 
     def _keep_crash(self, where: dict, batch: Batch | None) -> str:
         update = self._updates + 1
@@ -193,6 +195,44 @@ class Record:
         _replace(self._run.folder / "run.json", json.dumps(status | self._about, indent=2) + "\n")
 
 
+class Following:
+    """What the other ranks have in its place: the same decisions, nothing written, nothing said."""
+
+    def __init__(self, cfg: DictConfig, run: Run, parts: Parts):
+        self._cfg, self._parts = cfg, parts
+
+    def __enter__(self) -> "Following":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def begin(self, state: State) -> tuple[State, np.ndarray]:
+        """As ``Record.begin``; a checkpoint lies where the first rank says."""
+        latest = parallel.gather(None)[0]
+        if latest is None:
+            obs = self._parts.envs.reset(self._cfg.seed)
+            resume.freeze(state, self._parts)
+            return state, obs
+        saved = resume.Saved(Path(latest), *checkpoint.load(Path(latest)))
+        return resume.thaw(self._cfg, saved, state, self._parts)
+
+    def __call__(self, state: State, metrics: dict, halt: Halt | None) -> None:
+        """Give the first rank what it saves of the environments here."""
+        if spoilt := crash.not_finite(checkpoint.to_leaves(state)):
+            raise crash.NonFinite(crash.describe({"statistics": spoilt}))
+        resume.freeze(state, self._parts)
+
+    def judge(self, before: Learner, after: Learner, halt: Halt | None, metrics: dict, batch: Batch) -> Learner:
+        """As ``Record.judge``."""
+        where = crash.place(halt, metrics, batch)
+        if where is None:
+            return after
+        if self._cfg.on_nonfinite == "stop":
+            raise crash.NonFinite(crash.describe(where))
+        return crash.settled(self._cfg.on_nonfinite, before, after, halt)
+
+
 def _replace(path: Path, text: str) -> None:
     """Write a small file so that it is never seen in part."""
     temporary = path.with_suffix(".tmp")
@@ -235,7 +275,7 @@ def describe(
     if cfg.target_kl:
         metrics["kl/overshoot"] = updated["kl/final"] / cfg.target_kl - 1
     if episodes:
-        returns, lengths = np.array(episodes).T
+        returns, lengths = np.array(sorted(episodes)).T  # in an order that does not depend on who stepped them
         metrics |= {
             "train/return": returns.mean(),
             "train/length": lengths.mean(),

@@ -30,10 +30,16 @@ class Interrupted(Exception):
         return f"{signal.Signals(self.args[0]).name}; the same command goes on"
 
 
-def check() -> None:
-    """Raise Interrupted where this process was asked to end."""
-    if _asked is not None:
-        raise Interrupted(_asked)
+def asked() -> int | None:
+    """The signal by which this process was asked to end."""
+    return _asked
+
+
+def check(*asked: int | None) -> None:
+    """Raise Interrupted where this process was asked to end; or one of those, which ``asked`` names."""
+    number = next((number for number in asked or (_asked,) if number is not None), None)
+    if number is not None:
+        raise Interrupted(number)
 
 
 @contextmanager

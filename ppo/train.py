@@ -6,15 +6,15 @@ from contextlib import closing
 import torch
 from omegaconf import DictConfig
 
-from ppo import signals
+from ppo import parallel, signals
 from ppo.assemble import assemble, choose, knobs, note, reward_scaler, start
-from ppo.auto import resolve
+from ppo.auto import one_thread, resolve
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.build import obs_normaliser
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
-from ppo.record import Record, describe, reference_metrics
+from ppo.record import Following, Record, describe, reference_metrics
 from ppo.runs import endpoint
 from ppo.update.loop import update
 from ppo.update.report import check_on_policy
@@ -25,17 +25,21 @@ def train(cfg: DictConfig, run: Run) -> float:
     cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
-    with closing(parts.envs), Record(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
+    recording = Record if parallel.first() else Following
+    with closing(parts.envs), recording(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
         state, obs = record.begin(start(cfg, parts))
         frozen = parts.reference and parts.reference.policy
         rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
         while state.env_steps < cfg.total_steps:
-            signals.check()
+            signals.check(*parallel.gather(signals.asked()))
             state = choose(cfg, parts, state)
             normalise = obs_normaliser(cfg, state.obs_moments)
 
             began = time.perf_counter()
-            obs, episodes = collect(parts.envs, parts.network, normalise, parts.to_world, obs, rollout, parts.generator)
+            acting = (parts.envs, parts.network, normalise, parts.to_world)
+            with one_thread():
+                obs, episodes = collect(*acting, obs, rollout, parts.generator, parts.own)
+            episodes = parallel.share(rollout, episodes, parts.flat)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)

@@ -2,7 +2,7 @@
 
 import gymnasium
 
-from envs.base import VectorEnv
+from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
 
 
@@ -20,7 +20,7 @@ ANT = Walker(
 )
 
 
-def ant(num_envs: int, workers: int, *, effort: float = 1.0, render_mode: str | None = None) -> VectorEnv:
+def ant(num_envs: Envs, workers: int, *, effort: float = 1.0, render_mode: str | None = None) -> VectorEnv:
     """Ant walks along +x. ``effort`` scales the motor costs in its reward: another task for the same body."""
     return locomotion(ANT._replace(effort=effort), num_envs, workers, render_mode)
 

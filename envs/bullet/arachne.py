@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.base import EnvError, VectorEnv
+from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
 from envs.bullet.task import BulletEnv, clocked, limited
 from envs.bullet.terrain import rough_ground
@@ -142,7 +142,7 @@ class Arachne(BulletEnv):
 
 
 def arachne(
-    num_envs: int,
+    num_envs: Envs,
     workers: int,
     *,
     variants: list[str] = ["flat"],

@@ -2,7 +2,7 @@
 
 import gymnasium
 
-from envs.base import VectorEnv
+from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
 
 
@@ -22,7 +22,7 @@ HALFCHEETAH = Walker(
 )
 
 
-def halfcheetah(num_envs: int, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def halfcheetah(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
     """HalfCheetah walks along +x."""
     return locomotion(HALFCHEETAH, num_envs, workers, render_mode)
 

@@ -2,7 +2,7 @@
 
 import gymnasium
 
-from envs.base import VectorEnv
+from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
 
 
@@ -20,7 +20,7 @@ HOPPER = Walker(
 )
 
 
-def hopper(num_envs: int, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def hopper(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
     """Hopper walks along +x."""
     return locomotion(HOPPER, num_envs, workers, render_mode)
 

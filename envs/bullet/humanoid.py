@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 
-from envs.base import VectorEnv
+from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
 
 
@@ -34,7 +34,7 @@ HUMANOID = Walker(
 )
 
 
-def humanoid(num_envs: int, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def humanoid(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
     """Humanoid walks along +x."""
     return locomotion(HUMANOID, num_envs, workers, render_mode)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.base import EnvError, VectorEnv
+from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
 from envs.bullet.task import BulletEnv, clocked, limited
 from envs.bullet.world import bundled
@@ -138,7 +138,7 @@ class Locomotion(BulletEnv):
         return self._pose().position
 
 
-def locomotion(walker: Walker, num_envs: int, workers: int, render_mode: str | None) -> VectorEnv:
+def locomotion(walker: Walker, num_envs: Envs, workers: int, render_mode: str | None) -> VectorEnv:
     """``num_envs`` of this walker; 1000 steps an episode."""
     return clocked(partial(_make, walker, render_mode), 1000, num_envs, workers, walker.name)
 

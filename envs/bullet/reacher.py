@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from envs.base import VectorEnv
+from envs.base import Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
 from envs.bullet.task import BulletEnv, clocked, limited
 from envs.bullet.world import bundled
@@ -62,7 +62,7 @@ class Reacher(BulletEnv):
         return 0.0, 0.0, 0.0
 
 
-def reacher(num_envs: int, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def reacher(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
     """Reach for a target; 150 steps an episode."""
     return clocked(partial(_make, render_mode), 150, num_envs, workers, "ReacherBullet")
 

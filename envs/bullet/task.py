@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.wrappers import TimeLimit
 
-from envs.base import EnvError, VectorEnv
+from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.world import World
 from envs.vector import vector
 
@@ -80,7 +80,7 @@ class BulletEnv(gymnasium.Env):
         self.world.close()
 
 
-def clocked(make: Callable[[int], gymnasium.Env], steps: int, num_envs: int, workers: int, name: str) -> VectorEnv:
+def clocked(make: Callable[[int], gymnasium.Env], steps: int, num_envs: Envs, workers: int, name: str) -> VectorEnv:
     """A vector of a task whose episodes the clock truncates after ``steps``."""
     return vector(partial(_clocked, make, steps), num_envs, workers, name)
 

@@ -2,7 +2,7 @@
 
 import gymnasium
 
-from envs.base import VectorEnv
+from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
 
 
@@ -27,7 +27,7 @@ WALKER2D = Walker(
 )
 
 
-def walker2d(num_envs: int, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def walker2d(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
     """Walker2D walks along +x."""
     return locomotion(WALKER2D, num_envs, workers, render_mode)
 

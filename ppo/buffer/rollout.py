@@ -25,26 +25,29 @@ def collect(
     obs: np.ndarray,
     rollout: Transition,
     generator: torch.Generator,
+    own: slice = slice(None),
 ) -> tuple[np.ndarray, list[tuple[float, int]]]:
-    """Fill ``rollout [T, N, ...]`` (on the CPU) from ``obs [N, O]``.
+    """Fill ``rollout [T, N, ...]`` (on the CPU) from ``obs [N, O]``; or of a larger one the columns ``own``, where
+    ``envs`` are that part of a larger vector.
 
     Returns the observations to act on next, and (return, length) of each episode that ended. ``normalise`` stays the
     same throughout: the policy that acted is the policy that will be updated. The stored action is the sampled one;
     ``to_world`` makes of it what the environment may receive.
     """
-    act = actor(network, normalise, len(obs))
     noise = network.noise(*rollout.reward.shape, generator)
+    act = actor(network, normalise, rollout.reward.shape[1])
     world = tree_map(Tensor.numpy, rollout)  # the same memory: writing a row costs no tensor operation
     episodes: list[tuple[float, int]] = []
     for t in range(len(noise)):
-        world.obs[t] = obs
-        world.action[t], parameters = act(obs, noise[t])
+        world.obs[t, own] = obs
+        # For every column, also those that are not ours: how a product rounds depends on how many rows it has.
+        world.action[t], parameters = act(world.obs[t], noise[t])
         for kept, x in zip(world.policy, parameters, strict=True):
             kept[t] = x
-        step = envs.step(to_world(world.action[t]))
-        world.reward[t], world.next_obs[t], world.group[t] = step.reward, step.next_obs, step.group
-        world.terminated[t] = step.terminated
-        world.done[t] = ended = step.terminated | step.truncated
+        step = envs.step(to_world(world.action[t, own]))
+        world.reward[t, own], world.next_obs[t, own], world.group[t, own] = step.reward, step.next_obs, step.group
+        world.terminated[t, own] = step.terminated
+        world.done[t, own] = ended = step.terminated | step.truncated
         if ended.any():
             episodes += zip(step.episode_return[ended].tolist(), step.episode_length[ended].tolist(), strict=True)
         obs = step.obs

@@ -14,7 +14,7 @@ def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic)
     """An empty rollout ``[T, N, ...]`` for this network's policy, filled anew in every iteration."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty((num_steps, num_envs, *shape), dtype=dtype)
+        return torch.zeros((num_steps, num_envs, *shape), dtype=dtype)
 
     def empty_like(example: Tensor) -> Tensor:
         return empty(*example.shape[1:], dtype=example.dtype)

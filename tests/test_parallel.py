@@ -1,0 +1,193 @@
+"""Ranks: any number of them is one process with all the rows, to the bit; and none waits for ever for another."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from envs.base import seeds
+from envs.bullet.arachne import arachne
+from envs.vector import vector
+from ppo import checkpoint
+from tests.conftest import ROOT
+from tests.envs.toy import Grouped
+from tests.test_resume import assert_same
+
+SMALL = ["env=gym", "env.id=Pendulum-v1", "action=tanh", "num_envs=4", "num_steps=64", "minibatch_size=64", "epochs=3"]
+SMALL += ["logger=none", "compile=false", "workers=0", "network.actor=[16]", "network.critic=[16]"]
+SMALL += ["total_steps=1280", "eval.every=512", "eval.episodes=2", "checkpoint.every=512", "rank_timeout=60"]
+ADAPTIVE = ["lr=adaptive_kl", "stop=rollback", "target_kl=0.01", "clip=linear", "norm=group", "lr.value=1e-2"]
+ENDLESS = ["total_steps=100_000_000", "eval.episodes=0"]
+
+
+def begun(*words: str, ranks: int = 1, folder: Path) -> list[subprocess.Popen]:
+    """A training run in ``folder`` by as many processes, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(ranks):
+        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+        told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-m", "ppo.train", *SMALL, *words, f"hydra.run.dir={folder}"]
+        environment = os.environ | {name: str(value) for name, value in told.items()} | {"OMP_NUM_THREADS": "1"}
+        log = folder.with_suffix(f".{rank}.log").open("a")
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
+    return started
+
+
+def ended(processes: list[subprocess.Popen], folder: Path, *, within: float = 60) -> tuple[list[int], str]:
+    """The exit codes, and what was said."""
+    end = time.monotonic() + within
+    try:
+        codes = [process.wait(max(0.1, end - time.monotonic())) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return codes, "".join(path.read_text() for path in sorted(folder.parent.glob(f"{folder.name}.*.log")))
+
+
+def until(folder: Path, rows: int) -> None:
+    path, end = folder / "metrics.jsonl", time.monotonic() + 60
+    while not path.exists() or len(path.read_text().splitlines()) < rows:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_part_of_a_vector_is_what_it_is_in_the_whole(workers):
+    """Seeds, variants, groups and names of its sub-environments; and a state fits wherever it was taken."""
+    whole = vector(Grouped, 4, 0, "toy")
+    part = vector(Grouped, range(2, 4), workers, "toy")
+    try:
+        assert part.num_envs == 2
+        np.testing.assert_array_equal(whole.reset(7)[2:], part.reset(7))
+        for _ in range(12):
+            action = np.random.default_rng(0).uniform(-1, 1, (4, *whole.action_space.shape)).astype(np.float32)
+            all_rows, rows = whole.step(action), part.step(action[2:])
+            for name, x, y in zip(rows._fields, all_rows, rows, strict=True):
+                np.testing.assert_array_equal(x[2:], y, err_msg=name)
+        assert whole.state()[2:] == part.state()
+        np.testing.assert_array_equal(part.set_state(whole.state()[2:]), all_rows.obs[2:])
+    finally:
+        whole.close(), part.close()
+
+
+def test_a_part_keeps_its_variants():
+    with_part = arachne(range(1, 2), 0, variants=["flat", "slope"])
+    try:
+        with_part.reset(0)
+        assert with_part.step(np.zeros((1, *with_part.action_space.shape), np.float32)).group.tolist() == [1]
+    finally:
+        with_part.close()
+
+
+def test_seeds_do_not_depend_on_the_others():
+    assert seeds(3, range(2, 5)) == seeds(3, 9)[2:5]
+
+
+@pytest.mark.parametrize("words", [[], ADAPTIVE], ids=["plain", "adaptive"])
+def test_two_ranks_are_one(tmp_path, words):
+    """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    started = [begun(*words, folder=one), begun(*words, ranks=2, folder=two)]
+    for processes, folder in zip(started, (one, two), strict=True):
+        codes, said = ended(processes, folder)
+        assert not any(codes), said
+    assert_same(one, two)
+    assert json.loads((two / "run.json").read_text())["ranks"] == 2
+
+
+def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    whole = begun(folder=one)
+    processes = begun(ranks=2, folder=two)
+    until(two, 2)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, said = ended(processes, two)
+    assert codes in ([143, 143], [0, 0]), said  # it may have been done already
+    again = begun(folder=two)
+    for processes, folder in ((whole, one), (again, two)):
+        codes, said = ended(processes, folder)
+        assert codes == [0], said
+    assert_same(one, two)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
+    folder = tmp_path / "run"
+    processes = begun(*ENDLESS, "rank_timeout=5", ranks=2, folder=folder)
+    until(folder, 1)
+    processes[1].send_signal(number)
+    code = processes[0].wait(30)
+    processes[1].kill()
+    _, said = ended(processes, folder)
+    assert code == 2, said
+    assert "error: rank 0 waits for another that ended or hangs" in said and "Traceback" not in said
+    checkpoint.load(checkpoint.find(folder))
+    assert json.loads((folder / "run.json").read_text())["status"] == "failed"
+
+
+def test_ranks_with_other_parameters_are_told(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, torch\n"
+        "from ppo import parallel\n"
+        "from ppo.buffer.trajectory import allocate\n"
+        "from ppo.network.actor_critic import mlp\n"
+        "network = mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4])\n"
+        "rollout = allocate(2, 2, 3, network)\n"
+        "with parallel.joined(20.0):\n"
+        "    try:\n"
+        "        parallel.share(rollout, [], torch.full((3,), float(parallel.rank() == int(sys.argv[1]))))\n"
+        "    except parallel.RankLost as error:\n"
+        "        sys.exit(str(error))\n"
+    )
+    for differing, expected in (("1", 1), ("2", 0)):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        told = os.environ | {
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, str(program), differing]
+        ranks = [
+            subprocess.Popen(command, env=told | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+            for rank in (0, 1)
+        ]
+        for process in ranks:
+            _, said = process.communicate(timeout=60)
+            assert process.returncode == expected, said
+            assert ("has other parameters than the others" in said) == bool(expected)
+
+
+def test_environments_that_cannot_be_shared_evenly_are_refused_in_one_line(tmp_path):
+    folder = tmp_path / "run"
+    codes, said = ended(begun("num_envs=5", "num_steps=64", ranks=2, folder=folder), folder)
+    assert codes == [2, 2], said
+    assert said.count("error: num_envs=5: must be a multiple of the 2 ranks") == 1 and "Traceback" not in said
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them(tmp_path):
+    """The dated folders of the ranks are one, the first's."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ppo.train"]
+    command += [*SMALL, f"hydra.run.dir={tmp_path}/${{now:%H-%M-%S-%f}}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.iterdir()
+    tensors, _ = checkpoint.load(checkpoint.find(folder))
+    assert torch.isfinite(tensors["learner.params"]).all()
