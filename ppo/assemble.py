@@ -15,7 +15,8 @@ from envs.base import VectorEnv
 from ppo import parallel
 from ppo.buffer.rollout import build_refresh
 from ppo.build import build_network, choose_reference, held_out, restore, torch_device
-from ppo.config import GROUPS, ConfigError, check, plain, strategy
+from ppo.check import check
+from ppo.config import GROUPS, ConfigError, plain, strategy
 from ppo.demo import Demo
 from ppo.loss import objective
 from ppo.loss.adapt import Seen

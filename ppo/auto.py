@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from envs.base import VectorEnv
 from ppo import parallel
 from ppo.build import build_network
-from ppo.config import check, strategy
+from ppo.check import check
+from ppo.config import strategy
 
 _WORTH = 1e-3  # s: a vector step shorter than this costs less than to ask other processes for it
 _GAIN = 1.2  # how much faster all cores must be, since they are then not there for anything else

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 import ppo.config
+import ppo.schema
 from envs.base import EnvError, WorkerLost
 from ppo.config import MOVED, suggest
 from ppo.logging.base import Run
@@ -118,7 +119,7 @@ def continued(cfg: DictConfig, words: Sequence[str], multirun: bool) -> tuple[Pa
     if multirun:
         raise ppo.config.ConfigError("resume: a sweep goes on by its own command, which runs what is missing")
     folder = Path(cfg.resume)
-    schema = OmegaConf.structured(ppo.config.Config)
+    schema = OmegaConf.structured(ppo.schema.Config)
     before = cast(DictConfig, OmegaConf.merge(schema, OmegaConf.create(config_of(folder))))
     for override in OverridesParser.create().parse_overrides(list(words)):
         key = override.key_or_group

@@ -10,7 +10,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo.config import GROUPS, Config, ConfigError, check, strategy
+from ppo.check import check
+from ppo.config import GROUPS, ConfigError, strategy
+from ppo.schema import Config
 
 _OF_THE_POLICY = ("env", "action", "network", "value")  # the others may be absent: a version that lacked them wrote it
 

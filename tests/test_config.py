@@ -6,7 +6,8 @@ import inspect
 import pytest
 from omegaconf import OmegaConf
 
-from ppo.config import CONF, GROUPS, ConfigError, check, short, strategy
+from ppo.check import check
+from ppo.config import CONF, GROUPS, ConfigError, short, strategy
 
 OPTIONS = sorted(p for group in GROUPS for p in (CONF / group).glob("*.yaml"))
 

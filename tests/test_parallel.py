@@ -108,18 +108,18 @@ def test_two_ranks_are_one(tmp_path, words):
 
 
 def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    whole = begun(folder=one)
-    processes = begun(ranks=2, folder=two)
-    until(two, 2)
-    processes[1].send_signal(signal.SIGTERM)
-    codes, said = ended(processes, two)
-    assert codes in ([143, 143], [0, 0]), said  # it may have been done already
-    again = begun(folder=two)
-    for processes, folder in ((whole, one), (again, two)):
-        codes, said = ended(processes, folder)
-        assert codes == [0], said
-    assert_same(one, two)
+    one, parts, long = tmp_path / "one", tmp_path / "parts", "total_steps=6400"
+    whole = begun(long, folder=one)
+    for ranks, rows in ((2, 3), (1, 12), (2, None)):
+        processes = begun(long, ranks=ranks, folder=parts)
+        if rows:
+            until(parts, rows)
+            processes[-1].send_signal(signal.SIGTERM)
+        codes, said = ended(processes, parts)
+        assert codes == [143 if rows else 0] * ranks, said
+    assert ended(whole, one)[0] == [0]
+    assert_same(one, parts)
+    assert len(json.loads((parts / "run.json").read_text())["resumed"]) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
