@@ -19,7 +19,7 @@ from ppo.assemble import assemble, choose, knobs, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.build import obs_normaliser
-from ppo.network.actor_critic import mlp
+from ppo.network.actor_critic import mlp, widen
 from ppo.network.flat import flatten
 from ppo.network.gsde import gsde
 from ppo.network.normaliser import ObsNormaliser
@@ -31,8 +31,9 @@ from ppo.update.report import OffPolicyError
 GAMMA = 0.9
 
 
-def load(tensors, obs_size=1, action_size=1, build=mlp):
+def load(tensors, obs_size=1, action_size=1, build=mlp, quantiles=1):
     network = build(obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0)
+    widen(network, quantiles)
     flatten(network).copy_(tensors["learner.params"])
     return network
 
@@ -137,7 +138,7 @@ def test_every_way_to_hold_a_policy_finds_the_best_action(trained, word):
     )  # fmt: skip
     obs = torch.linspace(-1, 1, 21)[:, None]
     with torch.no_grad():
-        mean = load(tensors).policy(obs).mean
+        mean = load(tensors, quantiles=32 if word == "value=quantile" else 1).policy(obs).mean
     torch.testing.assert_close(mean, obs / 2, rtol=0, atol=0.15)
 
 
