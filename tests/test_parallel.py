@@ -25,6 +25,7 @@ SMALL = ["env=gym", "env.id=Pendulum-v1", "action=tanh", "num_envs=4", "num_step
 SMALL += ["logger=none", "compile=false", "workers=0", "network.actor=[16]", "network.critic=[16]"]
 SMALL += ["total_steps=1280", "eval.every=512", "eval.episodes=2", "checkpoint.every=512", "rank_timeout=60"]
 ADAPTIVE = ["lr=adaptive_kl", "stop=rollback", "target_kl=0.01", "clip=linear", "norm=group", "lr.value=1e-2"]
+CARTPOLE = ["env.id=CartPole-v1", "network=categorical", "action=clip"]  # whose episodes end here and there
 ENDLESS = ["total_steps=100_000_000", "eval.episodes=0"]
 
 
@@ -95,7 +96,7 @@ def test_seeds_do_not_depend_on_the_others():
     assert seeds(3, range(2, 5)) == seeds(3, 9)[2:5]
 
 
-@pytest.mark.parametrize("words", [[], ADAPTIVE], ids=["plain", "adaptive"])
+@pytest.mark.parametrize("words", [ADAPTIVE, CARTPOLE], ids=["adaptive", "cartpole"])
 def test_two_ranks_are_one(tmp_path, words):
     """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
     one, two = tmp_path / "one", tmp_path / "two"
