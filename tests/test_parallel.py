@@ -21,11 +21,12 @@ from tests.conftest import ROOT
 from tests.envs.toy import Grouped
 from tests.test_resume import assert_same
 
-SMALL = ["env=gym", "env.id=Pendulum-v1", "action=tanh", "num_envs=4", "num_steps=64", "minibatch_size=64", "epochs=3"]
+PENDULUM = ["env=gym", "env.id=Pendulum-v1", "action=tanh"]
+SMALL = ["num_envs=4", "num_steps=64", "minibatch_size=64", "epochs=3"]
 SMALL += ["logger=none", "compile=false", "workers=0", "network.actor=[16]", "network.critic=[16]"]
 SMALL += ["total_steps=1280", "eval.every=512", "eval.episodes=2", "checkpoint.every=512", "rank_timeout=60"]
 ADAPTIVE = ["lr=adaptive_kl", "stop=rollback", "target_kl=0.01", "clip=linear", "norm=group", "lr.value=1e-2"]
-CARTPOLE = ["env.id=CartPole-v1", "network=categorical", "action=clip"]  # whose episodes end here and there
+HOPPER = ["env=hopper"]  # whose episodes end here and there
 ENDLESS = ["total_steps=100_000_000", "eval.episodes=0"]
 
 
@@ -96,7 +97,7 @@ def test_seeds_do_not_depend_on_the_others():
     assert seeds(3, range(2, 5)) == seeds(3, 9)[2:5]
 
 
-@pytest.mark.parametrize("words", [ADAPTIVE, CARTPOLE], ids=["adaptive", "cartpole"])
+@pytest.mark.parametrize("words", [[*PENDULUM, *ADAPTIVE], HOPPER], ids=["adaptive", "hopper"])
 def test_two_ranks_are_one(tmp_path, words):
     """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -110,9 +111,9 @@ def test_two_ranks_are_one(tmp_path, words):
 
 def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
     one, parts, long = tmp_path / "one", tmp_path / "parts", "total_steps=6400"
-    whole = begun(long, folder=one)
+    whole = begun(*PENDULUM, long, folder=one)
     for ranks, rows in ((2, 3), (1, 12), (2, None)):
-        processes = begun(long, ranks=ranks, folder=parts)
+        processes = begun(*PENDULUM, long, ranks=ranks, folder=parts)
         if rows:
             until(parts, rows)
             processes[-1].send_signal(signal.SIGTERM)
@@ -126,7 +127,7 @@ def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
 def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
     folder = tmp_path / "run"
-    processes = begun(*ENDLESS, "rank_timeout=5", ranks=2, folder=folder)
+    processes = begun(*PENDULUM, *ENDLESS, "rank_timeout=5", ranks=2, folder=folder)
     until(folder, 1)
     processes[1].send_signal(number)
     code = processes[0].wait(30)
@@ -176,7 +177,7 @@ def test_ranks_with_other_parameters_are_told(tmp_path):
 
 def test_environments_that_cannot_be_shared_evenly_are_refused_in_one_line(tmp_path):
     folder = tmp_path / "run"
-    codes, said = ended(begun("num_envs=5", "num_steps=64", ranks=2, folder=folder), folder)
+    codes, said = ended(begun(*PENDULUM, "num_envs=5", "num_steps=64", ranks=2, folder=folder), folder)
     assert codes == [2, 2], said
     assert said.count("error: num_envs=5: must be a multiple of the 2 ranks") == 1 and "Traceback" not in said
     assert not folder.exists()
@@ -186,7 +187,7 @@ def test_environments_that_cannot_be_shared_evenly_are_refused_in_one_line(tmp_p
 def test_torchrun_starts_them(tmp_path):
     """The dated folders of the ranks are one, the first's."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ppo.train"]
-    command += [*SMALL, f"hydra.run.dir={tmp_path}/${{now:%H-%M-%S-%f}}"]
+    command += [*PENDULUM, *SMALL, f"hydra.run.dir={tmp_path}/${{now:%H-%M-%S-%f}}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
