@@ -153,10 +153,10 @@ def runs() -> None:
     for choice, params in seen.items():
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
             with mock.patch.object(
-                Record, "_save", lambda _, state, to=params: to.append(state.learner.params.clone())
+                Record, "_save", lambda _, state, *frozen, to=params: to.append(state.learner.params.clone())
             ):
                 train(compose("config", [*words, f"compile={choice}"]), Run(Path(folder, "run"), "run", {}))
-    assert len(seen["true"]) == len(seen["false"]) == 10
+    assert len(seen["true"]) == len(seen["false"]) == 1 + 10  # and where both begin
     for one, two in zip(*seen.values(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
     assert (seen["true"][0] - seen["true"][-1]).abs().max() > 0.05
