@@ -3,21 +3,23 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from yaml import YAMLError
 
 from envs.base import EnvError, VectorEnv
 from ppo import checkpoint, parallel
 from ppo.assemble import Parts, State
 from ppo.auto import one_thread
 from ppo.build import obs_normaliser
-from ppo.config import ConfigError, strategy
+from ppo.config import ConfigError, plain, strategy
 from ppo.policy import Policy, deterministic, restored
 
 
@@ -96,13 +98,14 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m ppo.evaluate", description="Play a run's policy deterministically."
     )
     parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
+    parser.add_argument("words", nargs="*", metavar="env.KEY=VALUE", help="another task than it was trained on")
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--video", type=Path, help="also write one episode to this .mp4 or .gif")
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # words may come after options
     try:
         if args.episodes < 1:
             raise ConfigError(f"--episodes {args.episodes}: must be at least 1")
@@ -117,12 +120,23 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Rebuild the policy from its checkpoint and play it."""
-    path = checkpoint.find(args.run, args.checkpoint)
+    path, options = checkpoint.find(args.run, args.checkpoint), _options(args.words)
     if args.video:
-        with restored(path, 1, args.trust, device=args.device, render_mode="rgb_array") as policy:
+        with restored(path, 1, args.trust, device=args.device, **options | {"render_mode": "rgb_array"}) as policy:
             _film(policy, seed=args.seed, path=args.video)
-    with restored(path, args.episodes, args.trust, device=args.device) as policy:
+    with restored(path, args.episodes, args.trust, device=args.device, **options) as policy:
         return play(policy.envs, policy, args.seed)
+
+
+def _options(words: Sequence[str]) -> dict[str, Any]:
+    """{"effort": 1.0} of ["env.effort=1.0"]."""
+    for word in words:
+        if not word.startswith("env.") or "=" not in word:
+            raise ConfigError(f"{word}: write env.KEY=VALUE; nothing else can be changed of a policy that is played")
+    try:
+        return plain(OmegaConf.from_dotlist(list(words))).get("env", {})
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{' '.join(words)}: {str(error).splitlines()[0]}") from error
 
 
 def _film(policy: Policy, *, seed: int, path: Path, fps: int = 30) -> None:

@@ -38,6 +38,24 @@ def test_the_checkpoint_plays_the_episodes_that_training_logged(pendulum, capsys
     assert capsys.readouterr().out.strip() == expected
 
 
+def test_a_policy_can_be_played_on_another_task(pendulum, capsys):
+    """Without gravity the pendulum stays where it is; a word that is none ends in one line."""
+    returns = []
+    for words in ([], ["env.kwargs.g=0"]):
+        evaluate.main([str(pendulum), "--episodes", "3", *words])
+        returns.append(capsys.readouterr().out)
+    assert returns[0] != returns[1]
+    for word, said in (
+        ("env.kwarg=0", "did you mean kwargs?"),
+        ("seed=3", "write env.KEY=VALUE"),
+        ("env.id={", "env.id={"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            evaluate.main([str(pendulum), word])
+        assert ended.value.code == 2
+        assert said in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
 def test_evaluation_leaves_the_checkpoint_as_it_was(pendulum):
     before = find(pendulum).read_bytes()
     evaluate.main([str(pendulum), "--episodes", "1"])
