@@ -100,7 +100,7 @@ class _Pool:
 
     def _finite(self, what: str, rows: np.ndarray) -> None:
         if (index := not_finite(rows)) is not None:
-            raise NotFinite(f"{self.name}: {what} sub-environment {index} is not finite: {rows[index]}")
+            raise NotFinite(f"{self.name}: {what} sub-environment {self._envs[index]} is not finite: {rows[index]}")
 
     def _alive(self, what: str) -> None:
         if self._pool is None:

@@ -54,6 +54,7 @@ class Shard:
         self._action, self._step, self._length, self._cursor = part(
             whole, slice(self.first, self.first + len(self.envs))
         )
+        self._cursor[0] = self.first
         # The same memory in the shape the environments speak; a row takes any dtype and rounds to float32.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)
@@ -100,7 +101,6 @@ class Shard:
         for i in self._ended:
             self._step.episode_return[i] = self._return[i]
             self._step.episode_length[i] = self._length[i]
-            self._cursor[0] = self.first + i
             self._begin(i, {"rng": self._generator(i).bit_generator.state})
         for _ in range(len(self._log) - (self._steps - min(self._since))):
             self._log.popleft()
@@ -137,7 +137,6 @@ class Shard:
         self._steps = max(map(len, pasts))
         log = np.zeros((self._steps, *self._action.shape), self._action.dtype)
         for i, (state, past) in enumerate(zip(states, pasts)):
-            self._cursor[0] = self.first + i
             log[self._steps - len(past) :, i] = past
             self._replay(i, state, past)
         self._log.extend(log)
@@ -161,6 +160,7 @@ class Shard:
         start = deepcopy(state["start"])
         if "rng" in start:
             # A generator of the saved kind must exist before its state can be put back.
+            self._cursor[0] = self.first + i
             self.envs[i].reset(seed=self._seed[i])
             self._generator(i).bit_generator.state = start["rng"]
         self._begin(i, start)
@@ -194,6 +194,7 @@ class Shard:
 
     def _begin(self, i: int, start: dict) -> None:
         """A new episode: from a seed, or from the state of the sub-environment's generator that ``start`` names."""
+        self._cursor[0] = self.first + i
         self._start[i] = start
         self._since[i] = self._steps
         self._return[i] = 0.0

@@ -19,6 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 import ppo.config
 import ppo.schema
 from envs.base import EnvError, WorkerLost
+from ppo.check import check
 from ppo.config import MOVED, suggest
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
@@ -51,8 +52,12 @@ def job(cfg: DictConfig) -> float:
         if cfg.resume:
             _remove_if_empty(folder)
             folder, cfg = continued(cfg, hydra_cfg.overrides.task, multirun)
+        if parallel.started() > 1:
+            check(cfg)
+            if multirun:
+                raise ppo.config.ConfigError("-m: a sweep runs its cells beside each other; torchrun is for one run")
         with parallel.joined(cfg.rank_timeout):
-            folder = of_first_rank(folder, multirun)
+            folder = of_first_rank(folder, ppo.config.plain(cfg))
             run = Run(
                 folder=folder,
                 name=folder.name,
@@ -62,12 +67,10 @@ def job(cfg: DictConfig) -> float:
             )
             with cell(folder, run.config) if multirun else alone(folder, run.config) as done, listening():
                 return restarting(train, cfg, run) if done is None else done
-    except (ppo.config.ConfigError, CheckpointError, NonFinite) as error:  # every rank finds them, one says so
-        if multirun:
-            raise
-        _remove_if_empty(folder)
-        sys.exit(_say(error) if os.environ.get("RANK", "0") == "0" else 2)
-    except (EnvError, LoggerError, DiskError, parallel.RankLost) as error:
+    except (
+        *(ppo.config.ConfigError, CheckpointError, NonFinite, EnvError),
+        *(LoggerError, DiskError, parallel.RankLost),
+    ) as error:
         if multirun:
             raise
         _remove_if_empty(folder)
@@ -78,13 +81,18 @@ def job(cfg: DictConfig) -> float:
         sys.exit(error.code)
 
 
-def of_first_rank(folder: Path, multirun: bool) -> Path:
-    """The folder of the run: of several ranks that of the first, since Hydra dates every one's anew."""
+def of_first_rank(folder: Path, config: dict) -> Path:
+    """The folder of the run: of several ranks that of the first, since Hydra dates every one's anew.
+
+    Raises ConfigError where the ranks' configurations differ.
+    """
     from ppo import parallel
 
-    if parallel.size() > 1 and multirun:
-        raise ppo.config.ConfigError("-m: a sweep runs cells beside each other; start ranks for a single run")
-    chosen = Path(parallel.gather(str(folder.absolute()))[0])
+    told = parallel.gather([str(folder.absolute()), config])
+    for number, (_, theirs) in enumerate(told):
+        if theirs != told[0][1]:
+            raise ppo.config.ConfigError(f"rank {number} was given other words than rank 0")
+    chosen = Path(told[0][0])
     if chosen != folder.absolute():
         _remove_if_empty(folder)
     return chosen
@@ -202,7 +210,8 @@ def _end_of_sweep() -> int:
 
 def _say(error: Exception) -> int:
     """Print the error as one line; the exit code."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")
+    print(f"{'' if rank == '0' else f'rank {rank}: '}error: {one_line(error)}", file=sys.stderr)
     return 2
 
 

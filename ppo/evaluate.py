@@ -24,6 +24,7 @@ from ppo.policy import Policy, deterministic, restored
 
 
 @torch.no_grad()
+@one_thread()
 def play(
     envs: VectorEnv,
     act: Callable[[Tensor], np.ndarray],
@@ -78,8 +79,7 @@ class Evaluation:
         act = deterministic(
             parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device
         )
-        with one_thread():
-            returns, lengths = play(self._envs, act, self._cfg.eval.seed)
+        returns, lengths = play(self._envs, act, self._cfg.eval.seed)
         mean = float(returns.mean())
         best = mean if state.best is None else max(state.best, mean)
         return state._replace(best=best), {

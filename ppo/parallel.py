@@ -11,7 +11,7 @@ In a process that is alone nothing here does anything.
 import hashlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,9 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from envs.base import EnvError, NoState, NotFinite, WorkerLost
+from ppo.signals import Interrupted
 from ppo.types import Transition, tree_map
 
 _rank, _size = 0, 1
+_FAILURES = {kind.__name__: kind for kind in (EnvError, NoState, NotFinite, WorkerLost)}
 
 
 class RankLost(RuntimeError):
@@ -33,19 +36,30 @@ def joined(patience: float) -> Generator[None]:
     """Meanwhile, be one of the ranks that torchrun started, if it did. Whoever waits longer than ``patience`` seconds for
     another raises RankLost."""
     global _rank, _size
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if started() == 1:
         yield
         return
     from torch import distributed
 
-    with _together():
+    try:
         distributed.init_process_group("gloo", timeout=timedelta(seconds=patience))
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise RankLost(f"cannot join the other ranks at {where} ({str(error).splitlines()[0]})") from error
     _rank, _size = distributed.get_rank(), distributed.get_world_size()
     try:
         yield
+    except Interrupted:
+        gather(None)  # all leave together: torchrun ends those that are left
+        raise
     finally:
         _rank, _size = 0, 1
         distributed.destroy_process_group()
+
+
+def started() -> int:
+    """How many ranks there are to be, joined or not."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def rank() -> int:
@@ -83,6 +97,21 @@ def gather(item: Any) -> list[Any]:
     return [json.loads(bytes(row[:length].numpy())) for row, length in texts]
 
 
+def agreed(function: Callable, *arguments: Any) -> Any:
+    """What ``function`` gives here; or, where the world failed on any rank, that EnvError on all of them."""
+    if _size == 1:
+        return function(*arguments)
+    result, failure = None, None
+    try:
+        result = function(*arguments)
+    except EnvError as error:
+        failure = [type(error).__name__, str(error)]
+    for number, told in enumerate(gather(failure)):
+        if told:
+            raise _FAILURES.get(told[0], EnvError)(f"rank {number}: {told[1]}")
+    return result
+
+
 def share(rollout: Transition, episodes: list, params: Tensor) -> list:
     """Put the other ranks' columns into ``rollout [T, N, ...]``; returns the episodes of all.
 
@@ -112,15 +141,8 @@ def _all(mine: Tensor) -> list[Tensor]:
     from torch import distributed
 
     found = [torch.empty_like(mine) for _ in range(_size)]
-    with _together():
-        distributed.all_gather(found, mine)
-    return found
-
-
-@contextmanager
-def _together() -> Generator[None]:
     try:
-        yield
+        distributed.all_gather(found, mine)
     except RuntimeError as error:
-        said = str(error).strip().splitlines()[0]
-        raise RankLost(f"rank {os.environ.get('RANK')} waits for another that ended or hangs ({said})") from error
+        raise RankLost(f"rank {_rank} of {_size} waits for another that ended or hangs") from error
+    return found

@@ -41,7 +41,8 @@ def freeze(state: State, parts: Parts) -> tuple[dict[str, Tensor], dict[str, Any
     tensors = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Tensor)}
     tensors["generator"] = parts.generator.get_state()
     try:
-        worlds = json.dumps([world for part in parallel.gather(parts.envs.state()) for world in part]).encode()
+        states = parallel.gather(parallel.agreed(parts.envs.state))
+        worlds = json.dumps([world for part in states for world in part]).encode()
         tensors["envs"] = torch.from_numpy(np.frombuffer(worlds, np.uint8).copy())
     except NoState:
         pass  # such a run can be evaluated, and continued with new episodes
@@ -59,7 +60,8 @@ def thaw(cfg: DictConfig, saved: Saved, template: State, parts: Parts) -> tuple[
     try:
         if "envs" not in saved.tensors:
             raise NoState(f"{parts.envs.name}: its episodes cannot be saved")
-        return state, parts.envs.set_state(json.loads(saved.tensors["envs"].numpy().tobytes())[parts.own])
+        worlds = json.loads(saved.tensors["envs"].numpy().tobytes())
+        return state, parallel.agreed(parts.envs.set_state, worlds[parts.own])
     except WorkerLost:
         raise
     except EnvError as error:

@@ -1,5 +1,6 @@
 """Train a policy with PPO: ``python -m ppo.train kl=exact norm=group``. The loop, a screen long."""
 
+import math
 import time
 from contextlib import closing
 
@@ -38,7 +39,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             began = time.perf_counter()
             acting = (parts.envs, parts.network, normalise, parts.to_world)
             with one_thread():
-                obs, episodes = collect(*acting, obs, rollout, parts.generator, parts.own)
+                obs, episodes = parallel.agreed(collect, *acting, obs, rollout, parts.generator, parts.own)
             episodes = parallel.share(rollout, episodes, parts.flat)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
@@ -74,7 +75,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
-    return endpoint(run.folder)
+    return endpoint(run.folder) if parallel.first() else math.nan
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import seeds
+from envs.base import WorkerLost, seeds
 from envs.bullet.arachne import arachne
 from envs.vector import vector
 from ppo import checkpoint
 from tests.conftest import ROOT
-from tests.envs.toy import Grouped
+from tests.envs.toy import Grouped, Stillborn
 from tests.test_resume import assert_same
 
 PENDULUM = ["env=gym", "env.id=Pendulum-v1", "action=tanh"]
@@ -30,15 +30,19 @@ HOPPER = ["env=hopper"]  # whose episodes end here and there
 ENDLESS = ["total_steps=100_000_000", "eval.episodes=0"]
 
 
-def begun(*words: str, ranks: int = 1, folder: Path) -> list[subprocess.Popen]:
-    """A training run in ``folder`` by as many processes, as torchrun would start them."""
+def port() -> str:
+    """A free one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
+        return str(free.getsockname()[1])
+
+
+def begun(*words: str, ranks: int = 1, folder: Path) -> list[subprocess.Popen]:
+    """A training run in ``folder`` by as many processes, as torchrun would start them."""
+    started, at = [], port()
     for rank in range(ranks):
         told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
-        told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": at}
         command = [sys.executable, "-m", "ppo.train", *SMALL, *words, f"hydra.run.dir={folder}"]
         environment = os.environ | {name: str(value) for name, value in told.items()} | {"OMP_NUM_THREADS": "1"}
         log = folder.with_suffix(f".{rank}.log").open("a")
@@ -134,62 +138,83 @@ def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
     processes[1].kill()
     _, said = ended(processes, folder)
     assert code == 2, said
-    assert "error: rank 0 waits for another that ended or hangs" in said and "Traceback" not in said
+    assert "error: rank 0 of 2 waits for another that ended or hangs" in said and "Traceback" not in said
     checkpoint.load(checkpoint.find(folder))
     assert json.loads((folder / "run.json").read_text())["status"] == "failed"
 
 
-def test_ranks_with_other_parameters_are_told(tmp_path):
+PROGRAM = """
+import sys, torch
+from envs.base import NotFinite
+from ppo import parallel
+from ppo.buffer.trajectory import allocate
+from ppo.network.actor_critic import mlp
+
+def step():
+    if parallel.rank() == 1 and sys.argv[1] == "world":
+        raise NotFinite("it gave NaN")
+
+rollout = allocate(2, 2, 3, mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4]))
+with parallel.joined(20.0):
+    try:
+        parallel.agreed(step)
+        parallel.share(rollout, [], torch.full((3,), float(parallel.rank() and sys.argv[1] == "parameters")))
+    except (parallel.RankLost, NotFinite) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("none", ""),
+        ("parameters", "RankLost: rank {rank} of 2 has other parameters than the others"),
+        ("world", "NotFinite: rank 1: it gave NaN"),
+    ],
+)
+def test_what_is_wrong_on_one_rank_is_told_on_all(tmp_path, fault, said):
     program = tmp_path / "program.py"
-    program.write_text(
-        "import sys, torch\n"
-        "from ppo import parallel\n"
-        "from ppo.buffer.trajectory import allocate\n"
-        "from ppo.network.actor_critic import mlp\n"
-        "network = mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4])\n"
-        "rollout = allocate(2, 2, 3, network)\n"
-        "with parallel.joined(20.0):\n"
-        "    try:\n"
-        "        parallel.share(rollout, [], torch.full((3,), float(parallel.rank() == int(sys.argv[1]))))\n"
-        "    except parallel.RankLost as error:\n"
-        "        sys.exit(str(error))\n"
-    )
-    for differing, expected in (("1", 1), ("2", 0)):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        told = os.environ | {
-            "WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [sys.executable, str(program), differing]
-        ranks = [
-            subprocess.Popen(command, env=told | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-            for rank in (0, 1)
-        ]
-        for process in ranks:
-            _, said = process.communicate(timeout=60)
-            assert process.returncode == expected, said
-            assert ("has other parameters than the others" in said) == bool(expected)
+    program.write_text(PROGRAM)
+    told = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(program), fault]
+    ranks = [
+        subprocess.Popen(command, env=told | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True) for rank in (0, 1)
+    ]
+    for rank, process in enumerate(ranks):
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == bool(said) and said.format(rank=rank) in error, error
+
+
+def test_a_worker_of_a_part_that_dies_before_its_first_step_is_named():
+    envs = vector(Stillborn, range(4, 6), 1, "stillborn")
+    with pytest.raises(WorkerLost, match="the worker of sub-environments 5 to 5 ended with exit code 3, at 5 "):
+        envs.reset(0)
 
 
 def test_environments_that_cannot_be_shared_evenly_are_refused_in_one_line(tmp_path):
     folder = tmp_path / "run"
     codes, said = ended(begun(*PENDULUM, "num_envs=5", "num_steps=64", ranks=2, folder=folder), folder)
     assert codes == [2, 2], said
-    assert said.count("error: num_envs=5: must be a multiple of the 2 ranks") == 1 and "Traceback" not in said
+    wrong = "error: num_envs=5: must be a multiple of the 2 ranks"
+    assert said.splitlines() == [wrong, f"rank 1: {wrong}"]
     assert not folder.exists()
 
 
 @pytest.mark.slow
-def test_torchrun_starts_them(tmp_path):
-    """The dated folders of the ranks are one, the first's."""
+@pytest.mark.parametrize("stopped", [False, True], ids=["to the end", "asked to end"])
+def test_torchrun_starts_them(tmp_path, stopped):
+    """The dated folders of the ranks are one, the first's; a rank that is done waits until all are."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ppo.train"]
-    command += [*PENDULUM, *SMALL, f"hydra.run.dir={tmp_path}/${{now:%H-%M-%S-%f}}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    command += [*PENDULUM, *SMALL, *(ENDLESS if stopped else ()), f"hydra.run.dir={tmp_path}/${{now:%H-%M-%S-%f}}"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    if stopped:
+        while not (rows := list(tmp_path.glob("*/metrics.jsonl"))):
+            time.sleep(0.1)
+        until(rows[0].parent, 2)
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert bool(process.returncode) == stopped, said
     (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == ("interrupted" if stopped else "finished")
     tensors, _ = checkpoint.load(checkpoint.find(folder))
     assert torch.isfinite(tensors["learner.params"]).all()

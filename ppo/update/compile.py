@@ -21,6 +21,7 @@ import cloudpickle
 import torch
 from torch import Tensor
 
+from ppo import parallel
 from ppo.types import Batch, tree_map
 from ppo.update.gradient_step import Knobs
 from ppo.update.optim import Learner
@@ -42,7 +43,8 @@ def compile_step(step: Step, choice: str, planned_steps: int, about: str) -> Ste
     Anything that fails (no compiler, a corrupt cache, unsupported code, a compiled step that is not the eager one) is
     told in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
-    if choice == "false" or (choice == "auto" and (planned_steps < PAYS_FROM or not _has_compiler())):
+    here = choice == "true" or (choice == "auto" and planned_steps >= PAYS_FROM and _has_compiler())
+    if not all(parallel.gather(here)):
         return step
     chosen: Step | None = None
 
@@ -54,6 +56,8 @@ def compile_step(step: Step, choice: str, planned_steps: int, about: str) -> Ste
             except Exception as error:  # whatever a compiler raises; the step is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 print(f"compile: failed, the run goes on without it ({why})", file=sys.stderr, flush=True)
+                chosen = step
+            if not all(parallel.gather(chosen is not step)):  # two programs round otherwise
                 chosen = step
         return chosen(learner, batch, knobs)
 

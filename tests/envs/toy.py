@@ -56,6 +56,15 @@ class Faulty(Counter):
         return obs, reward, terminated, truncated, info
 
 
+class Stillborn(Counter):
+    """Dies in its reset, where its index is odd."""
+
+    def reset(self, *, seed=None, options=None):
+        if self.index % 2:
+            os._exit(3)
+        return super().reset(seed=seed)
+
+
 class Grouped(Counter):
     """Its group is ten times the number of its resets, and one more from step 3 on."""
 
