@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -72,17 +71,6 @@ def threads(cfg: DictConfig, env: VectorEnv) -> int:
     finally:
         torch.set_num_threads(before)
     return cores() if _GAIN * best[cores()] <= best[1] else 1
-
-
-@contextmanager
-def one_thread() -> Generator[None]:
-    """Meanwhile, let PyTorch have one. Its others, once used, spin for more work on the cores that step environments."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def cores() -> int:

@@ -17,9 +17,9 @@ from yaml import YAMLError
 from envs.base import EnvError, VectorEnv
 from ppo import checkpoint, parallel
 from ppo.assemble import Parts, State
-from ppo.auto import one_thread
 from ppo.build import obs_normaliser
 from ppo.config import ConfigError, plain, strategy
+from ppo.network.acting import one_thread
 from ppo.policy import Policy, deterministic, restored
 
 

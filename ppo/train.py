@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ppo import parallel, signals
 from ppo.assemble import assemble, choose, knobs, note, reward_scaler, start
-from ppo.auto import one_thread, resolve
+from ppo.auto import resolve
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.build import obs_normaliser
@@ -38,8 +38,7 @@ def train(cfg: DictConfig, run: Run) -> float:
 
             began = time.perf_counter()
             acting = (parts.envs, parts.network, normalise, parts.to_world)
-            with one_thread():
-                obs, episodes = parallel.agreed(collect, *acting, obs, rollout, parts.generator, parts.own)
+            obs, episodes = parallel.agreed(collect, *acting, obs, rollout, parts.generator, parts.own)
             episodes = parallel.share(rollout, episodes, parts.flat)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.

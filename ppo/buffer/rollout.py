@@ -10,13 +10,14 @@ from torch.func import functional_call
 from envs.base import VectorEnv
 from ppo.buffer.gae import gae
 from ppo.buffer.trajectory import flatten_time
-from ppo.network.acting import actor
+from ppo.network.acting import actor, one_thread
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
 from ppo.network.normaliser import ObsNormaliser
 from ppo.types import Batch, Pairs, Policy, Transition, tree_map
 
 
+@one_thread()
 def collect(
     envs: VectorEnv,
     network: ActorCritic,

@@ -1,6 +1,7 @@
 """The policy as a rollout calls it: one observation of every sub-environment in, sampled actions out, all numpy arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,6 +16,17 @@ _IN_NUMPY: dict[type[nn.Module], Callable] = {
     nn.Tanh: lambda x: np.tanh(x, out=x),
     nn.ReLU: lambda x: np.maximum(x, 0.0, out=x),
 }
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Meanwhile, let PyTorch have one. Its others, once used, spin for more work on the cores that step environments."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def actor(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Act:
