@@ -3,10 +3,11 @@
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 
 from envs.action import clip, tanh
-from envs.base import Step
+from envs.base import EnvError, Step
 from envs.gym import gym
 from envs.probe import probe
 from envs.vector import vector
@@ -171,3 +172,24 @@ def test_a_batch_has_memory_of_its_own():
     rollout.action.fill_(77)
     rollout.policy.mean.fill_(77)
     assert torch.equal(batch.action, action) and torch.equal(batch.policy.mean, mean)
+
+
+def test_acting_takes_one_thread_and_gives_the_others_back():
+    """PyTorch's other threads would spin on cores that step environments."""
+    seen = []
+
+    class Counting(Counter):
+        def step(self, action):
+            seen.append(torch.get_num_threads())
+            if self.clock == 3:
+                raise ValueError
+            return super().step(action)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(EnvError):
+            roll(vector(Counting, 1, 0, "counting"), num_steps=5)
+        assert seen == [1, 1, 1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
