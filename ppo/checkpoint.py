@@ -84,12 +84,16 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict, *, keep: Path | Non
 
 
 def _copy(path: Path, to: Path) -> None:
-    """A second name for the same file, so that it costs nothing; a real copy where the file system knows no links."""
-    to.unlink(missing_ok=True)
+    """A second name for the same file, so that it costs nothing; a real copy where the file system knows no links. What
+    had the name stays whole until then."""
+    new = to.with_name(f".{to.name}.new")
+    new.unlink(missing_ok=True)
     try:
-        os.link(path, to)
+        os.link(path, new)
     except OSError:
-        shutil.copyfile(path, to)
+        shutil.copyfile(path, new)
+    os.replace(new, to)
+    new.unlink(missing_ok=True)  # it is still there where the two were one file already
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict]:

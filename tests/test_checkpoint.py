@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -141,3 +142,48 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_name(saved, monkeypatch
 def test_a_run_folder_stands_for_its_latest_checkpoint(tmp_path, saved):
     assert checkpoint.find(tmp_path) == saved == checkpoint.find(saved)
     assert checkpoint.find(tmp_path, "best").name == "best.safetensors"
+
+
+@pytest.mark.parametrize("call", ["os:link", "os:replace", "os:unlink", "shutil:copyfile"])
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_wherever_a_kill_falls_the_last_two_are_whole(saved, monkeypatch, call, at, done):
+    """A process ends at the first or second call that changes a name, before or after it did so."""
+    previous = checkpoint.before(saved)
+
+    def save(number: int) -> None:
+        checkpoint.save(saved, TENSORS, META | {"number": number}, keep=previous)
+
+    def numbers() -> list[int]:
+        return [checkpoint.load(path)[1]["number"] for path in (saved, previous)]
+
+    save(1), save(2)
+    child = os.fork()
+    if child == 0:
+        holder, name = sys.modules[call.partition(":")[0]], call.partition(":")[2]
+        original, left = getattr(holder, name), iter(range(at - 1, -1, -1))
+
+        def last(*arguments, **options):
+            ends = next(left, None) == 0
+            if ends and not done:
+                os._exit(9)
+            original(*arguments, **options)
+            if ends:
+                os._exit(9)
+
+        def unlinkable(*_):
+            raise OSError
+
+        monkeypatch.setattr(holder, name, last)
+        if call == "shutil:copyfile":
+            monkeypatch.setattr(os, "link", unlinkable)
+        try:
+            save(3)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert numbers() in ([2, 1], [2, 2], [3, 2])
+    save(4)
+    assert numbers()[0] == 4
+    checkpoint.remove_torn(saved.parent)
+    assert {path.name for path in saved.parent.iterdir()} == {saved.name, previous.name}
