@@ -9,11 +9,12 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from ppo import checkpoint
 from scripts.verify_resume import Started, differences, rows
 
 WORDS = ["env=gym", "env.id=Pendulum-v1", "compile=false", "workers=1", "total_steps=5120"]
+WORDS += ["rank_timeout=5"]
 AT = 3  # the update after which a fault comes
 
 
@@ -30,6 +32,7 @@ class Victim(NamedTuple):
 
     process: Started
     folder: Path
+    others: Sequence[Started] = ()  # the other ranks
 
     @property
     def latest(self) -> Path:
@@ -43,10 +46,22 @@ class Fault(NamedTuple):
     says: str = ""  # what it must say
     again_says: str = ""  # what the next one must say
     mend: Callable[[Path], None] = lambda folder: None
+    ranks: int = 1
 
 
 def send(number: int) -> Callable[[Victim], None]:
     return lambda victim: victim.process.send(number)
+
+
+def to_the_last_rank(number: int) -> Callable[[Victim], None]:
+    """Of one that was stopped, the others end; then it does not matter any more."""
+
+    def inject(victim: Victim) -> None:
+        victim.others[-1].send(number)
+        victim.process.wait()
+        victim.others[-1].send(signal.SIGKILL)
+
+    return inject
 
 
 def to_a_worker(number: int) -> Callable[[Victim], None]:
@@ -108,6 +123,7 @@ def second(victim: Victim) -> None:
 
 
 ONE_BEFORE = "going on from the one before"
+LOST_RANK = "waits for another that ended or hangs"
 FAULTS = [
     Fault("SIGTERM", send(signal.SIGTERM), (143,), "SIGTERM: finishing the update"),
     Fault("SIGINT (Ctrl-C)", send(signal.SIGINT), (130,), "SIGINT: finishing the update"),
@@ -121,6 +137,8 @@ FAULTS = [
     Fault("checkpoint deleted", then(Path.unlink), (-9,), "", ONE_BEFORE),
     Fault("last line of metrics torn", then(tear_rows), (-9,)),
     Fault("disk full", fill, (2,), "No space left on device; the checkpoint of update", mend=unfill),
+    Fault("rank killed", to_the_last_rank(signal.SIGKILL), (2,), LOST_RANK, ranks=2),
+    Fault("rank hung", to_the_last_rank(signal.SIGSTOP), (2,), LOST_RANK, ranks=2),
     Fault("second process in the folder", second, (0,), "another process is running there"),
 ]
 
@@ -176,13 +194,23 @@ def place(folder: Path, *, own: bool) -> Generator[Path | None, None, None]:
         subprocess.run(["umount", folder], check=True)
 
 
+@contextlib.contextmanager
+def started(folder: Path, ranks: int) -> Generator[list[Started], None, None]:
+    """The run in ``folder``, by as many processes; the first rank first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        told = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    with contextlib.ExitStack() as all_end:
+        yield [all_end.enter_context(Started(folder, WORDS, told | {"RANK": str(rank)})) for rank in range(ranks)]
+
+
 def suffer(fault: Fault, folder: Path) -> list[str]:
     """Inject the fault, go on until the run is done; what was not as it must be."""
     problems = []
-    with Started(folder, WORDS) as process:
+    with started(folder, fault.ranks) as (process, *others):
         while len(rows(folder)) < AT and not process.ended():
             time.sleep(0.01)
-        fault.inject(Victim(process, folder))
+        fault.inject(Victim(process, folder, others))
         code = process.wait()
     said = _said(folder)
     if code not in fault.codes:
@@ -191,7 +219,7 @@ def suffer(fault: Fault, folder: Path) -> list[str]:
         problems.append(f"did not say {fault.says!r}: {said[-300:]}")
     fault.mend(folder)
     if code != 0:
-        with Started(folder, WORDS) as process:
+        with started(folder, fault.ranks) as (process, *_):
             if process.wait() != 0:
                 problems.append(f"did not go on: {_said(folder)[-300:]}")
     if fault.again_says not in _said(folder):

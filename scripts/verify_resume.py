@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -62,8 +63,8 @@ class Started:
     Forked from this process, which has imported everything and computed nothing: a start costs no three seconds.
     """
 
-    def __init__(self, folder: Path, words: list[str]):
-        self._process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, words))
+    def __init__(self, folder: Path, words: list[str], environment: Mapping[str, str] = {}):
+        self._process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, words, environment))
         self._process.start()
         self.pid = int(self._process.pid or 0)
 
@@ -86,7 +87,8 @@ class Started:
             os.kill(self.pid, number)
 
 
-def _train(folder: Path, words: list[str]) -> None:
+def _train(folder: Path, words: list[str], environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
     with open(folder.with_suffix(".log"), "ab") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
