@@ -74,26 +74,27 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict, *, keep: Path | Non
             file.write(serialise(tensors, header))
             file.flush()
             os.fsync(file.fileno())
-            if keep is not None and path.exists():
-                _copy(path, keep)
-            os.replace(file.name, path)
+            if keep is None or not path.exists():
+                os.replace(file.name, path)
+            else:  # never one file under both names: what damages the latest must not reach the one before
+                old = _copy(path)
+                os.replace(file.name, path)
+                os.replace(old, keep)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(file.name)
             raise
 
 
-def _copy(path: Path, to: Path) -> None:
-    """A second name for the same file, so that it costs nothing; a real copy where the file system knows no links. What
-    had the name stays whole until then."""
-    new = to.with_name(f".{to.name}.new")
-    new.unlink(missing_ok=True)
+def _copy(path: Path) -> Path:
+    """A second name for the same file, so that it costs nothing; a real copy where the file system knows no links."""
+    copy = path.with_name(f".{path.name}.copy")
+    copy.unlink(missing_ok=True)
     try:
-        os.link(path, new)
+        os.link(path, copy)
     except OSError:
-        shutil.copyfile(path, new)
-    os.replace(new, to)
-    new.unlink(missing_ok=True)  # it is still there where the two were one file already
+        shutil.copyfile(path, copy)
+    return copy
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict]:

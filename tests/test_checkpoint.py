@@ -182,8 +182,8 @@ def test_wherever_a_kill_falls_the_last_two_are_whole(saved, monkeypatch, call, 
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert numbers() in ([2, 1], [2, 2], [3, 2])
+    assert numbers() in ([2, 1], [3, 1], [3, 2]) and not saved.samefile(previous)
     save(4)
-    assert numbers()[0] == 4
+    assert numbers() in ([4, 2], [4, 3])
     checkpoint.remove_torn(saved.parent)
     assert {path.name for path in saved.parent.iterdir()} == {saved.name, previous.name}
