@@ -92,6 +92,7 @@ def test_asked_twice_a_run_ends_at_once(begun, tmp_path):
     """Here in an update that takes minutes. The checkpoint before it stays whole."""
     words = ("total_steps=10_000_000", "num_steps=320000", "minibatch_size=640000", f"hydra.run.dir={tmp_path}")
     process = begun(*words, until="latest.safetensors")
+    time.sleep(1)  # into the update; before it, the first request would end the run
     process.send_signal(signal.SIGINT)
     assert "finishing the update" in process.stderr.readline()
     time.sleep(1.2)  # the same signal within a second is no second request
@@ -104,7 +105,7 @@ def test_asked_twice_a_run_ends_at_once(begun, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_passes_it_on_and_goes_on_from_there(begun, tmp_path, launcher):
-    words = ["-m", "seed=1,2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", "workers=0"]
+    words = ["hydra.mode=MULTIRUN", "seed=1,2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", "workers=0"]
     words += ["hydra/launcher=" + launcher, *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     process = begun("total_steps=1_000_000", *words)
     time.sleep(1)
