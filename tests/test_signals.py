@@ -105,7 +105,13 @@ def test_asked_twice_a_run_ends_at_once(begun, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_passes_it_on_and_goes_on_from_there(begun, tmp_path, launcher):
-    words = ["hydra.mode=MULTIRUN", "seed=1,2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", "workers=0"]
+    words = [
+        "hydra.mode=MULTIRUN",
+        "seed=1,2,3",
+        f"hydra.sweep.dir={tmp_path}",
+        "hydra.sweep.subdir=${seed}",
+        "workers=0",
+    ]
     words += ["hydra/launcher=" + launcher, *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     process = begun("total_steps=1_000_000", *words)
     time.sleep(1)
