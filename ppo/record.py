@@ -195,44 +195,6 @@ class Record:
         _replace(self._run.folder / "run.json", json.dumps(status | self._about, indent=2) + "\n")
 
 
-class Following:
-    """What the other ranks have in its place: the same decisions, nothing written, nothing said."""
-
-    def __init__(self, cfg: DictConfig, run: Run, parts: Parts):
-        self._cfg, self._parts = cfg, parts
-
-    def __enter__(self) -> "Following":
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
-    def begin(self, state: State) -> tuple[State, np.ndarray]:
-        """As ``Record.begin``; a checkpoint lies where the first rank says."""
-        latest = parallel.gather(None)[0]
-        if latest is None:
-            obs = self._parts.envs.reset(self._cfg.seed)
-            resume.freeze(state, self._parts)
-            return state, obs
-        saved = resume.Saved(Path(latest), *checkpoint.load(Path(latest)))
-        return resume.thaw(self._cfg, saved, state, self._parts)
-
-    def __call__(self, state: State, metrics: dict, halt: Halt | None) -> None:
-        """Give the first rank what it saves of the environments here."""
-        if spoilt := crash.not_finite(checkpoint.to_leaves(state)):
-            raise crash.NonFinite(crash.describe({"statistics": spoilt}))
-        resume.freeze(state, self._parts)
-
-    def judge(self, before: Learner, after: Learner, halt: Halt | None, metrics: dict, batch: Batch) -> Learner:
-        """As ``Record.judge``."""
-        where = crash.place(halt, metrics, batch)
-        if where is None:
-            return after
-        if self._cfg.on_nonfinite == "stop":
-            raise crash.NonFinite(crash.describe(where))
-        return crash.settled(self._cfg.on_nonfinite, before, after, halt)
-
-
 def _replace(path: Path, text: str) -> None:
     """Write a small file so that it is never seen in part."""
     temporary = path.with_suffix(".tmp")

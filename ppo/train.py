@@ -14,8 +14,9 @@ from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
 from ppo.build import obs_normaliser
 from ppo.evaluate import Evaluation
+from ppo.following import Following
 from ppo.logging.base import Run
-from ppo.record import Following, Record, describe, reference_metrics
+from ppo.record import Record, describe, reference_metrics
 from ppo.runs import endpoint
 from ppo.update.loop import update
 from ppo.update.report import check_on_policy
