@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -49,12 +49,20 @@ def joined(patience: float) -> Generator[None]:
     _rank, _size = distributed.get_rank(), distributed.get_world_size()
     try:
         yield
+        _leave()
     except Interrupted:
-        gather(None)  # all leave together: torchrun ends those that are left
+        _leave()
         raise
     finally:
         _rank, _size = 0, 1
         distributed.destroy_process_group()
+
+
+def _leave() -> None:
+    """Wait for the others: one that closes its connections early may spoil what another has yet to read, and torchrun ends
+    those that are left. Nobody waits for anything else any more, so that what goes wrong here harms nothing."""
+    with suppress(RankLost):
+        gather(None)
 
 
 def started() -> int:
