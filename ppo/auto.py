@@ -14,7 +14,7 @@ from ppo.build import build_network
 from ppo.check import check
 from ppo.config import strategy
 
-_WORTH = 1e-3  # s: a vector step shorter than this costs less than to ask other processes for it
+_WORTH = 2.5e-4  # s: a vector step shorter than this is hardly shortened by asking other processes for a part of it
 _GAIN = 1.2  # how much faster all cores must be, since they are then not there for anything else
 
 

@@ -2,11 +2,14 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 
 from envs.base import EnvError, WorkerLost, seeds
 from envs.vector import vector
+from envs.workers import _comes
 from tests.envs.toy import Counter, Faulty
 
 ACTION = np.zeros((4, 2), np.float32)
@@ -125,6 +129,37 @@ def test_an_interrupted_call_does_not_shift_the_answers():
     first = env.reset(1).copy()
     assert len(env.state()) == 4
     np.testing.assert_array_equal(env.reset(1), first)
+    env.close()
+
+
+@pytest.mark.parametrize("after", [0.0, 2e-4, 2e-2], ids=["there already", "while it is awake", "while it sleeps"])
+def test_what_comes_within_the_limit_is_noticed_when_it_comes(after):
+    here, there = Pipe(duplex=False)
+    poll = select.poll()
+    poll.register(here.fileno(), select.POLLIN)
+    with here, there:
+        sender = threading.Timer(after, there.send_bytes, [b"now"])
+        sender.start()
+        assert _comes(poll, 20.0)
+        sender.join()
+        assert here.recv_bytes() == b"now"
+        start = time.monotonic()
+        assert not _comes(poll, 0.05) and time.monotonic() - start >= 0.05
+        assert not _comes(poll, -1.0)
+
+
+def test_a_worker_that_nobody_asks_sleeps():
+    env = vector(Counter, 4, 1, "Counter")
+    env.reset(0)
+    (pid,) = processes(env)
+    time.sleep(0.1)
+
+    def used():  # processor time in clock ticks
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+
+    before = used()
+    time.sleep(0.3)
+    assert used() - before <= 2
     env.close()
 
 
