@@ -233,3 +233,14 @@ def tree_map(function, *trees):
     if isinstance(trees[0], Tensor):
         return function(*trees)
     return type(trees[0])(*(tree_map(function, *leaves) for leaves in zip(*trees, strict=True)))
+
+
+def in_chunks(function, x, rows=2048):
+    """``function(x)`` for a whole rollout, ``x [*B, O]`` cut along axis 0 into chunks of about ``rows`` samples;
+    the result is in memory of its own.
+
+    For a function of single samples, such as a network: what it makes on the way stays in the cache, and is not the
+    largest thing that a run ever holds in memory.
+    """
+    count = math.ceil(x[..., 0].numel() / rows)
+    return tree_map(lambda *parts: torch.cat(parts), *(function(chunk) for chunk in x.chunk(count)))

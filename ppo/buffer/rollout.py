@@ -14,7 +14,7 @@ from ppo.network.acting import actor, one_thread
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
 from ppo.network.normaliser import ObsNormaliser
-from ppo.types import Batch, Pairs, Policy, Transition, tree_map
+from ppo.types import Batch, Pairs, Policy, Transition, in_chunks, tree_map
 
 
 @one_thread()
@@ -75,7 +75,7 @@ def build_refresh(
 
     @torch.no_grad()
     def refresh(params: Tensor, batch: Batch) -> Batch:
-        predictions = (functional_call(network, cut(params), (x,))[1] for x in (obs, next_obs))
+        predictions = (in_chunks(lambda y: functional_call(network, cut(params), (y,))[1], x) for x in (obs, next_obs))
         value, next_value = (x.view(*reward.shape, -1).mean(-1) for x in predictions)
         advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)
         return batch._replace(advantage=advantage.flatten(0, 1), target=(advantage + value).flatten(0, 1))
@@ -105,22 +105,22 @@ def prepare(
     """
     rollout = tree_map(lambda x: x.to(device, copy=True), rollout)
     obs = normalise(rollout.obs)
-    policy, value = network.policy(obs), network.value(obs)
-    next_value = network.value(normalise(rollout.next_obs))
+    policy, value = in_chunks(network.policy, obs), in_chunks(network.value, obs)
+    next_value = in_chunks(network.value, normalise(rollout.next_obs))
     reward = scale_reward(rollout.reward)
     advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, gamma, lam)
     return flatten_time(
         Batch(
             obs=obs,
             action=rollout.action,
-            policy=tree_map(torch.clone, policy),  # the parameters will move
+            policy=policy,  # in memory of its own: the parameters will move
             value=value,
             target=advantage + value,
             advantage=advantage,
             group=rollout.group,
             mask=torch.ones_like(rollout.done),
             noise=value[..., None][..., :0],
-            reference=() if reference is None else tree_map(torch.clone, reference(rollout.obs)),
+            reference=() if reference is None else in_chunks(reference, rollout.obs),
             demo=() if demo is None else demo(normalise, tuple(rollout.reward.shape)),
         )
     )

@@ -35,7 +35,7 @@ class Halt(NamedTuple):
 class Trace(NamedTuple):
     """What the epochs of an update left behind, on the device."""
 
-    rows: list[Tensor]  # the metrics of every step
+    table: Tensor  # [steps, metrics]: of every step
     ends: list[Tensor]  # the KL that each epoch ended with
     flips: list[Tensor]  # advantages of each epoch whose sign the normaliser changed
     minibatches: Batch  # [K, M, ...] of the last epoch, advantages normalised
@@ -87,7 +87,7 @@ def update(
         finished["advantage/scale"] = trace.scale
 
     per_epoch = len(batch.value) // minibatch_size
-    table, kl_after = torch.stack(trace.rows).cpu(), torch.stack(trace.ends).cpu()
+    table, kl_after = trace.table.cpu(), torch.stack(trace.ends).cpu()
     taken = int(table[:, METRICS.index("taken")].sum())
     halt = _explain(STOPS[int(learner.stopped)], table, kl_after, taken, per_epoch, limits)
     undone = per_epoch if halt and halt.reason == "rollback" else 0
@@ -131,14 +131,18 @@ def run_epochs(
     """The part of an update that reads nothing back from the device."""
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
     leave_early = batch.value.device.type == "cpu"
-    rows, ends, flips, scale = [], [], [], None
+    ends, flips, scale, taken = [], [], None, 0
+    # One block, not a tensor kept of each step: thousands of small ones between the large ones that come and go would
+    # let the heap grow to several times what is in use.
+    table = batch.value.new_empty(epochs * (len(batch.value) // minibatch_size), len(METRICS))
+    rows = table.unbind()
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
     orders = [torch.randperm(len(batch.value), generator=generator) for _ in range(epochs)]
     noises = [batch.noise] * epochs
     if rpo > 0:
         noises = [rpo * (2 * torch.rand(batch.action.shape, generator=generator) - 1) for _ in range(epochs)]
     for order, noise in zip(orders, noises, strict=True):
-        before, first = learner, len(rows)
+        before, first = learner, taken
         batch = refresh(learner.params, batch) if ends else batch
         minibatches = shuffle(batch._replace(noise=noise.to(batch.value)), minibatch_size, order)
         advantage, scale = norm(minibatches.advantage, minibatches.group, minibatches.mask, last_scale)
@@ -146,14 +150,15 @@ def run_epochs(
         minibatches = minibatches._replace(advantage=advantage)
         for minibatch in unstack(minibatches):
             learner, row = step(learner, minibatch, knobs)
-            rows.append(row)
+            rows[taken].copy_(row)
+            taken += 1
             if leave_early and learner.stopped:
                 break
-        learner, end = _end_of_epoch(learner, before, torch.stack(rows[first:]), measure, batch, limits)
+        learner, end = _end_of_epoch(learner, before, table[first:taken], measure, batch, limits)
         ends.append(end)
         if leave_early and learner.stopped:
             break
-    return learner, Trace(rows, ends, flips, minibatches, scale)
+    return learner, Trace(table[:taken], ends, flips, minibatches, scale)
 
 
 def _end_of_epoch(

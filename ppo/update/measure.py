@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
-from ppo.types import Batch
+from ppo.types import Batch, in_chunks
 
 
 class Measured(NamedTuple):
@@ -32,7 +32,7 @@ def build_measure(
 
     @torch.no_grad()
     def measure(params: Float[Tensor, " P"], batch: Batch) -> Measured:
-        policy, _ = functional_call(network, cut(params), (batch.obs,))
+        policy = in_chunks(lambda obs: functional_call(network, cut(params), (obs,))[0], batch.obs)
         log_ratio = policy.log_ratio(batch.policy, batch.action).clamp(-clamp, clamp)
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
         parts = {n: (weight[:, None] * part).sum(0) for n, part in batch.policy.parts(policy).items()}
