@@ -235,7 +235,7 @@ def tree_map(function, *trees):
     return type(trees[0])(*(tree_map(function, *leaves) for leaves in zip(*trees, strict=True)))
 
 
-def in_chunks(function, x, rows=2048):
+def in_chunks(function, x, rows=1024):
     """``function(x)`` for a whole rollout, ``x [*B, O]`` cut along axis 0 into chunks of about ``rows`` samples;
     the result is in memory of its own.
 

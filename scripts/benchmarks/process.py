@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]  # of the repository: every program runs here
-EVERY = 0.2  # seconds between two looks at the memory
+EVERY = 0.5  # seconds between two looks at the memory; a look halts the program for some milliseconds
 
 
 class Finished(NamedTuple):
@@ -53,14 +53,26 @@ def run(command: Sequence[str], environment: Mapping[str, str], timeout: float) 
 
 
 def memory(pid: int) -> int:
-    """Bytes: the peak resident set of a process so far, plus those of its descendants that are alive. 0 if unknown."""
+    """Bytes: the peak resident set of a process so far, plus those of its descendants that are alive. 0 if unknown.
+
+    What several of them have in common, such as the code of libraries, is one piece of memory and counted once: each
+    has its proportional share of it (PSS).
+    """
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        peak = _kilobytes(pid, "status", "VmHWM")
+        shared = _kilobytes(pid, "smaps_rollup", "Rss") - _kilobytes(pid, "smaps_rollup", "Pss")
         children = [p for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()]
-    except OSError:  # it ended meanwhile, or this system has no /proc
+    except (OSError, ValueError):  # it ended meanwhile, or this system has no /proc
         return 0
-    peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
-    return 1024 * peak + sum(memory(int(child)) for child in children)
+    return 1024 * (peak - shared) + sum(memory(int(child)) for child in children)
+
+
+def _kilobytes(pid: int, file: str, name: str) -> int:
+    """ValueError where it is not said: a process that has ended has no memory."""
+    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise ValueError(name)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -163,6 +163,27 @@ def test_memory_counts_children():
     child.communicate(b"\n")
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from /proc")
+def test_memory_counts_once_what_processes_have_in_common(tmp_path: Path):
+    (tmp_path / "library").write_bytes(os.urandom(40_000_000))
+    child = "import mmap; f = open('library', 'r+b'); x = mmap.mmap(f.fileno(), 0); x.find(b'no such bytes here')"
+    script = f"""
+import subprocess, sys
+{child}
+pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+other = subprocess.Popen([sys.executable, "-c", {child + "; print('ready', flush=True); input()"!r}], **pipes)
+other.stdout.readline()
+print("ready", flush=True)
+input()
+other.communicate(b"\\n")
+"""
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    both = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes)
+    both.stdout.readline()
+    assert 40_000_000 < process.memory(both.pid) < 80_000_000
+    both.communicate(b"\n")
+
+
 def test_the_command_line_measures_a_step_and_writes_rows(tmp_path: Path):
     """Eager only, one round: the compiler alone would take longer than all tests here."""
     command = [sys.executable, "scripts/bench.py", "update", "--quick", "--repeats", "1", "--eager"]
