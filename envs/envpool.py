@@ -9,11 +9,11 @@ from envs.base import EnvError, Envs, NoState, NotFinite, Step, VectorEnv, indic
 
 
 def envpool(num_envs: Envs, workers: int, *, id: str) -> VectorEnv:
-    """EnvPool's task ``id``, on ``workers`` threads (at least one)."""
+    """EnvPool's task ``id``, on ``workers`` + 1 threads: this process only waits for them."""
     envs = indices(num_envs)
     if len(envs) < 1 or workers < 0:
-        raise EnvError(f"{id}: {len(envs)} environments on {workers} threads: needs at least 1 and 0")
-    return _Pool(envs, max(1, workers), id)
+        raise EnvError(f"{id}: {len(envs)} environments in {workers} workers: needs at least 1 and 0")
+    return _Pool(envs, min(workers + 1, len(envs)), id)
 
 
 class _Pool:

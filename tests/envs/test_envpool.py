@@ -42,6 +42,15 @@ def test_every_row_is_a_real_step():
         env.reset(0)
 
 
+@pytest.mark.parametrize("num_envs, workers, threads", [(4, 0, 1), (4, 1, 2), (4, 9, 4)])
+def test_there_is_a_thread_for_each_worker_and_one_in_place_of_this_process(monkeypatch, num_envs, workers, threads):
+    library = pytest.importorskip("envpool")
+    make, asked = library.make_gymnasium, []
+    monkeypatch.setattr(library, "make_gymnasium", lambda *a, **k: asked.append(k["num_threads"]) or make(*a, **k))
+    envpool(num_envs, workers, id="Hopper-v5").close()
+    assert asked == [threads]
+
+
 def test_an_unknown_task():
     pytest.importorskip("envpool")
     with pytest.raises(EnvError, match="Nope-v5"):
