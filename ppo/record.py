@@ -37,7 +37,8 @@ class Record:
 
     def __init__(self, cfg: DictConfig, run: Run, parts: Parts):
         self._cfg, self._run, self._parts = cfg, run, parts
-        self._watch = Watch(plain(cfg))
+        self._plain = plain(cfg)  # takes a millisecond
+        self._watch = Watch(self._plain)
         self._row: dict = {}
         self._saved_steps = self._updates = 0  # of the latest checkpoint
 
@@ -159,7 +160,7 @@ class Record:
         """The latest last: a run that goes on from it finds the others made."""
         meta = {
             "progress": progress,
-            "config": plain(self._cfg),
+            "config": self._plain,
             "metrics": {name: value for name, value in self._row.items() if name.startswith("eval/")},
             "wall": self._row.get("time/wall", 0.0),
         }
