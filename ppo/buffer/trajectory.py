@@ -52,8 +52,9 @@ def blank(batch: Batch) -> Batch:
 
 def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:
     """[B, ...] -> [B / M, M, ...] in this order, a permutation."""
-    order = order.to(batch.value.device)
-    return tree_map(lambda x: x[order].view(len(order) // minibatch_size, minibatch_size, *x.shape[1:]), batch)
+    order, shape = order.to(batch.value.device), (len(order) // minibatch_size, minibatch_size)
+    # index_select: a third of the time of x[order]
+    return tree_map(lambda x: x.index_select(0, order).view(*shape, *x.shape[1:]), batch)
 
 
 def unstack(batch: Batch) -> list[Batch]:
