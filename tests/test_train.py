@@ -1,5 +1,6 @@
 """Whole runs: known answers, the first minibatch, statistics, schedules, evaluation, and what a run leaves alone."""
 
+import gc
 import hashlib
 import math
 import subprocess
@@ -13,8 +14,9 @@ import torch
 import ppo.evaluate
 import ppo.loss.value
 import ppo.train
+from envs.base import EnvError
 from envs.probe import TASKS, probe
-from ppo import checkpoint
+from ppo import checkpoint, cli
 from ppo.assemble import assemble, choose, knobs, reward_scaler, start
 from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate
@@ -411,3 +413,21 @@ changed = [i for i, (a, b) in enumerate(zip(before, defaults())) if a != b]
 assert not changed, changed
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_garbage_collector_leaves_the_libraries_alone_while_a_run_trains(monkeypatch, tmp_path, fails):
+    seen = []
+
+    def train(cfg, run):
+        seen.append(gc.get_freeze_count())
+        if fails:
+            raise EnvError("no floor")
+        return 0.0
+
+    monkeypatch.setattr(ppo.train, "train", train)
+    monkeypatch.setattr(sys, "argv", ["ppo-train", "logger=none", "env=probe", f"hydra.run.dir={tmp_path / 'run'}"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == (2 if fails else 0)
+    assert seen[0] > 10_000 and gc.get_freeze_count() == 0
