@@ -80,11 +80,12 @@ class Body:
 
             return of_base
 
-        read_links = partial(self._call("getLinkStates"), self.id, [others[0], index, *others[1:]])
-        read_torso = partial(self._call("getLinkState"), self.id, index, computeLinkVelocity=True)
+        order = [others[0], index, *others[1:]]
+        read = partial(self._call("getLinkStates"), self.id, order, computeLinkVelocity=True)
 
         def of_link() -> Pose:
-            torso = read_torso()
-            return Pose(torso[0], torso[1], torso[6], [link[0] for link in read_links()])
+            links = read()
+            torso = links[1]
+            return Pose(torso[0], torso[1], torso[6], [link[0] for link in links])
 
         return of_link
