@@ -1,6 +1,7 @@
 """From a rollout ``[T, N, ...]`` to samples to learn from, and from those to minibatches ``[K, M, ...]``."""
 
 from collections.abc import Iterator
+from itertools import repeat
 
 import torch
 from jaxtyping import Int
@@ -59,11 +60,13 @@ def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batc
 
 def unstack(batch: Batch) -> list[Batch]:
     """[K, M, ...] -> the K minibatches."""
-    columns: list[tuple[Tensor, ...]] = []
-    tree_map(lambda x: columns.append(x.unbind()), batch)
-    return [_fill(batch, iter(row)) for row in zip(*columns, strict=True)]
+    return list(_rows(batch))
 
 
-def _fill(like: Batch, leaves: Iterator[Tensor]) -> Batch:
-    """A batch of these leaves, in the order of its fields."""
-    return tree_map(lambda _: next(leaves), like)
+def _rows(tree) -> Iterator:
+    """What the first axis of every tensor holds, tree by tree; of a tree without tensors, without end."""
+    if isinstance(tree, Tensor):
+        return iter(tree.unbind())
+    if not tree:
+        return repeat(tree)
+    return map(type(tree), *map(_rows, tree))
