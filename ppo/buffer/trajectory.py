@@ -1,7 +1,7 @@
 """From a rollout ``[T, N, ...]`` to samples to learn from, and from those to minibatches ``[K, M, ...]``."""
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import repeat, starmap
 
 import torch
 from jaxtyping import Int
@@ -60,13 +60,13 @@ def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batc
 
 def unstack(batch: Batch) -> list[Batch]:
     """[K, M, ...] -> the K minibatches."""
-    return list(_rows(batch))
+    return list(_rows(batch, len(batch.value)))
 
 
-def _rows(tree) -> Iterator:
-    """What the first axis of every tensor holds, tree by tree; of a tree without tensors, without end."""
+def _rows(tree, count: int) -> Iterator:
+    """The ``count`` trees that the first axes of its tensors hold; a tree without tensors is in each of them."""
     if isinstance(tree, Tensor):
         return iter(tree.unbind())
     if not tree:
-        return repeat(tree)
-    return map(type(tree), *map(_rows, tree))
+        return repeat(tree, count)
+    return starmap(type(tree), zip(*(_rows(x, count) for x in tree), strict=True))

@@ -101,8 +101,6 @@ def rewind(path: Path, update: int) -> None:
 
 def _plain(name: str, value: object) -> Value:
     """A Python number, text or list; numpy scalars are converted."""
-    if type(value) is float and math.isfinite(value):  # nearly all of a row
-        return value
     if isinstance(value, str):
         return value
     if isinstance(value, list):

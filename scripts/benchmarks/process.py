@@ -59,20 +59,20 @@ def memory(pid: int) -> int:
     has its proportional share of it (PSS).
     """
     try:
-        peak = _kilobytes(pid, "status", "VmHWM")
-        shared = _kilobytes(pid, "smaps_rollup", "Rss") - _kilobytes(pid, "smaps_rollup", "Pss")
+        (peak,) = _kilobytes(pid, "status", "VmHWM")
+        resident, own = _kilobytes(pid, "smaps_rollup", "Rss", "Pss")
         children = [p for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()]
     except (OSError, ValueError):  # it ended meanwhile, or this system has no /proc
         return 0
-    return 1024 * (peak - shared) + sum(memory(int(child)) for child in children)
+    return 1024 * (peak - resident + own) + sum(memory(int(child)) for child in children)
 
 
-def _kilobytes(pid: int, file: str, name: str) -> int:
-    """ValueError where it is not said: a process that has ended has no memory."""
-    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    raise ValueError(name)
+def _kilobytes(pid: int, file: str, *names: str) -> list[int]:
+    """What one look at the file says; ValueError where it does not: a process that has ended has no memory."""
+    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/{file}").read_text().splitlines() if ":" in line)
+    if missing := set(names) - set(said):
+        raise ValueError(f"/proc/{pid}/{file}: no {missing}")
+    return [int(said[name].split()[0]) for name in names]
 
 
 def _end(process: subprocess.Popen) -> None:

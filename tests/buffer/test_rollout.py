@@ -15,6 +15,7 @@ from ppo.buffer.rollout import collect, prepare
 from ppo.buffer.trajectory import allocate, shuffle, unstack
 from ppo.network.actor_critic import mlp
 from ppo.network.normaliser import Moments, ObsNormaliser
+from ppo.types import Batch, Gaussian
 from tests.envs.toy import Both, Counter
 
 RAW = ObsNormaliser.identity()
@@ -193,3 +194,13 @@ def test_acting_takes_one_thread_and_gives_the_others_back():
         assert seen == [1, 1, 1, 1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_minibatches_of_tensors_of_different_number_are_refused():
+    x = torch.zeros(4, 8, 1)
+    flags, groups = torch.ones(4, 8, dtype=torch.bool), torch.zeros(4, 8, dtype=torch.int64)
+    batch = Batch(x, x, Gaussian(x, x), *[x[..., 0]] * 3, groups, flags, x)
+    minibatches = unstack(batch)
+    assert len(minibatches) == 4 and minibatches[3].policy.mean.shape == (8, 1) and minibatches[3].demo == ()
+    with pytest.raises(ValueError, match="shorter"):
+        unstack(batch._replace(policy=Gaussian(x, x[:3])))
