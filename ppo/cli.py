@@ -76,7 +76,12 @@ def job(cfg: DictConfig) -> float:
         if multirun:
             raise
         _remove_if_empty(folder)
-        sys.exit(_say(error))
+        code = _say(error)
+        if isinstance(error, parallel.RankLost):
+            # All is closed. What PyTorch keeps of a connection that broke may abort an ordinary end of the process.
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
     except Interrupted as error:
         if multirun:
             raise
