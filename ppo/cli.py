@@ -17,15 +17,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-import ppo.config
-import ppo.schema
+import ppo.config.options
+import ppo.config.schema
 from envs.base import EnvError, WorkerLost
-from ppo.check import check
-from ppo.config import MOVED, suggest
+from ppo.config.check import check
+from ppo.config.options import MOVED, suggest
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
-from ppo.runs import DiskError, config_of, hold, result
-from ppo.signals import Interrupted, listening
+from ppo.run.folder import DiskError, config_of, hold, result
+from ppo.run.signals import Interrupted, listening
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -35,34 +35,36 @@ _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes 
 }
 
 
-@hydra.main(version_base="1.3", config_path=str(ppo.config.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(ppo.config.options.CONF), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run; in a multirun, one of many."""
-    from ppo import parallel
-    from ppo.checkpoint import CheckpointError
-    from ppo.crash import NonFinite
     from ppo.logging.base import LoggerError
-    from ppo.sweep import cell
+    from ppo.run import ranks
+    from ppo.run.checkpoint import CheckpointError
+    from ppo.run.crash import NonFinite
+    from ppo.sweep.cells import cell
     from ppo.train import train
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode == RunMode.MULTIRUN
-    cfg = ppo.config.fit(cfg, hydra_cfg.overrides.task)
+    cfg = ppo.config.options.fit(cfg, hydra_cfg.overrides.task)
     try:
         if cfg.resume:
             _remove_if_empty(folder)
             folder, cfg = continued(cfg, hydra_cfg.overrides.task, multirun)
-        if parallel.started() > 1:
+        if ranks.started() > 1:
             check(cfg)
             if multirun:
-                raise ppo.config.ConfigError("-m: a sweep runs its cells beside each other; torchrun is for one run")
-        with parallel.joined(cfg.rank_timeout):
-            folder = of_first_rank(folder, ppo.config.plain(cfg))
+                raise ppo.config.options.ConfigError(
+                    "-m: a sweep runs its cells beside each other; torchrun is for one run"
+                )
+        with ranks.joined(cfg.rank_timeout):
+            folder = of_first_rank(folder, ppo.config.options.plain(cfg))
             run = Run(
                 folder=folder,
                 name=folder.name,
-                config=ppo.config.plain(cfg),
+                config=ppo.config.options.plain(cfg),
                 group="-".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if multirun else None,
                 job_type=arm(hydra_cfg.overrides.task) if multirun else None,
             )
@@ -70,14 +72,14 @@ def job(cfg: DictConfig) -> float:
             with held as done, listening(), libraries_kept():
                 return restarting(train, cfg, run) if done is None else done
     except (
-        *(ppo.config.ConfigError, CheckpointError, NonFinite, EnvError),
-        *(LoggerError, DiskError, parallel.RankLost),
+        *(ppo.config.options.ConfigError, CheckpointError, NonFinite, EnvError),
+        *(LoggerError, DiskError, ranks.RankLost),
     ) as error:
         if multirun:
             raise
         _remove_if_empty(folder)
         code = _say(error)
-        if isinstance(error, parallel.RankLost):
+        if isinstance(error, ranks.RankLost):
             # All is closed. What PyTorch keeps of a connection that broke may abort an ordinary end of the process.
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
@@ -93,12 +95,12 @@ def of_first_rank(folder: Path, config: dict) -> Path:
 
     Raises ConfigError where the ranks' configurations differ.
     """
-    from ppo import parallel
+    from ppo.run import ranks
 
-    told = parallel.gather([str(folder.absolute()), config])
+    told = ranks.gather([str(folder.absolute()), config])
     for number, (_, theirs) in enumerate(told):
         if theirs != told[0][1]:
-            raise ppo.config.ConfigError(f"rank {number} was given other words than rank 0")
+            raise ppo.config.options.ConfigError(f"rank {number} was given other words than rank 0")
     chosen = Path(told[0][0])
     if chosen != folder.absolute():
         _remove_if_empty(folder)
@@ -110,14 +112,14 @@ def restarting(train: Callable[[DictConfig, Run], float], cfg: DictConfig, run: 
 
     What is lost twice in one update is not by chance: then, WorkerLost. Nor does one rank of several start again alone.
     """
-    from ppo import parallel
+    from ppo.run import ranks
 
     before = None
     while True:
         try:
             return train(cfg, run)
         except WorkerLost as error:
-            if parallel.size() > 1:
+            if ranks.size() > 1:
                 raise
             rows = run.folder / "metrics.jsonl"
             done = len(read(rows)) if rows.exists() else 0
@@ -132,14 +134,14 @@ def continued(cfg: DictConfig, words: Sequence[str], multirun: bool) -> tuple[Pa
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     if multirun:
-        raise ppo.config.ConfigError("resume: a sweep goes on by its own command, which runs what is missing")
+        raise ppo.config.options.ConfigError("resume: a sweep goes on by its own command, which runs what is missing")
     folder = Path(cfg.resume)
-    schema = OmegaConf.structured(ppo.schema.Config)
+    schema = OmegaConf.structured(ppo.config.schema.Config)
     before = cast(DictConfig, OmegaConf.merge(schema, OmegaConf.create(config_of(folder))))
     for override in OverridesParser.create().parse_overrides(list(words)):
         key = override.key_or_group
         if OmegaConf.select(before, key, default=(missing := object())) is missing:
-            raise ppo.config.ConfigError(f"{key}: cannot be put into the run that resume= names")
+            raise ppo.config.options.ConfigError(f"{key}: cannot be put into the run that resume= names")
         OmegaConf.update(before, key, OmegaConf.select(cfg, key), merge=False)
     before.resume, before.trust = None, cfg.trust  # whom to trust is not for a run folder to say
     return folder, before
@@ -151,13 +153,13 @@ def alone(folder: Path, config: dict) -> Generator[float | None, None, None]:
 
     Of several ranks the first one holds it, and the others hear of the result.
     """
-    from ppo import parallel
+    from ppo.run import ranks
 
-    if not parallel.first():
-        yield parallel.gather(None)[0]
+    if not ranks.first():
+        yield ranks.gather(None)[0]
         return
     with hold(folder):
-        done = parallel.gather(result(folder, config))[0]
+        done = ranks.gather(result(folder, config))[0]
         if done is not None:
             print(f"{folder}: finished already; a larger total_steps goes on with it", file=sys.stderr)
         yield done
@@ -185,11 +187,11 @@ def main() -> None:
     try:
         check_plugins(sys.argv[1:])
         if any(word.startswith("sequential=") for word in sys.argv[1:]):
-            from ppo.sequential import main as until_decided
+            from ppo.sweep.sequential import main as until_decided
 
             sys.exit(until_decided(sys.argv[1:]))
         job()
-    except (HydraException, OmegaConfBaseException, ppo.config.ConfigError, EnvError) as error:
+    except (HydraException, OmegaConfBaseException, ppo.config.options.ConfigError, EnvError) as error:
         sys.exit(_end_of_sweep() or _say(error))
     except OSError as error:
         if not error.filename:  # then it is none of the disk's
@@ -212,16 +214,16 @@ def check_plugins(words: Sequence[str]) -> None:
     for word in words:
         plugin, extra = _EXTRAS.get(word, (None, None))
         if plugin and not find_spec(plugin):
-            raise ppo.config.ConfigError(f"{word} needs an extra: pip install 'proximal[{extra}]'")
+            raise ppo.config.options.ConfigError(f"{word} needs an extra: pip install 'proximal[{extra}]'")
     if "hydra/launcher=slurm" in words and not shutil.which("sbatch"):
-        raise ppo.config.ConfigError("hydra/launcher=slurm: there is no sbatch here; start it where Slurm is")
+        raise ppo.config.options.ConfigError("hydra/launcher=slurm: there is no sbatch here; start it where Slurm is")
 
 
 def _end_of_sweep() -> int:
     """After a multirun, say what became of its cells; 1 if some did not finish."""
     from rich.console import Console
 
-    from ppo.sweep import Sweep, report
+    from ppo.sweep.cells import Sweep, report
 
     return min(1, report(Sweep.folder, Console(stderr=True))) if Sweep.folder else 0
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from yaml import YAMLError
 
 from envs.base import EnvError, VectorEnv
-from ppo import checkpoint, parallel
-from ppo.assemble import Parts, State
-from ppo.build import obs_normaliser
-from ppo.config import ConfigError, plain, strategy
+from ppo.config.options import ConfigError, plain, strategy
 from ppo.network.acting import one_thread
-from ppo.policy import Policy, deterministic, restored
+from ppo.run import checkpoint, ranks
+from ppo.run.assemble import Parts, State
+from ppo.run.build import obs_normaliser
+from ppo.run.policy import Policy, deterministic, restored
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ class Evaluation:
         """Evaluate if one of the last ``steps`` environment steps was due, or training is over."""
         every, episodes = self._cfg.eval.every, self._cfg.eval.episodes
         due = every > 0 and state.env_steps // every > (state.env_steps - steps) // every
-        if not parallel.first() or episodes == 0 or not (due or state.env_steps >= self._cfg.total_steps):
+        if not ranks.first() or episodes == 0 or not (due or state.env_steps >= self._cfg.total_steps):
             return state, {}
         began = time.perf_counter()
         if self._envs is None:

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from envs.base import EnvError
-from ppo import checkpoint
-from ppo.config import ConfigError
-from ppo.policy import Policy, restored
+from ppo.config.options import ConfigError
+from ppo.run import checkpoint
+from ppo.run.policy import Policy, restored
 
 FORMAT = "proximal-policy-1"
 TOLERANCE = 1e-5  # largest difference of an action that is rounding, as a share of the largest action, at least of 1
-_CHECK = Path(__file__).with_name("onnx_check.py")
+_CHECK = Path(__file__).parent / "run" / "onnx_check.py"
 
 
 class ExportError(RuntimeError):

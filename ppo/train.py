@@ -1,23 +1,24 @@
 """Train a policy with PPO: ``python -m ppo.train kl=exact norm=group``. The loop, a screen long."""
 
 import math
+import pkgutil
 import time
 from contextlib import closing
 
 import torch
 from omegaconf import DictConfig
 
-from ppo import parallel, signals
-from ppo.assemble import assemble, choose, knobs, note, reward_scaler, start
-from ppo.auto import resolve
-from ppo.buffer.rollout import collect, prepare
-from ppo.buffer.trajectory import allocate
-from ppo.build import obs_normaliser
+from ppo.buffer.collect import collect, prepare
+from ppo.buffer.minibatches import allocate
+from ppo.config.auto import resolve
 from ppo.evaluate import Evaluation
-from ppo.following import Following
 from ppo.logging.base import Run
-from ppo.record import Record, describe, reference_metrics
-from ppo.runs import endpoint
+from ppo.run import ranks, signals
+from ppo.run.assemble import assemble, choose, knobs, note, reward_scaler, start
+from ppo.run.build import obs_normaliser
+from ppo.run.folder import endpoint
+from ppo.run.following import Following
+from ppo.run.record import Record, describe, reference_metrics
 from ppo.update.loop import update
 from ppo.update.report import check_on_policy
 
@@ -27,20 +28,20 @@ def train(cfg: DictConfig, run: Run) -> float:
     cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
-    recording = Record if parallel.first() else Following
+    recording = Record if ranks.first() else Following
     with closing(parts.envs), recording(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
         state, obs = record.begin(start(cfg, parts))
         frozen = parts.reference and parts.reference.policy
         rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
         while state.env_steps < cfg.total_steps:
-            signals.check(*parallel.gather(signals.asked()))
+            signals.check(*ranks.gather(signals.asked()))
             state = choose(cfg, parts, state)
             normalise = obs_normaliser(cfg, state.obs_moments)
 
             began = time.perf_counter()
             acting = (parts.envs, parts.network, normalise, parts.to_world)
-            obs, episodes = parallel.agreed(collect, *acting, obs, rollout, parts.generator, parts.own)
-            episodes = parallel.share(rollout, episodes, parts.flat)
+            obs, episodes = ranks.agreed(collect, *acting, obs, rollout, parts.generator, parts.own)
+            episodes = ranks.share(rollout, episodes, parts.flat)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)
@@ -75,10 +76,8 @@ def train(cfg: DictConfig, run: Run) -> float:
             check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
-    return endpoint(run.folder) if parallel.first() else math.nan
+    return endpoint(run.folder) if ranks.first() else math.nan
 
 
 if __name__ == "__main__":
-    from ppo.cli import main
-
-    main()
+    pkgutil.resolve_name("ppo.cli:main")()  # by name: the command line imports this module, not the other way round

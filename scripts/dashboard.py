@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from ppo.compare.arms import flatten
 from ppo.logging.jsonl import read
-from ppo.runs import run_folders
+from ppo.run.folder import run_folders
 
 PROJECT = "runs"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from ppo import checkpoint
+from ppo.run import checkpoint
 from scripts.verify_resume import Started, differences, rows
 
 WORDS = ["env=gym", "env.id=Pendulum-v1", "compile=false", "workers=1", "total_steps=5120"]

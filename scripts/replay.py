@@ -17,12 +17,12 @@ from omegaconf import OmegaConf
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import ppo.train
 from envs.base import EnvError, NotFinite
-from ppo import checkpoint
-from ppo.assemble import State
-from ppo.config import ConfigError
-from ppo.crash import NonFinite, describe
+from ppo.config.options import ConfigError
 from ppo.logging.base import Run
-from ppo.record import Record
+from ppo.run import checkpoint
+from ppo.run.assemble import State
+from ppo.run.crash import NonFinite, describe
+from ppo.run.record import Record
 from ppo.update.loop import Halt
 
 

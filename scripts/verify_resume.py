@@ -26,7 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import ppo.train  # noqa: F401 - imported before the processes fork
-from ppo import checkpoint, cli
+from ppo import cli
+from ppo.run import checkpoint
 
 CLOCK = ("time/", "speed/")
 COMMON = ["logger=none", "network.actor=[32]", "network.critic=[32]", "epochs=2", "minibatch_size=64", "num_envs=4"]

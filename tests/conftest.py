@@ -14,7 +14,7 @@ from hypothesis import settings
 
 # Shapes and dtypes in signatures are checked throughout this process; so this comes before anything imports ppo.
 jaxtyping.install_import_hook(
-    ["ppo.types", "ppo.loss", "ppo.buffer.gae", "ppo.buffer.trajectory", "ppo.network", "ppo.update"],
+    ["ppo.network", "ppo.loss", "ppo.buffer.data", "ppo.buffer.gae", "ppo.buffer.minibatches", "ppo.update"],
     "beartype.beartype",
 )
 torch.set_num_threads(1)
@@ -22,14 +22,15 @@ torch.set_num_threads(1)
 from hydra import compose, initialize_config_dir  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from ppo.config import fit  # noqa: E402
+from ppo.buffer.data import Batch  # noqa: E402
+from ppo.config.options import fit  # noqa: E402
 from ppo.logging.base import Run  # noqa: E402
 from ppo.loss import kl, objective, value  # noqa: E402
 from ppo.network.actor_critic import ActorCritic, mlp  # noqa: E402
+from ppo.network.distributions import Gaussian  # noqa: E402
 from ppo.network.flat import flatten  # noqa: E402
-from ppo.types import Batch, Gaussian  # noqa: E402
-from ppo.update.gradient_step import Knobs, Terms  # noqa: E402
 from ppo.update.optim import Learner  # noqa: E402
+from ppo.update.step import Knobs, Terms  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -182,7 +183,7 @@ def trained(config, tmp_path):
     """Train by command-line words; returns (the rows of metrics.jsonl, tensors of the last checkpoint)."""
 
     def run(*words: str, name: str = "run"):
-        from ppo import checkpoint
+        from ppo.run import checkpoint
         from ppo.train import train
 
         cfg, folder = config(*words), tmp_path / name

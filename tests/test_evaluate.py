@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from envs.base import EnvError, Step
 from envs.vector import vector
 from ppo import evaluate
-from ppo.checkpoint import find, load
 from ppo.logging.base import Run
+from ppo.run.checkpoint import find, load
 from ppo.train import train
 from tests.envs.toy import Counter
 

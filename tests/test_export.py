@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ppo import checkpoint, export
+from ppo import export
 from ppo.evaluate import play
 from ppo.logging.base import Run
-from ppo.policy import restored
+from ppo.run import checkpoint
+from ppo.run.policy import restored
 from ppo.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -114,4 +115,6 @@ def test_without_the_extra_one_line_names_it(tmp_path, monkeypatch):
 @needs_onnx
 def test_the_check_needs_neither_this_package_nor_pytorch():
     script = "import sys, runpy; runpy.run_path(sys.argv[1]); sys.exit(sum(m in sys.modules for m in ('torch', 'ppo')))"
-    subprocess.run([sys.executable, "-I", "-c", script, str(ROOT / "ppo" / "onnx_check.py")], check=True, cwd="/")
+    subprocess.run(
+        [sys.executable, "-I", "-c", script, str(ROOT / "ppo" / "run" / "onnx_check.py")], check=True, cwd="/"
+    )

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ppo import checkpoint, cli
+from ppo import cli
 from ppo.compare.load import CompareError, read_csv, read_run
-from ppo.config import GROUPS, ConfigError, strategy
-from ppo.foreign import foreign
+from ppo.config.foreign import foreign
+from ppo.config.options import GROUPS, ConfigError, strategy
+from ppo.run import checkpoint
 
 
 def tries(number: int):

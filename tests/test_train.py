@@ -16,19 +16,20 @@ import ppo.loss.value
 import ppo.train
 from envs.base import EnvError
 from envs.probe import TASKS, probe
-from ppo import checkpoint, cli
-from ppo.assemble import assemble, choose, knobs, reward_scaler, start
-from ppo.buffer.rollout import collect, prepare
-from ppo.buffer.trajectory import allocate
-from ppo.build import obs_normaliser
+from ppo import cli
+from ppo.buffer.collect import collect, prepare
+from ppo.buffer.minibatches import allocate
 from ppo.network.actor_critic import mlp, widen
 from ppo.network.flat import flatten
 from ppo.network.gsde import gsde
 from ppo.network.normaliser import ObsNormaliser
 from ppo.network.state_std import state_std
-from ppo.update.gradient_step import METRICS
+from ppo.run import checkpoint
+from ppo.run.assemble import assemble, choose, knobs, reward_scaler, start
+from ppo.run.build import obs_normaliser
 from ppo.update.loop import update
 from ppo.update.report import OffPolicyError
+from ppo.update.step import METRICS
 
 GAMMA = 0.9
 

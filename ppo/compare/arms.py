@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from ppo.compare.load import COMPLETE, CompareError, Trial
-from ppo.config import suggest
+from ppo.config.options import suggest
 
 # Of the configuration, what may differ: it changes no result.
 FREE = ("seed", "logger", "workers", "doctor", "plots", "resume", "exact_resume")

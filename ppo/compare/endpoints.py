@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppo.compare.load import CompareError, Trial
-from ppo.runs import final
+from ppo.run.folder import final
 
 CURVES = ("eval", "train", "return")  # deterministic evaluation, training return, what a CSV calls return
 KINDS = ("final", "auc")

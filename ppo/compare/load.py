@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ppo.logging import jsonl
-from ppo.runs import run_folders
+from ppo.run.folder import run_folders
 
 COLUMNS = ("env", "arm", "seed", "step", "return")
 CURVES = {"eval/return": "eval", "train/return": "train"}  # deterministic evaluation is not training return

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from envs.base import EnvError
 from ppo.cli import one_line
-from ppo.config import ConfigError, strategy
+from ppo.config.options import ConfigError, strategy
 from ppo.doctor import environment, text
 from ppo.doctor.diagnose import diagnose
 from ppo.doctor.history import DoctorError, ending, load

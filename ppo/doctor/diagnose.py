@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 
-from ppo.config import suggest
+from ppo.config.options import suggest
 from ppo.doctor import critic, limits, policy, steps
 from ppo.doctor.finding import Finding
 from ppo.doctor.history import DoctorError, History

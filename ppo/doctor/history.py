@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ppo.config import ConfigError
+from ppo.config.options import ConfigError
 from ppo.logging import jsonl
 
 

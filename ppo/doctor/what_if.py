@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppo.config import suggest
+from ppo.config.options import suggest
 from ppo.doctor.history import DoctorError, History
 from ppo.logging.metrics import FAMILY
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.types import Policy
+from ppo.network.distributions import Policy
 
 
 def exact(old: Policy, new: Policy, log_ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:

@@ -10,26 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from ppo.loss.adapt import moved, side
-from ppo.network.actor_critic import ActorCritic
-from ppo.network.normaliser import ObsNormaliser
-from ppo.types import Policy
-
-
-class Frozen(NamedTuple):
-    """A policy whose parameters and statistics move no more."""
-
-    network: ActorCritic
-    normalise: ObsNormaliser
-
-    @torch.no_grad()
-    def __call__(self, obs: Float[Tensor, "*B O"]) -> Policy:
-        """Its distributions at observations as the environment gives them."""
-        return self.network.policy(self.normalise(obs))
+from ppo.control.progress import moved, side
+from ppo.network.distributions import Policy
+from ppo.network.frozen import Frozen
 
 
 class Reference(NamedTuple):

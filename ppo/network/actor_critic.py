@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppo.types import Gaussian, Policy, Squashed
+from ppo.network.distributions import Gaussian, Policy, Squashed
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -141,7 +141,7 @@ def mlp(
 
     actor, critic: widths of the hidden layers. activation: tanh, relu, elu, silu or gelu.
     log_std: initial log standard deviation of every action, state independent, kept in [log_std_min, log_std_max].
-    squash: the entropy is that of the actions after action=tanh, see ``ppo.types.Squashed``.
+    squash: the entropy is that of the actions after action=tanh, see ``ppo.network.distributions.Squashed``.
     orthogonal: orthogonal weights (gain sqrt 2, policy output ``policy_gain``, value output 1) and zero biases;
         otherwise PyTorch's default, uniform in +-1/sqrt(fan_in).
     Raises ValueError on an unknown activation, a width below 1 or an initial log_std out of its range.

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ppo.network.actor_critic import ActorCritic, Head, perceptrons
-from ppo.types import Categorical
+from ppo.network.distributions import Categorical
 
 
 class CategoricalActor(ActorCritic):

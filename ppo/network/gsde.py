@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ppo.network.actor_critic import ActorCritic, Head, check_log_std, perceptrons
-from ppo.types import Gaussian, Squashed
+from ppo.network.distributions import Gaussian, Squashed
 
 
 class Gsde(ActorCritic):

@@ -1,4 +1,4 @@
-"""Running statistics: observations seen by the networks, and the scale of rewards. float64, pure, checkpointed.
+"""Running statistics, and what the networks see of an observation. float64, pure, checkpointed.
 
 They move only where ``train()`` says so, never while acting or evaluating.
 """
@@ -7,10 +7,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
-
-from ppo.buffer.gae import recurrence
 
 
 class Moments(NamedTuple):
@@ -62,25 +60,3 @@ class ObsNormaliser(NamedTuple):
 
     def __call__(self, obs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B O"]:
         return ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
-
-
-class RewardScale(NamedTuple):
-    """Statistics of the discounted return, by whose deviation rewards are divided (never centred)."""
-
-    moments: Moments  # of the discounted return, over all sub-environments
-    discounted: Tensor  # [N] float64: the running discounted return of each, 0 after any episode end
-
-    @staticmethod
-    def empty(num_envs: int, device: torch.device | str = "cpu") -> "RewardScale":
-        return RewardScale(Moments.empty(device=device), torch.zeros(num_envs, dtype=torch.float64, device=device))
-
-    def update(self, reward: Float[Tensor, "T N"], done: Bool[Tensor, "T N"], *, gamma: float) -> "RewardScale":
-        """After a rollout: R <- gamma R + r each step, R <- 0 after any episode end, terminated or truncated alike."""
-        going = (~done).double()
-        decay = gamma * torch.cat([torch.ones_like(going[:1]), going[:-1]])
-        seen = recurrence(reward.double(), decay, self.discounted)
-        return RewardScale(self.moments.update(seen.flatten()), seen[-1] * going[-1])
-
-    def apply(self, reward: Float[Tensor, "*B"], *, clip: float = 10.0) -> Float[Tensor, "*B"]:
-        """reward / std(discounted return), clipped to +-clip, float32."""
-        return (reward / self.moments.std).clamp(-clip, clip).float()

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppo.network.actor_critic import GaussianActor, Head, check_log_std, perceptrons
-from ppo.types import Gaussian, Squashed
+from ppo.network.distributions import Gaussian, Squashed
 
 
 class StateStd(GaussianActor):

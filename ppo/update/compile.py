@@ -21,10 +21,10 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from ppo import parallel
-from ppo.types import Batch, tree_map
-from ppo.update.gradient_step import Knobs
+from ppo.buffer.data import Batch, tree_map
+from ppo.run import ranks
 from ppo.update.optim import Learner
+from ppo.update.step import Knobs
 
 PAYS_FROM = 10_000  # gradient steps: compiling takes some 20 s the first time, a compiled step saves 2 ms or more
 TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
@@ -44,7 +44,7 @@ def compile_step(step: Step, choice: str, planned_steps: int, about: str) -> Ste
     told in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
     here = choice == "true" or (choice == "auto" and planned_steps >= PAYS_FROM and _has_compiler())
-    if not all(parallel.gather(here)):
+    if not all(ranks.gather(here)):
         return step
     chosen: Step | None = None
 
@@ -57,7 +57,7 @@ def compile_step(step: Step, choice: str, planned_steps: int, about: str) -> Ste
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 print(f"compile: failed, the run goes on without it ({why})", file=sys.stderr, flush=True)
                 chosen = step
-            if not all(parallel.gather(chosen is not step)):  # two programs round otherwise
+            if not all(ranks.gather(chosen is not step)):  # two programs round otherwise
                 chosen = step
         return chosen(learner, batch, knobs)
 

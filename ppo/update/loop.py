@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.buffer.trajectory import blank, shuffle, unstack
-from ppo.types import Batch, tree_map
-from ppo.update.gradient_step import METRICS, STOPS, Knobs
+from ppo.buffer.data import Batch, tree_map
+from ppo.buffer.minibatches import blank, shuffle, unstack
+from ppo.control.stop import Limits
 from ppo.update.measure import Measured
 from ppo.update.natural import Finish, stay
 from ppo.update.optim import Learner
 from ppo.update.report import batch_metrics, kl_path, measured_metrics, summarise
-from ppo.update.stop import Limits
+from ppo.update.step import METRICS, STOPS, Knobs
 
 
 class Halt(NamedTuple):

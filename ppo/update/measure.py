@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
+from ppo.buffer.data import Batch, in_chunks
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import unflatten
-from ppo.types import Batch, in_chunks
 
 
 class Measured(NamedTuple):

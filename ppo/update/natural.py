@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, grad, grad_and_value, jvp
 
+from ppo.buffer.data import Batch, tree_map
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, unflatten
-from ppo.types import Batch, tree_map
-from ppo.update.gradient_step import Knobs
 from ppo.update.optim import Learner
+from ppo.update.step import Knobs
 
 Finish = Callable[[Learner, Batch, Knobs], tuple[Learner, dict[str, Tensor]]]
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.types import Batch
-from ppo.update.gradient_step import FAMILY, METRICS, Knobs
+from ppo.buffer.data import Batch
 from ppo.update.measure import Measured
+from ppo.update.step import FAMILY, METRICS, Knobs
 
 
 class OffPolicyError(RuntimeError):

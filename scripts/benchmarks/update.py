@@ -16,14 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppo.buffer.trajectory import unstack
+from ppo.buffer.data import Batch, tree_map
+from ppo.buffer.minibatches import unstack
 from ppo.loss import kl, norm, objective, value
 from ppo.network.actor_critic import ActorCritic, mlp
 from ppo.network.flat import flatten, unflatten
-from ppo.types import Batch, tree_map
 from ppo.update.compile import compile_step
-from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
 from ppo.update.optim import Learner
+from ppo.update.step import Guards, Knobs, Terms, build_step
 from scripts.benchmarks.peers.cleanrl_form import Agent, Minibatch, gradient_step
 from scripts.benchmarks.table import Row, Samples, rows, table, versions
 from scripts.benchmarks.workloads import WORKLOADS, Workload, pick

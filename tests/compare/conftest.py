@@ -18,8 +18,8 @@ CONFIG = {
     "env": {"_target_": "envs.gym.gym", "id": "Toy-v0"},
     "kl": {"_target_": "ppo.loss.kl.exact"},
     "norm": {"_target_": "ppo.loss.norm.none"},
-    "clip": {"_target_": "ppo.loss.clip.fixed", "eps": 0.2},
-    "lr": {"_target_": "ppo.update.lr.constant", "value": 1e-3},
+    "clip": {"_target_": "ppo.control.clip.fixed", "eps": 0.2},
+    "lr": {"_target_": "ppo.control.lr.constant", "value": 1e-3},
     "logger": {"_target_": "ppo.logging.none.none"},
 }
 COMMAND = "python -m ppo.train -m kl=exact,k1 seed=1,2,3,4,5 hydra.sweep.dir=outputs/ab"

@@ -10,7 +10,7 @@ from ppo.compare.compare import compare
 from ppo.compare.endpoints import auc
 from ppo.compare.load import CompareError, load
 from ppo.compare.sentence import more_seeds, number, with_seeds
-from ppo.runs import final
+from ppo.run.folder import final
 
 A, B = [3.0, 1.0, 4.0, 1.5, 5.0], [9.0, 7.0, 6.5, 8.0, 9.5]
 

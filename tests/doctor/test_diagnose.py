@@ -64,7 +64,7 @@ def test_a_spike_while_the_return_rises_is_no_finding(history):
 
 def test_what_the_run_asked_for_is_no_finding(history):
     """A KL of 0.06 under a limit of 0.05 * 1.5 is as it was wanted; without the limit it is not."""
-    limited = {"target_kl": 0.05, "stop": {"_target_": "ppo.update.stop.minibatch", "factor": 1.5}}
+    limited = {"target_kl": 0.05, "stop": {"_target_": "ppo.control.stop.minibatch", "factor": 1.5}}
     assert diagnose(history({"kl/final": 0.06}, **limited)) == []
     assert diagnose(history({"kl/final": 0.06})) != []
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from ppo.config import ConfigError, plain
+from ppo.config.options import ConfigError, plain
 from ppo.doctor import __main__ as command
 from ppo.doctor.watch import Watch
 from ppo.logging.base import Forgiving, Run

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-import ppo.assemble
-from ppo.config import plain
+import ppo.run.assemble
+from ppo.config.options import plain
 from ppo.doctor.diagnose import diagnose
 from ppo.doctor.history import History
 from ppo.doctor.watch import Watch
@@ -123,7 +123,7 @@ def test_a_planted_cause_is_named_first(examined, cause, words):
 @pytest.mark.timeout(600)
 def test_an_action_whose_sigma_is_small_from_the_start_eats_the_trust_region(examined, monkeypatch):
     """0.05 against 0.6: the same movement of the mean is 150 times the KL."""
-    build = ppo.assemble.build_network
+    build = ppo.run.assemble.build_network
 
     def lopsided(*arguments):
         network = build(*arguments)
@@ -131,7 +131,7 @@ def test_an_action_whose_sigma_is_small_from_the_start_eats_the_trust_region(exa
             network.log_std[2] = -3.0
         return network
 
-    monkeypatch.setattr(ppo.assemble, "build_network", lopsided)
+    monkeypatch.setattr(ppo.run.assemble, "build_network", lopsided)
     history, live = examined(*POINT, *STOP)
     found = diagnose(history)
     assert found[0].cause == "dimension" and "action 2" in found[0].seen and "dimension" in live

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from ppo.config import plain
+from ppo.config.options import plain
+from ppo.control.stop import Limits
 from ppo.doctor.history import DoctorError, History
 from ppo.doctor.what_if import RULES, Answer, Limit, answers, exact, parse
 from ppo.logging.base import Run
@@ -14,10 +15,9 @@ from ppo.logging.jsonl import read
 from ppo.loss import kl as kl_family
 from ppo.loss import norm
 from ppo.train import train
-from ppo.update.gradient_step import Guards, build_step
 from ppo.update.loop import update
 from ppo.update.measure import build_measure
-from ppo.update.stop import Limits
+from ppo.update.step import Guards, build_step
 
 WORDS = ("env.task=target", "lr.value=5e-3", "epochs=5", "total_steps=128", "minibatch_size=16", "eval.every=0")
 WORDS += ("eval.episodes=1",)
@@ -107,7 +107,7 @@ def test_words_are_every_combination_and_the_rest_is_the_runs_own(history):
     limits = parse(["target_kl=0.01,0.02", "kl=k3,exact"], history())
     assert [(x.target_kl, x.kl) for x in limits] == [(0.01, "k3"), (0.02, "k3"), (0.01, "exact"), (0.02, "exact")]
     assert {(x.stop, x.factor) for x in limits} == {("minibatch", 1.5)}
-    own = history(target_kl=0.05, stop={"_target_": "ppo.update.stop.epoch", "factor": 1.0})
+    own = history(target_kl=0.05, stop={"_target_": "ppo.control.stop.epoch", "factor": 1.0})
     assert parse(["kl=k3"], own) == [Limit("epoch", "k3", 0.05, 1.0)]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 from torch.distributions import Independent, Normal, kl_divergence
 
 from ppo.loss import kl
-from ppo.types import Gaussian
+from ppo.network.distributions import Gaussian
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 TABLE = [  # mean and sigma of old, of new; KL(old || new), KL(new || old)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from ppo.loss import clip, objective, value
+from ppo.control import clip
+from ppo.loss import objective, value
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

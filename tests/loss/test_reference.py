@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.func import grad
 
-from ppo import checkpoint as files
-from ppo.config import ConfigError
-from ppo.loss.reference import Frozen, checkpoint, initial, none
+from ppo.config.options import ConfigError
+from ppo.loss.reference import checkpoint, initial, none
+from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
-from ppo.update.gradient_step import Guards, build_loss
+from ppo.run import checkpoint as files
+from ppo.update.step import Guards, build_loss
 
 
 def refuse(run: str) -> Frozen:

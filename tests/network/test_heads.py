@@ -9,9 +9,9 @@ from torch.distributions import Normal, TanhTransform, TransformedDistribution, 
 
 from ppo.loss import kl as kl_family
 from ppo.network.actor_critic import mlp
+from ppo.network.distributions import Categorical, Gaussian, Squashed
 from ppo.network.gsde import gsde
 from ppo.network.state_std import state_std
-from ppo.types import Categorical, Gaussian, Squashed
 
 # A deviation that is an output
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ppo.network.normaliser import Moments, ObsNormaliser, RewardScale
+from ppo.buffer.rewards import RewardScale
+from ppo.network.normaliser import Moments, ObsNormaliser
 
 
 def test_seen_in_parts_or_at_once_is_the_same():

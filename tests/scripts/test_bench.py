@@ -108,7 +108,7 @@ def test_our_recipe_is_accepted_by_the_configuration():
     """Every word exists, and the values arrive as they are meant."""
     from hydra import compose, initialize_config_dir
 
-    from ppo.check import check
+    from ppo.config.check import check
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for w in WORKLOADS.values():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppo.config import GROUPS
+from ppo.config.options import GROUPS
 from scripts.groups_table import ROOT, document, first_comment, table
 
 

@@ -16,6 +16,8 @@ from unittest import mock
 import torch
 from hydra import compose, initialize_config_dir
 
+from ppo.buffer.data import Batch, Pairs, tree_map
+from ppo.control.stop import Limits
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
 from ppo.network.actor_critic import mlp, widen
@@ -23,15 +25,13 @@ from ppo.network.categorical import categorical
 from ppo.network.flat import flatten
 from ppo.network.gsde import gsde
 from ppo.network.state_std import state_std
-from ppo.record import Record
+from ppo.run.record import Record
 from ppo.train import train
-from ppo.types import Batch, Pairs, tree_map
 from ppo.update.compile import compile_step
-from ppo.update.gradient_step import Guards, Knobs, Terms, build_step
 from ppo.update.loop import update
 from ppo.update.measure import build_measure
 from ppo.update.optim import Learner
-from ppo.update.stop import Limits
+from ppo.update.step import Guards, Knobs, Terms, build_step
 
 INF = math.inf
 BUILDS = {

@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch._inductor
 
-from ppo.types import tree_map
+from ppo.buffer.data import tree_map
 from ppo.update import compile as subject
-from ppo.update.gradient_step import Guards, build_step
+from ppo.update.step import Guards, build_step
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from ppo.buffer.data import tree_map
+from ppo.control.stop import Limits
 from ppo.loss import kl, norm
-from ppo.types import Gaussian, tree_map
-from ppo.update.gradient_step import FAMILY, METRICS, Guards, build_loss, build_step
+from ppo.network.distributions import Gaussian
 from ppo.update.loop import run_epochs, update
 from ppo.update.measure import Measured, build_measure
 from ppo.update.natural import build_natural_step
 from ppo.update.report import OffPolicyError, check_on_policy, measured_metrics
-from ppo.update.stop import Limits
+from ppo.update.step import FAMILY, METRICS, Guards, build_loss, build_step
 
 TAKEN, STOP = METRICS.index("taken"), METRICS.index("kl/stop")
 NO_LIMITS = Limits()

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from ppo.buffer.data import tree_map
+from ppo.control.stop import Limits
 from ppo.loss import kl, norm, objective
-from ppo.types import tree_map
-from ppo.update.gradient_step import Guards, build_loss, build_step
 from ppo.update.loop import update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, conjugate_gradient
-from ppo.update.stop import Limits
+from ppo.update.step import Guards, build_loss, build_step
 
 OPTIONS = {"cg_steps": 60, "damping": 1e-2, "backtracks": 10, "shrink": 0.8}
 

@@ -1,0 +1,67 @@
+"""The data that flows through the rooms: what acted, what happened, what is learned from.
+
+Axes: time is axis 0 of a rollout, samples are the last axis of a batch, every other axis is free.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ppo.network.distributions import Policy
+
+
+class Transition(NamedTuple):
+    """One vector step of ``N`` sub-environments; stacked over time, a rollout ``[T, N, ...]``."""
+
+    obs: Tensor  # [N, O] as the environment gave it, not normalised
+    action: Tensor  # [N, A] as it was sampled, the environment may have received it clipped or squashed; or [N] of n
+    policy: Policy  # the behaviour distribution it was sampled from
+    reward: Tensor  # [N] as the environment gave it
+    next_obs: Tensor  # [N, O] the true successor, before any reset
+    terminated: Tensor  # [N] bool: nothing follows, no bootstrap
+    done: Tensor  # [N] bool: terminated or truncated, the trace is cut
+    group: Tensor  # [N] int64: group id for norm=group
+
+
+class Pairs(NamedTuple):
+    """Demonstrated: what was seen (normalised) and what was done, as the policy has actions."""
+
+    obs: Float[Tensor, "*B O"]
+    action: Tensor  # [*B, A] or [*B]
+
+
+class Batch(NamedTuple):
+    """Samples to learn from: ``[B, ...]`` after ``prepare``, ``[K, M, ...]`` once shuffled into K minibatches of M."""
+
+    obs: Float[Tensor, "*B O"]  # normalised
+    action: Tensor  # [*B, A] of continuous actions, [*B] int64 of discrete ones
+    policy: Policy  # the behaviour policy, fixed for all epochs
+    value: Float[Tensor, "*B"]  # the critic's prediction before the update
+    target: Float[Tensor, "*B"]  # what the critic should predict
+    advantage: Float[Tensor, "*B"]
+    group: Int[Tensor, "*B"]
+    mask: Bool[Tensor, "*B"]  # False: no gradient from this sample, and it enters no statistic
+    noise: Float[Tensor, "*B A"]  # added to the mean of the policy being trained, in the objective alone; A = 0: none
+    reference: Policy | tuple[()] = ()  # the frozen policy at the same states, where there is one
+    demo: Pairs | tuple[()] = ()  # one demonstrated pair a sample, drawn at random, where there are any
+
+
+def tree_map(function, *trees):
+    """Apply ``function`` to the corresponding tensors of equally shaped (nested) NamedTuples."""
+    if isinstance(trees[0], Tensor):
+        return function(*trees)
+    return type(trees[0])(*(tree_map(function, *leaves) for leaves in zip(*trees, strict=True)))
+
+
+def in_chunks(function, x, rows=1024):
+    """``function(x)`` for a whole rollout, ``x [*B, O]`` cut along axis 0 into chunks of about ``rows`` samples;
+    the result is in memory of its own.
+
+    For a function of single samples, such as a network: what it makes on the way stays in the cache, and is not the
+    largest thing that a run ever holds in memory.
+    """
+    count = math.ceil(x[..., 0].numel() / rows)
+    return tree_map(lambda *parts: torch.cat(parts), *(function(chunk) for chunk in x.chunk(count)))

@@ -1,0 +1,72 @@
+"""From a rollout ``[T, N, ...]`` to samples to learn from, and from those to minibatches ``[K, M, ...]``."""
+
+from collections.abc import Iterator
+from itertools import repeat, starmap
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ppo.buffer.data import Batch, Transition, tree_map
+from ppo.network.actor_critic import ActorCritic
+
+
+def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic) -> Transition:
+    """An empty rollout ``[T, N, ...]`` for this network's policy, filled anew in every iteration."""
+
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros((num_steps, num_envs, *shape), dtype=dtype)
+
+    def empty_like(example: Tensor) -> Tensor:
+        return empty(*example.shape[1:], dtype=example.dtype)
+
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        policy = network.policy(torch.zeros(1, obs_size, device=device))
+    return Transition(
+        obs=empty(obs_size),
+        action=empty_like(policy.mode()),
+        policy=tree_map(empty_like, policy),
+        reward=empty(dtype=torch.float64),
+        next_obs=empty(obs_size),
+        terminated=empty(dtype=torch.bool),
+        done=empty(dtype=torch.bool),
+        group=empty(dtype=torch.int64),
+    )
+
+
+def flatten_time(batch: Batch) -> Batch:
+    """[T, N, ...] -> [T * N, ...]."""
+    return tree_map(lambda x: x.flatten(0, 1), batch)
+
+
+def blank(batch: Batch) -> Batch:
+    """Zeros wherever the mask is False: a weight of 0 does not silence a NaN."""
+
+    def zeroed(x: Tensor) -> Tensor:
+        return torch.where(
+            batch.mask.view(batch.mask.shape + (1,) * (x.ndim - batch.mask.ndim)), x, torch.zeros_like(x)
+        )
+
+    return tree_map(zeroed, batch)
+
+
+def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:
+    """[B, ...] -> [B / M, M, ...] in this order, a permutation."""
+    order, shape = order.to(batch.value.device), (len(order) // minibatch_size, minibatch_size)
+    # index_select: a third of the time of x[order]
+    return tree_map(lambda x: x.index_select(0, order).view(*shape, *x.shape[1:]), batch)
+
+
+def unstack(batch: Batch) -> list[Batch]:
+    """[K, M, ...] -> the K minibatches."""
+    return list(_rows(batch, len(batch.value)))
+
+
+def _rows(tree, count: int) -> Iterator:
+    """The ``count`` trees that the first axes of its tensors hold; a tree without tensors is in each of them."""
+    if isinstance(tree, Tensor):
+        return iter(tree.unbind())
+    if not tree:
+        return repeat(tree, count)
+    return starmap(type(tree), zip(*(_rows(x, count) for x in tree), strict=True))

@@ -1,0 +1,32 @@
+"""The scale of rewards: running statistics of the discounted return. float64, pure, checkpointed."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ppo.buffer.gae import recurrence
+from ppo.network.normaliser import Moments
+
+
+class RewardScale(NamedTuple):
+    """Statistics of the discounted return, by whose deviation rewards are divided (never centred)."""
+
+    moments: Moments  # of the discounted return, over all sub-environments
+    discounted: Tensor  # [N] float64: the running discounted return of each, 0 after any episode end
+
+    @staticmethod
+    def empty(num_envs: int, device: torch.device | str = "cpu") -> "RewardScale":
+        return RewardScale(Moments.empty(device=device), torch.zeros(num_envs, dtype=torch.float64, device=device))
+
+    def update(self, reward: Float[Tensor, "T N"], done: Bool[Tensor, "T N"], *, gamma: float) -> "RewardScale":
+        """After a rollout: R <- gamma R + r each step, R <- 0 after any episode end, terminated or truncated alike."""
+        going = (~done).double()
+        decay = gamma * torch.cat([torch.ones_like(going[:1]), going[:-1]])
+        seen = recurrence(reward.double(), decay, self.discounted)
+        return RewardScale(self.moments.update(seen.flatten()), seen[-1] * going[-1])
+
+    def apply(self, reward: Float[Tensor, "*B"], *, clip: float = 10.0) -> Float[Tensor, "*B"]:
+        """reward / std(discounted return), clipped to +-clip, float32."""
+        return (reward / self.moments.std).clamp(-clip, clip).float()

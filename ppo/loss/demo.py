@@ -1,0 +1,126 @@
+"""Demonstrations, cloned beside what is learned by reward. Each option is one function
+
+    (observations, actions, squashed) -> Demo | None
+
+observations, actions: the spaces that they must fit. squashed: whether action=tanh, which is then undone.
+The loss is ``... - coef * log pi(action | obs)``, its mean over demonstrated pairs, one drawn for each sample.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from envs.action import untanh
+from envs.base import ActionSpace
+from ppo.buffer.data import Pairs
+from ppo.config.options import ConfigError
+from ppo.network.normaliser import ObsNormaliser
+
+FLOOR = 0.01  # of an adaptive coefficient
+
+
+class Demo(NamedTuple):
+    """Observations [D, O] as the environment gives them, actions [D, A] or [D] as the policy has them, and the weight."""
+
+    obs: Tensor
+    action: Tensor
+    coef: float
+    adaptive: bool
+
+    def draw(self, generator: torch.Generator, normalise: ObsNormaliser, shape: tuple[int, ...]) -> Pairs:
+        """Pairs of this leading shape, each drawn alone."""
+        index = torch.randint(len(self.obs), shape, generator=generator)
+        device = normalise.mean.device
+        return Pairs(normalise(self.obs[index].to(device)), self.action[index].to(device))
+
+    def next_coef(self, last: float | None, ratio: float | None) -> float:
+        """The weight of the next update. Adaptive: what would have made the last update's ratio to the PPO loss 1, at
+        most ``coef`` and at least 0.01."""
+        if not self.adaptive or last is None or ratio is None or ratio == 0:
+            return self.coef
+        return min(self.coef, max(FLOOR, 0.0 if math.isnan(ratio) else last / ratio))
+
+
+def none(observations: Box, actions: ActionSpace, squashed: bool) -> None:
+    """No demonstrations."""
+    return
+
+
+def npz(
+    observations: Box,
+    actions: ActionSpace,
+    squashed: bool,
+    *,
+    path: str = "",
+    coef: float = 0.1,
+    adaptive: bool = False,
+) -> Demo:
+    """An .npz file of two arrays, ``obs [D, O]`` and ``action [D, A]`` (discrete: ``[D]``), as the environment has them.
+
+    coef: the weight of the term. adaptive: lower it, down to 0.01, so that the term stays at most as large as the PPO
+    loss. Raises ConfigError where the file cannot be read or does not fit.
+    """
+    try:
+        with np.load(Path(path), allow_pickle=False) as file:
+            obs, action = file["obs"], file["action"]
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"demo.path={path}: cannot be read as .npz with obs and action ({reason})") from error
+    return _fitting(f"demo.path={path}", obs, action, observations, actions, squashed, coef, adaptive)
+
+
+def minari(
+    observations: Box,
+    actions: ActionSpace,
+    squashed: bool,
+    *,
+    dataset: str = "",
+    coef: float = 0.1,
+    adaptive: bool = False,
+) -> Demo:
+    """A Minari data set that is on this machine (``minari download ID``). The other options are those of ``npz``."""
+    try:
+        import minari as library
+    except ImportError as error:
+        raise ConfigError("demo=minari needs Minari: pip install 'proximal[minari]'") from error
+    try:
+        episodes = list(library.load_dataset(dataset).iterate_episodes())
+    except Exception as error:  # whatever the library raises for a data set it does not have
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"demo.dataset={dataset}: Minari cannot load it ({reason})") from error
+    # An episode has one observation more than actions: the last one, on which nobody acted.
+    obs = np.concatenate([np.asarray(e.observations)[: len(e.actions)] for e in episodes])
+    action = np.concatenate([np.asarray(e.actions) for e in episodes])
+    return _fitting(f"demo.dataset={dataset}", obs, action, observations, actions, squashed, coef, adaptive)
+
+
+def _fitting(
+    where: str,
+    obs: np.ndarray,
+    action: np.ndarray,
+    observations: Box,
+    actions: ActionSpace,
+    squashed: bool,
+    coef: float,
+    adaptive: bool,
+) -> Demo:
+    if not 0 < coef < math.inf:
+        raise ConfigError(f"demo.coef={coef}: must be a positive number; demo=none for no demonstrations")
+    needed = ((len(obs), *observations.shape), (len(obs), *(actions.shape or ())))
+    if len(obs) == 0 or (obs.shape, action.shape) != needed:
+        raise ConfigError(f"{where}: obs {obs.shape} and action {action.shape} do not fit the task's {needed}")
+    if not (np.isfinite(obs).all() and np.isfinite(action).all()):
+        raise ConfigError(f"{where}: holds numbers that are not finite")
+    if isinstance(actions, Discrete):
+        action = action.astype(np.int64) - actions.start
+        if not ((action >= 0) & (action < actions.n)).all():
+            raise ConfigError(f"{where}: holds actions that are not among the {actions.n} of the task")
+    elif squashed:
+        action = untanh(action, actions)
+    stored = torch.from_numpy(action if isinstance(actions, Discrete) else action.astype(np.float32))
+    return Demo(torch.from_numpy(obs.astype(np.float32)), stored, coef, adaptive)

@@ -1,0 +1,116 @@
+"""Policies by a configuration: built anew, or with the parameters and statistics of a checkpoint."""
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from gymnasium.spaces import Discrete
+from omegaconf import DictConfig
+from torch import Tensor
+
+from envs.base import VectorEnv
+from ppo.buffer.collect import collect
+from ppo.buffer.minibatches import allocate
+from ppo.config.foreign import foreign
+from ppo.config.options import ConfigError, plain, strategy
+from ppo.loss.reference import Reference
+from ppo.network.actor_critic import ActorCritic, widen
+from ppo.network.categorical import CategoricalActor
+from ppo.network.flat import flatten
+from ppo.network.frozen import Frozen
+from ppo.network.normaliser import Moments, ObsNormaliser
+from ppo.run import checkpoint
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name, or ConfigError where this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # read back: "meta" holds no numbers
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={name}: not available here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
+    """The network that fits these environments."""
+    discrete = isinstance(envs.action_space, Discrete)
+    actions = int(envs.action_space.n) if discrete else envs.action_space.shape[0]
+    try:
+        network = strategy("network", cfg.network, cfg.trust)(envs.observation_space.shape[0], actions, generator)
+        widen(network, cfg.value.get("quantiles", 1))  # the critic is as wide as its loss asks
+    except ConfigError:
+        raise
+    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
+        raise ConfigError(f"network: {' '.join(str(error).split())}") from error
+    if discrete != isinstance(network, CategoricalActor):
+        kind, fitting = ("discrete", "categorical") if discrete else ("continuous", "mlp")
+        raise ConfigError(f"network: {envs.name} has {kind} actions, which need another one, such as network={fitting}")
+    return network
+
+
+def obs_normaliser(cfg: DictConfig, moments: Moments) -> ObsNormaliser:
+    """What the networks see of an observation, with these statistics."""
+    if not cfg.normalise.obs:
+        return ObsNormaliser.identity(moments.mean.device)
+    return ObsNormaliser.of(moments, clip=cfg.normalise.clip_obs)
+
+
+def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, device: torch.device) -> Frozen:
+    """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says. Raises CheckpointError, ConfigError."""
+    network = build_network(cfg, envs, torch.Generator()).to(device)
+    flat = flatten(network)
+    flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+    moments = Moments.empty(*envs.observation_space.shape, device=device)
+    return Frozen(network, obs_normaliser(cfg, checkpoint.from_leaves(moments, tensors, "obs_moments")))
+
+
+def restore(cfg: DictConfig, flat: Tensor, moments: Moments) -> Moments:
+    """Write the parameters of ``cfg.init`` into ``flat``; returns its observation statistics."""
+    try:
+        tensors, meta = checkpoint.load(checkpoint.find(Path(cfg.init)))
+        flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+        moments = checkpoint.from_leaves(moments, tensors, "obs_moments")
+    except checkpoint.CheckpointError as error:
+        raise ConfigError(f"init={cfg.init}: {error}") from error
+    theirs, ours = plain(foreign(meta.get("config"), cfg.trust, Path(cfg.init))), plain(cfg)
+    for group, key in (("network", "_target_"), ("network", "activation"), ("normalise", "obs")):
+        if theirs[group].get(key) != ours[group].get(key):
+            raise ConfigError(f"init={cfg.init}: was trained with {group}.{key}={theirs[group].get(key)}")
+    return moments
+
+
+def choose_reference(
+    cfg: DictConfig, option: Callable, network: ActorCritic, moments: Moments, envs: VectorEnv
+) -> Reference | None:
+    """The reference policy, frozen: the network as it is now, or one that is read."""
+
+    def read(run: str) -> Frozen:
+        try:
+            tensors, meta = checkpoint.load(checkpoint.find(Path(run)))
+            return saved_policy(foreign(meta.get("config"), cfg.trust, Path(run)), tensors, envs, moments.mean.device)
+        except checkpoint.CheckpointError as error:
+            raise ConfigError(f"reference.run={run}: {error}") from error
+
+    try:
+        return option(Frozen(copy.deepcopy(network), obs_normaliser(cfg, moments)), read)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"reference.{error}") from error
+
+
+def held_out(cfg: DictConfig, reference: Reference | None, to_world: Callable, make: Callable) -> Tensor | None:
+    """States that the reference policy visits in environments of its own, from which nothing is learned."""
+    if reference is None or reference.held_out == 0:
+        return None
+    network, normalise = reference.policy
+    with closing(make(min(4, reference.held_out), 0)) as envs:
+        rows = math.ceil(reference.held_out / envs.num_envs)
+        rollout = allocate(rows, envs.num_envs, envs.observation_space.shape[0], network)
+        first, generator = envs.reset(cfg.eval.seed), torch.Generator().manual_seed(cfg.eval.seed)
+        collect(envs, network, normalise, to_world, first, rollout, generator)
+    return rollout.obs.flatten(0, 1)[: reference.held_out].to(normalise.mean.device)

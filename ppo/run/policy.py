@@ -1,0 +1,62 @@
+"""The policy of a checkpoint, beside environments of its own: what evaluation plays and export writes."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from envs.base import VectorEnv
+from ppo.config.foreign import foreign
+from ppo.config.options import strategy
+from ppo.network.actor_critic import ActorCritic
+from ppo.network.normaliser import ObsNormaliser
+from ppo.run import checkpoint
+from ppo.run.build import saved_policy, torch_device
+
+
+class Policy(NamedTuple):
+    """What acts, and what it acts in. Everything is as it was when the checkpoint was written."""
+
+    envs: VectorEnv
+    network: ActorCritic
+    normalise: ObsNormaliser
+    to_world: Callable  # the sampled action -> what the environment may receive
+    meta: dict[str, Any]  # of the checkpoint: "config", "progress"
+
+    def __call__(self, obs: Tensor) -> np.ndarray:
+        """The mean action at ``obs [N, O]``, as the environment receives it."""
+        return deterministic(self.network, self.normalise, self.to_world, next(self.network.parameters()).device)(obs)
+
+
+def deterministic(network, normalise, to_world, device) -> Callable[[Tensor], np.ndarray]:
+    """The policy's most likely action, as the environment receives it."""
+    return lambda obs: to_world(network.policy(normalise(obs.to(device))).mode().cpu().numpy())
+
+
+@contextmanager
+def restored(
+    path: Path, num_envs: int, trust: Sequence[str] = (), *, device: str = "cpu", **options: Any
+) -> Generator[Policy, None, None]:
+    """The policy of the checkpoint at ``path``, with ``num_envs`` environments, which are closed at the end.
+
+    ``trust``: packages that it may name beside ours; see ``foreign``. ``options``: of the environment, beside those it
+    was trained with. Raises CheckpointError, ConfigError, EnvError.
+    """
+    tensors, meta = checkpoint.load(path)
+    cfg = foreign(meta.get("config"), trust, path)
+    if isinstance(cfg.threads, int):  # as in training: another number of threads rounds otherwise
+        torch.set_num_threads(cfg.threads)
+    where = torch_device(device)
+    action = strategy("action", cfg.action, trust)
+    envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)(num_envs, 0)
+    try:
+        network, normalise = saved_policy(cfg, tensors, envs, where)
+        yield Policy(envs, network, normalise, partial(action, space=envs.action_space), meta)
+    finally:
+        envs.close()

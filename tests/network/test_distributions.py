@@ -1,0 +1,30 @@
+"""What all rooms share: walking through trees of tensors, and whole rollouts in chunks."""
+
+import pytest
+import torch
+
+from ppo.buffer.data import in_chunks
+from ppo.network.actor_critic import mlp
+
+
+@pytest.mark.parametrize("shape", [(12, 5, 3), (60, 3), (1, 60, 3), (7, 1, 3)], ids=str)
+def test_in_chunks_is_the_function_of_the_whole(shape):
+    network = mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4]).requires_grad_(False)
+    obs, seen = torch.randn(shape, generator=torch.Generator().manual_seed(1)), []
+
+    def value(x):
+        seen.append(x[..., 0].numel())
+        return network.value(x)
+
+    torch.testing.assert_close(in_chunks(value, obs, rows=10), network.value(obs), rtol=0, atol=1e-6)
+    assert sum(seen) == obs[..., 0].numel() and max(seen) <= max(10, obs[0, ..., 0].numel())
+    for ours, whole in zip(in_chunks(network.policy, obs, rows=10), network.policy(obs), strict=True):
+        torch.testing.assert_close(ours, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [10, 1000])
+def test_what_in_chunks_gives_is_no_view_of_the_parameters(rows):
+    network = mlp(3, 2, torch.Generator().manual_seed(0), log_std=-1.0).requires_grad_(False)
+    policy = in_chunks(network.policy, torch.zeros(4, 10, 3), rows=rows)
+    network.log_std.fill_(1.0)
+    assert (policy.log_std == -1.0).all()

@@ -1,0 +1,167 @@
+"""What a person configures is what the parts get."""
+
+import math
+
+import pytest
+import torch
+
+import ppo.loss.kl
+import ppo.run.assemble
+from ppo.buffer.collect import collect, prepare
+from ppo.buffer.data import tree_map
+from ppo.buffer.minibatches import allocate
+from ppo.buffer.rewards import RewardScale
+from ppo.network.distributions import Gaussian
+from ppo.network.normaliser import Moments, ObsNormaliser
+from ppo.run.assemble import assemble, choose, knobs, reward_scaler, start
+from ppo.run.build import obs_normaliser
+from ppo.update.step import METRICS
+
+
+@pytest.fixture
+def parts_of(config):
+    """The parts for some command-line words, closed after the test."""
+    opened = []
+
+    def make(*words):
+        cfg = config(*words)
+        opened.append(assemble(cfg))
+        return cfg, opened[-1]
+
+    yield make
+    for parts in opened:
+        parts.envs.close()
+
+
+def first_knobs(cfg, parts):
+    return knobs(cfg, parts, choose(cfg, parts, start(cfg, parts)))
+
+
+def batch_of(parts):
+    rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
+    collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    return prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
+
+
+def test_every_number_of_an_update_is_in_its_place(parts_of):
+    words = (
+        "max_grad_norm=0.7",
+        "coef.value=0.1",
+        "coef.entropy=0.2",
+        "penalty=fixed",
+        "penalty.beta=0.3",
+        "reference=initial",
+        "reference.coef=0.4",
+        "stop=minibatch",
+    )
+    cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "clip.above=0.3")
+    got = first_knobs(cfg, parts)._asdict()
+    expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "ratio_limit": math.inf}
+    expected |= {"max_grad_norm": 0.7, "value": 0.1, "entropy": 0.2, "kl": 0.3, "reference": 0.4, "demo": 0.0}
+    assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
+    assert first_knobs(*parts_of("max_grad_norm=null")).max_grad_norm == math.inf
+
+
+def step_of(parts_of, *words):
+    """(learner, metrics) of one step, off policy by a little; the same samples whatever the words."""
+    cfg, parts = parts_of("env.task=target", *words)
+    batch = batch_of(parts)
+    batch.policy.mean.add_(0.1)
+    learner, row = parts.step(start(cfg, parts).learner, batch, first_knobs(cfg, parts))
+    return learner, dict(zip(METRICS, row.tolist()))
+
+
+@pytest.mark.parametrize("word", ["adam.beta1=0.5", "adam.beta2=0.5", "adam.eps=1", "coef.entropy=1", "penalty=fixed"])
+def test_options_of_the_step_reach_it(parts_of, word):
+    plain, changed = (step_of(parts_of, *words)[0] for words in ((), (word,)))
+    assert not (torch.equal(plain.params, changed.params) and torch.equal(plain.m, changed.m))
+
+
+def test_bounds_of_the_log_ratio_reach_the_step(parts_of):
+    for name, word in (("warned", "warn=1e-3"), ("clamped", "clamp=1e-3"), ("extreme", "extreme_high=1.001")):
+        assert step_of(parts_of)[1][f"guard/{name}"] == 0 < step_of(parts_of, f"guard.{word}")[1][f"guard/{name}"]
+
+
+def test_micro_batches_reach_the_step(parts_of, monkeypatch):
+    """The objective is called once for each."""
+    import ppo.loss.objective as module
+
+    sizes, original = [], module.ppo
+
+    def ppo(log_ratio, advantage, low, high, *, dual: float | None = None):
+        sizes.append(len(log_ratio))
+        return original(log_ratio, advantage, low, high)
+
+    ppo.__module__ = "ppo.loss.objective"
+    monkeypatch.setattr(module, "ppo", ppo)
+    step_of(parts_of, "micro_batches=4")
+    assert sizes == [8] * 4
+
+
+def test_a_penalty_or_bonus_of_coefficient_zero_is_not_computed(parts_of, monkeypatch):
+    """0 x inf would be NaN: a term that is computed all the same stops the update."""
+
+    def rooted(old, new, log_ratio):  # 0 at equality, its derivative there infinite
+        return (new.mean - old.mean).abs().sum(-1).sqrt()
+
+    rooted.__module__ = "ppo.loss.kl"
+    monkeypatch.setattr(ppo.loss.kl, "exact", rooted)
+    for word, taken in (("penalty.beta=0", 1), ("penalty.beta=0.1", 0)):
+        cfg, parts = parts_of("penalty=fixed", word)
+        learner, row = parts.step(start(cfg, parts).learner, batch_of(parts), first_knobs(cfg, parts))
+        assert row[METRICS.index("taken")] == taken
+
+
+def test_an_entropy_bonus_of_coefficient_zero_is_computed_for_its_metric_alone(parts_of, monkeypatch):
+    calls, original = [], Gaussian.entropy
+    monkeypatch.setattr(Gaussian, "entropy", lambda policy: (calls.append(1), original(policy))[1])
+    step_of(parts_of, "coef.entropy=0")
+    assert len(calls) == 1
+    step_of(parts_of, "coef.entropy=0.1")
+    assert len(calls) == 3
+
+
+def test_normalisers_are_used_where_asked_for_and_clip_where_told(parts_of):
+    """Deviation 2 of everything seen so far."""
+    moments = Moments.empty(1).update(torch.tensor([[-2.0], [2.0]]))
+    scale = RewardScale(Moments(*(x.squeeze() for x in moments)), torch.zeros(4, dtype=torch.float64))
+    x = torch.tensor([[1.0], [100.0]])
+    for word, obs, reward in (("true", [0.5, 3.0], [0.5, 5.0]), ("false", [1.0, 100.0], [1.0, 100.0])):
+        words = (f"normalise.obs={word}", f"normalise.reward={word}")
+        cfg, _ = parts_of(*words, "normalise.clip_obs=3", "normalise.clip_reward=5")
+        assert obs_normaliser(cfg, moments)(x)[:, 0].tolist() == obs
+        assert reward_scaler(cfg, scale)(x[:, 0]).tolist() == reward
+
+
+def test_the_estimator_that_is_measured_is_the_chosen_one(parts_of):
+    cfg, parts = parts_of("kl=k2")
+    batch = batch_of(parts)
+    batch = batch._replace(policy=tree_map(lambda x: x + 0.1, batch.policy))
+    measured = parts.measure(parts.flat, batch)
+    policy = parts.network.policy(batch.obs)
+    assert measured.chosen.item() == pytest.approx(policy.log_ratio(batch.policy, batch.action).square().mean() / 2)
+
+
+def test_a_compiled_step_is_shared_by_runs_that_differ_in_numbers_only(parts_of, monkeypatch):
+    """What a step is made of is in its name; schedules, seeds and worlds are not."""
+    about = []
+    monkeypatch.setattr(
+        ppo.run.assemble, "compile_step", lambda step, choice, planned, choices: about.append(choices) or step
+    )
+    words = ((), ("seed=2",), ("lr.value=1e-2",), ("clip=linear",), ("stop=epoch", "target_kl=1"), ("coef.value=0.1",))
+    for changed in words:
+        parts_of(*changed)
+    assert len(set(about)) == 1
+    words = (
+        "kl=k3",
+        "value=clipped",
+        "coef.value=0",
+        "penalty=fixed",
+        "coef.entropy=1",
+        "guard.clamp=9",
+        "adam.eps=1e-3",
+    )
+    words += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu", "reference=initial")
+    for changed in words:
+        parts_of(changed)
+    assert len(set(about)) == 1 + len(words)

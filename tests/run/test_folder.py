@@ -1,0 +1,26 @@
+"""What a run is worth is one number, whoever asks: the trainer, a sweep, a comparison."""
+
+import pytest
+
+from ppo.compare.endpoints import worth
+from ppo.compare.load import read_run
+from ppo.logging.base import Run
+from ppo.logging.jsonl import read
+from ppo.run.folder import endpoint
+from ppo.train import train
+
+
+def test_what_training_returns_is_the_endpoint_of_a_comparison(config, tmp_path):
+    words = ["env.task=target", "num_steps=8", "epochs=1", "total_steps=640", "eval.every=32", "lr.value=1e-2"]
+    cfg = config(*words)
+    value = train(cfg, Run(tmp_path, "run", {}))
+    returns = [row["eval/return"] for row in read(tmp_path / "metrics.jsonl")]
+    assert len(returns) == 20
+    assert value == pytest.approx(sum(returns[-2:]) / 2)
+    assert value not in (returns[-1], max(returns))
+    assert value == endpoint(tmp_path) == worth(read_run(tmp_path), "eval/final")
+
+
+def test_a_run_without_an_evaluation_is_worth_nothing_known(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"update": 1}\n')
+    assert str(endpoint(tmp_path)) == "nan"

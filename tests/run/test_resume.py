@@ -1,0 +1,257 @@
+"""A run that was cut off goes on bit for bit, whatever cut it off; and what cannot, says so."""
+
+import json
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+
+import ppo.train
+from envs.base import WorkerLost
+from ppo import cli
+from ppo.config.options import ConfigError
+from ppo.logging import jsonl
+from ppo.logging.base import Run
+from ppo.run import checkpoint
+from ppo.run.folder import hold
+from ppo.train import train
+from tests.envs.toy import Restless
+
+SPEED = ("time/", "speed/")  # what a clock says
+PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")
+ADAPTIVE = ("lr=adaptive_kl", "stop=rollback", "target_kl=0.01", "clip=linear", "norm=group", "lr.value=1e-2")
+LONG = ("total_steps=640", "eval.every=256", "checkpoint.every=256")  # five updates
+
+
+class Cut(Exception):
+    """The run was cut off here."""
+
+
+@pytest.fixture
+def go(config, tmp_path, monkeypatch):
+    """Train by command-line words in the folder of that name; ``cut``: be cut off in that many updates from now."""
+    original = ppo.train.update
+
+    def run(*words: str, name: str, cut: int | None = None) -> float | None:
+        calls = 0
+
+        def update(*args, **options):
+            nonlocal calls
+            calls += 1
+            if calls == cut:
+                raise Cut
+            return original(*args, **options)
+
+        monkeypatch.setattr(ppo.train, "update", update)
+        try:
+            return train(config(*words), Run(tmp_path / name, name, {}))
+        except Cut:
+            return None
+
+    return run
+
+
+def result(folder):
+    """(the rows without what a clock says, the tensors and the numbers of the checkpoint) of a run."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    tensors, meta = checkpoint.load(checkpoint.find(folder))
+    return [{k: v for k, v in row.items() if not k.startswith(SPEED)} for row in rows], tensors, meta["progress"]
+
+
+def assert_same(one, other):
+    rows, tensors, progress = result(one)
+    rows_too, tensors_too, progress_too = result(other)
+    assert rows == rows_too and progress == progress_too
+    assert set(tensors) == set(tensors_too)
+    assert all(torch.equal(tensors[name], tensors_too[name]) for name in tensors)
+    assert {p.name for p in one.glob("checkpoints/*")} == {p.name for p in other.glob("checkpoints/*")}
+
+
+@pytest.mark.parametrize("words", [(), ADAPTIVE], ids=["plain", "adaptive"])
+def test_a_run_that_was_cut_off_goes_on_bit_for_bit(go, tmp_path, words):
+    """Network, optimiser, statistics, schedules, random numbers, episodes and evaluations: the last number of all."""
+    whole = go(*PENDULUM, *words, *LONG, name="whole")
+    for cut in (1, 3, 2, None):  # before anything was done, after two updates, after one more
+        parts = go(*PENDULUM, *words, *LONG, name="parts", cut=cut)
+    assert parts == whole
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    (seed_episodes, *_) = json.loads(result(tmp_path / "parts")[1]["envs"].numpy().tobytes())
+    assert len(seed_episodes["actions"]) > 0  # the cuts fell into running episodes
+
+
+def test_the_number_of_workers_may_change_on_the_way(go, tmp_path):
+    go(*PENDULUM, *LONG, name="whole")
+    for workers, cut in ((0, 3), (2, 2), (1, None)):
+        go(*PENDULUM, *LONG, f"workers={workers}", name="parts", cut=cut)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_larger_total_goes_on_and_the_clock_too(go, tmp_path):
+    go("total_steps=256", name="run")
+    before = jsonl.read(tmp_path / "run" / "metrics.jsonl")
+    go("total_steps=512", name="run")
+    rows = jsonl.read(tmp_path / "run" / "metrics.jsonl")
+    assert rows[:2] == before and [row["update"] for row in rows] == [1, 2, 3, 4]
+    assert rows[2]["time/wall"] > rows[1]["time/wall"] > 0
+
+
+def test_rows_after_the_checkpoint_are_written_once(go, tmp_path):
+    """A run killed between a row and its checkpoint has both: the row, and in front of it the update to do again."""
+    go(*LONG, name="whole")
+    go(*LONG, name="parts", cut=4)
+    rows = tmp_path / "parts" / "metrics.jsonl"
+    ahead = (tmp_path / "whole" / "metrics.jsonl").read_bytes().splitlines(True)[3]
+    rows.write_bytes(rows.read_bytes() + ahead + ahead[:20])
+    go(*LONG, name="parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("damage", ["torn", "corrupt", "missing"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(go, tmp_path, capsys, damage):
+    go(*LONG, name="whole")
+    go(*LONG, name="parts", cut=4)
+    latest = checkpoint.find(tmp_path / "parts")
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "missing":
+        latest.unlink()
+    else:
+        latest.write_bytes(content[: len(content) // 2] if damage == "torn" else content)
+    go(*LONG, name="parts", cut=1)
+    said = capsys.readouterr().err
+    assert checkpoint.load(latest)[1]["progress"]["updates"] == 2  # what is damaged is never copied over what is whole
+    go(*LONG, name="parts")
+    assert "latest.safetensors" in said and "going on from the one before, of update 2" in said
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_what_is_left_of_a_checkpoint_that_was_being_written_is_removed(go, tmp_path):
+    go(name="run", cut=2)
+    torn = tmp_path / "run" / "checkpoints" / ".latest.safetensors.abc"
+    torn.write_bytes(b"half")
+    go(name="run")
+    assert not torn.exists()
+
+
+def test_another_configuration_is_refused_with_its_keys_and_nothing_is_touched(go, tmp_path):
+    go(name="run", cut=2)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(ConfigError, match=r"lr.value=0.5 \(was 0.001\), seed=7 \(was 1\); choose another folder"):
+        go("lr.value=0.5", "seed=7", name="run")
+    with pytest.raises(ConfigError, match="total_steps=128: the run in .* is one of 256"):
+        go("total_steps=128", name="run")
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+
+def test_what_changes_only_the_rounding_is_said(go, capsys):
+    go(name="run", cut=2)
+    go("threads=2", name="run")
+    torch.set_num_threads(1)
+    assert "not to the bit what it would have been: threads was 1 and is 2" in capsys.readouterr().err
+
+
+def test_rows_without_a_checkpoint_are_never_overwritten(go, tmp_path):
+    go(name="run")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(ConfigError, match="already holds a run, but no checkpoint"):
+        go(name="run")
+    assert len(jsonl.read(tmp_path / "run" / "metrics.jsonl")) == 2
+
+
+def test_an_environment_that_no_seed_governs_is_refused_or_begins_new_episodes(go, tmp_path, monkeypatch):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Restless-v0", partial(Restless, 0, 50))
+    words = ("env=gym", "env.id=Restless-v0")
+    go(*words, name="run", cut=2)
+    with pytest.raises(ConfigError, match="not determined by seed and actions; exact_resume=false"):
+        go(*words, name="run")
+    go(*words, "exact_resume=false", name="run")
+    assert [row["update"] for row in jsonl.read(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
+
+
+# Workers
+
+
+def kill_a_worker():
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        if b"envs.workers" in Path("/proc", pid, "cmdline").read_bytes():
+            os.kill(int(pid), signal.SIGKILL)
+            return
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_run_that_loses_a_worker_starts_again_from_its_checkpoint(config, tmp_path, monkeypatch, capsys, times):
+    """To the bit what it would have been. A worker that is lost twice in one update ends the run."""
+    words = ("env.task=clock", "normalise.reward=true", "workers=1", "total_steps=640", "eval.every=0")
+    train(config(*words), Run(tmp_path / "whole", "whole", {}))
+    original, left = ppo.train.update, times
+
+    def update(*args, **options):
+        nonlocal left
+        if left and len(jsonl.read(tmp_path / "parts" / "metrics.jsonl")) == 2:
+            left -= 1
+            kill_a_worker()
+        return original(*args, **options)
+
+    monkeypatch.setattr(ppo.train, "update", update)
+    parts = Run(tmp_path / "parts", "parts", {})
+    if times == 2:
+        with pytest.raises(WorkerLost, match="killed by SIGKILL .out of memory"):
+            cli.restarting(train, config(*words), parts)
+    cli.restarting(train, config(*words), parts)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert "starting again after update 2" in capsys.readouterr().err
+
+
+# The command line
+
+SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "epochs=1", "compile=false"]
+SMALL += ["workers=0", "network.actor=[8]", "network.critic=[8]"]
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Run ``ppo-train`` with these words in this process; (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ppo-train", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def test_resume_names_a_run_and_takes_its_configuration(command, tmp_path):
+    folder, elsewhere = tmp_path / "run", f"hydra.run.dir={tmp_path / 'day' / 'other'}"
+    assert command(*SMALL, "total_steps=128", "lr.value=3e-3", f"hydra.run.dir={folder}")[0] == 0
+    code, out, _ = command(f"resume={folder}", "total_steps=256", elsewhere)
+    assert code == 0 and "goes on after update 2" in out and not (tmp_path / "day").exists()
+    assert [row["update"] for row in jsonl.read(folder / "metrics.jsonl")] == [1, 2, 3, 4]
+    code, _, err = command(*SMALL, "total_steps=256", "lr.value=3e-3", f"hydra.run.dir={folder}")
+    assert code == 0 and "finished already" in err
+    for words, says in (
+        (["lr.value=1"], "lr.value=1 (was 0.003)"),
+        (["+experiment=pendulum"], "experiment: cannot be put into"),
+        ([f"resume={tmp_path / 'nowhere'}"], "no run there"),
+    ):
+        code, _, err = command(f"resume={folder}", *words, elsewhere)
+        assert code == 2 and says in err and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_processes_do_not_run_in_one_folder(command, tmp_path):
+    (tmp_path / "mine").touch()
+    with hold(tmp_path):
+        code, _, err = command(*SMALL, "total_steps=128", f"hydra.run.dir={tmp_path}")
+    assert code == 2 and "another process is running there" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

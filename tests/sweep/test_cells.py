@@ -1,0 +1,180 @@
+"""Sweeps: every cell runs once, whatever happened before, and the end says which did not finish."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ppo import cli
+from ppo.compare.load import load
+from ppo.config.options import ConfigError
+from ppo.sweep.cells import Sweep, cell, inspect, report
+
+CONFIG = {"lr": 1e-3, "workers": 0, "total_steps": 64}
+SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
+SMALL += ["compile=false", "workers=0", "network.actor=[8]", "network.critic=[8]"]
+
+
+def finish(folder: Path, value: float = 3.0) -> None:
+    (folder / "run.json").write_text(json.dumps({"status": "finished"}))
+    (folder / "metrics.jsonl").write_text(json.dumps({"update": 1, "eval/return": value}) + "\n")
+    (folder / "config.yaml").write_text("lr: 0.001\nworkers: 2\ntotal_steps: 64\n")
+
+
+def test_a_finished_cell_gives_its_result_and_keeps_its_files(tmp_path):
+    finish(tmp_path)
+    with cell(tmp_path, CONFIG) as done:
+        assert done == 3.0
+    assert {p.name for p in tmp_path.iterdir()} == {"run.json", "metrics.jsonl", "config.yaml"}
+
+
+def test_a_finished_cell_of_another_configuration_is_not_taken_for_this_one(tmp_path):
+    finish(tmp_path)
+    with (
+        pytest.raises(ConfigError, match=r"another configuration: lr=1.0 \(was 0.001\)"),
+        cell(tmp_path, CONFIG | {"lr": 1.0}),
+    ):
+        pass
+    assert inspect(tmp_path).status == "finished"
+
+
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_an_attempt_without_a_checkpoint_is_put_aside(tmp_path, status):
+    folder = tmp_path / "cell"
+    for number in (1, 2):
+        folder.mkdir(exist_ok=True)
+        (folder / "run.json").write_text(json.dumps({"status": status}))
+        with cell(folder, CONFIG) as done:
+            assert done is None and not any(folder.iterdir())
+        assert (tmp_path / ".attempts" / f"cell.{number}" / "run.json").exists()
+
+
+@pytest.mark.parametrize(("lr", "goes_on"), [(1e-3, True), (1.0, False)])
+def test_an_attempt_with_a_checkpoint_goes_on_unless_it_is_of_another_configuration(tmp_path, lr, goes_on):
+    folder = tmp_path / "cell"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "latest.safetensors").touch()
+    (folder / "config.yaml").write_text("lr: 0.001\nworkers: 2\ntotal_steps: 64\n")
+    (folder / "run.json").write_text(json.dumps({"status": "running"}))
+    (folder / "error.txt").write_text("of the last attempt")
+    with cell(folder, CONFIG | {"lr": lr}) as done:
+        assert done is None and not (folder / "error.txt").exists()
+        assert (folder / "checkpoints").exists() is goes_on
+    assert (tmp_path / ".attempts" / "cell.1").exists() is not goes_on
+
+
+def test_a_finished_cell_goes_on_to_a_larger_total(tmp_path):
+    finish(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "latest.safetensors").touch()
+    with cell(tmp_path, CONFIG | {"total_steps": 128}) as done:
+        assert done is None and (tmp_path / "checkpoints").exists()
+
+
+def test_a_failure_is_written_down(tmp_path):
+    with pytest.raises(RuntimeError), cell(tmp_path, CONFIG):
+        raise RuntimeError("the floor is gone\nmore")
+    assert inspect(tmp_path)[1:] == ("failed", "RuntimeError: the floor is gone")
+    assert "Traceback" in (tmp_path / "error.txt").read_text()
+    assert (tmp_path / "config.yaml").read_text() == "lr: 0.001\nworkers: 0\ntotal_steps: 64\n"
+
+
+def test_a_cell_waits_for_the_process_that_runs_it(tmp_path):
+    """A sweep that was killed may leave a job behind; what it finishes is not run again."""
+    program = """
+import sys
+from pathlib import Path
+from ppo.sweep.cells import cell
+from tests.sweep.test_cells import CONFIG, finish
+with cell(Path(sys.argv[1]), CONFIG):
+    print("mine", flush=True)
+    sys.stdin.readline()
+    finish(Path(sys.argv[1]))
+"""
+    (folder := tmp_path / "cell").mkdir()
+    (folder / "run.json").write_text('{"status": "running"}')
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        (folder / "run.json").write_text('{"status": "running"}')
+        report(tmp_path, Console(file=(out := io.StringIO())))
+        assert "running" in out.getvalue() and "died" not in out.getvalue()
+        threading.Timer(0.5, lambda: print("go on", file=other.stdin, flush=True)).start()
+        with cell(folder, CONFIG) as done:
+            assert done == 3.0
+
+
+def test_the_report_counts_cells_and_lists_those_that_did_not_finish(tmp_path):
+    for name, status in (("a", "finished"), ("b", "failed"), ("c", "running"), (".attempts/b.1", "failed")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"status": status, "reason": f"why {name}"}))
+    out = io.StringIO()
+    assert report(tmp_path, Console(file=out, width=200)) == 2
+    said = out.getvalue()
+    assert "1 of 3 cells finished" in said and "why b" in said and "died" in said and "attempts" not in said
+
+
+@pytest.mark.parametrize("id", ["../../../out/X-v0", "a/b", "x" * 300])
+def test_a_cell_cannot_leave_the_folder_of_its_sweep(tmp_path, monkeypatch, capsys, id):
+    words = ["-m", *SMALL, "env=gym", f"env.id={id}", "seed=1,2", "hydra/launcher=basic"]
+    monkeypatch.setattr(sys, "argv", ["ppo-train", *words, f"hydra.sweep.dir={tmp_path}/in/sweep"])
+    monkeypatch.setattr(Sweep, "folder", None)
+    with pytest.raises(SystemExit):  # there is no such environment
+        cli.main()
+    assert "0 of 2 cells finished" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "in"] and [*(tmp_path / "in").iterdir()] == [tmp_path / "in" / "sweep"]
+    cells = [cell for cell in (tmp_path / "in" / "sweep").iterdir() if cell.is_dir() and not cell.name.startswith(".")]
+    assert len(cells) == 2 and all((cell / "run.json").exists() for cell in cells)
+
+
+def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ppo.train", "-m", *SMALL, f"hydra.sweep.dir={folder}", *words]
+    return subprocess.run(
+        [*command, "hydra.sweep.subdir=${hydra.job.num}"], text=True, capture_output=True, check=False
+    )
+
+
+def test_the_same_command_again_runs_what_is_missing_and_nothing_else(tmp_path):
+    one = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
+    assert one.returncode == 1 and "2 of 4 cells finished" in one.stderr and "minibatch_size" in one.stderr
+    assert "Traceback" not in one.stderr
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")}
+    assert len(before) == 2
+    two = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
+    assert two.returncode == 1 and "2 of 4 cells finished" in two.stderr
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")} == before
+    # A comparison counts the cells that never began, once, and not what was put aside.
+    assert sorted(bool(trial.failed) for trial in load([tmp_path])) == [False, False, True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_sweep_killed_in_the_middle_and_started_again_executes_each_cell_once(tmp_path):
+    words = [*SMALL, "+sweep=ab", "seed=1,2,3,4", "total_steps=16000", f"hydra.sweep.dir={tmp_path}"]
+    command = [sys.executable, "-m", "ppo.train", *words, "hydra.sweep.subdir=${seed}"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 120
+        while not any((tmp_path / s / "run.json").exists() for s in "1234") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        workers = [
+            int(p) for t in Path(f"/proc/{first.pid}/task").iterdir() for p in (t / "children").read_text().split()
+        ]
+        os.kill(first.pid, signal.SIGKILL)
+    assert len(workers) >= 2
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    again = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "4 of 4 cells finished" in again.stderr
+    for seed in "1234":
+        rows = (tmp_path / seed / "metrics.jsonl").read_text().splitlines()
+        assert len(rows) == 250 and json.loads(rows[-1])["env_steps"] == 16000
