@@ -16,9 +16,10 @@ from ppo.logging.base import Run
 from ppo.run import ranks, signals
 from ppo.run.assemble import assemble, choose, knobs, note, reward_scaler, start
 from ppo.run.build import obs_normaliser
+from ppo.run.describe import describe, reference_metrics
 from ppo.run.folder import endpoint
 from ppo.run.following import Following
-from ppo.run.record import Record, describe, reference_metrics
+from ppo.run.record import Record
 from ppo.update.loop import update
 from ppo.update.report import check_on_policy
 

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from ppo.control import clip, penalty
+from ppo.control import clip, lr, penalty, stop
 from ppo.control.progress import Seen
-from ppo.control import lr, stop
 
 
 def seen(kl: float, clip_fraction: float = 0.1) -> Seen:
