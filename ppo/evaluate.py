@@ -18,9 +18,9 @@ from envs.base import EnvError, VectorEnv
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.network.acting import one_thread
 from ppo.run import checkpoint, ranks
-from ppo.run.assemble import Parts, State
-from ppo.run.build import obs_normaliser
+from ppo.run.assemble import Parts
 from ppo.run.policy import Policy, deterministic, restored
+from ppo.run.state import State
 
 
 @torch.no_grad()
@@ -76,9 +76,7 @@ class Evaluation:
         began = time.perf_counter()
         if self._envs is None:
             self._envs = strategy("env", self._cfg.env, self._cfg.trust)(episodes, min(self._cfg.workers, episodes))
-        act = deterministic(
-            parts.network, obs_normaliser(self._cfg, state.obs_moments), parts.to_world, parts.flat.device
-        )
+        act = deterministic(parts.network, parts.normaliser(state.obs_moments), parts.to_world, parts.flat.device)
         returns, lengths = play(self._envs, act, self._cfg.eval.seed)
         mean = float(returns.mean())
         best = mean if state.best is None else max(state.best, mean)

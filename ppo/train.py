@@ -8,19 +8,19 @@ from contextlib import closing
 import torch
 from omegaconf import DictConfig
 
-from ppo.buffer.collect import collect, prepare
+from ppo.buffer.collect import collect
+from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.config.auto import resolve
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.run import ranks, signals
-from ppo.run.assemble import assemble, choose, knobs, note, reward_scaler, start
-from ppo.run.build import obs_normaliser
-from ppo.run.describe import describe, reference_metrics
+from ppo.run.assemble import assemble
+from ppo.run.describe import describe
 from ppo.run.folder import endpoint
 from ppo.run.following import Following
 from ppo.run.record import Record
-from ppo.update.loop import update
+from ppo.update.loop import keep, update
 from ppo.update.report import check_on_policy
 
 
@@ -31,50 +31,47 @@ def train(cfg: DictConfig, run: Run) -> float:
     parts = assemble(cfg)
     recording = Record if ranks.first() else Following
     with closing(parts.envs), recording(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
-        state, obs = record.begin(start(cfg, parts))
-        frozen = parts.reference and parts.reference.policy
-        rollout = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
-        while state.env_steps < cfg.total_steps:
+        state, obs = record.begin(parts.start)
+        memory = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
+        while state.env_steps < parts.total_steps:
             signals.check(*ranks.gather(signals.asked()))
-            state = choose(cfg, parts, state)
-            normalise = obs_normaliser(cfg, state.obs_moments)
+            chosen = parts.schedule(state.chosen, state.seen, state.env_steps)
+            normalise = parts.normaliser(state.obs_moments)
 
             began = time.perf_counter()
             acting = (parts.envs, parts.network, normalise, parts.to_world)
-            obs, episodes = ranks.agreed(collect, *acting, obs, rollout, parts.generator, parts.own)
-            episodes = ranks.share(rollout, episodes, parts.flat)
+            obs, episodes = ranks.agreed(collect, *acting, obs, memory, parts.generator, parts.own)
+            episodes = ranks.share(memory, episodes, parts.flat)
+            rollout = tree_map(lambda x: x.to(parts.flat.device), memory)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
-            reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=cfg.gamma)
-            scale_reward = reward_scaler(cfg, reward_scale)
-            ground = (rollout, parts.network, normalise, scale_reward, parts.flat.device)
-            batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda, reference=frozen, demo=parts.draw)
+            reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma)
+            scale = parts.reward_normaliser(reward_scale)
+            batch = parts.prepare(rollout, state.learner.params, normalise, scale)
             learner, halt, metrics = update(
-                *(parts.step, parts.measure, state.learner, batch, knobs(cfg, parts, state)),
-                *(parts.limits, parts.norm, parts.generator),
-                epochs=cfg.epochs,
-                minibatch_size=cfg.minibatch_size,
-                finish=parts.finish,
-                refresh=parts.refresh(*ground),
+                parts.update,
+                state.learner,
+                batch,
+                parts.knobs(chosen),
+                parts.generator,
+                refresh=parts.prepare.refresh(rollout, normalise, scale) if parts.recompute else keep,
                 last_scale=state.advantage_scale,
-                rpo=cfg.rpo,
             )
             learner = record.judge(state.learner, learner, halt, metrics, batch)
             parts.flat.copy_(learner.params)
             updated = time.perf_counter()
 
+            seconds = (collected - began, updated - collected)
+            metrics |= describe(parts, chosen, metrics, rollout, batch, normalise, scale, episodes, seconds)
+            check_on_policy(metrics, limit=parts.first_log_ratio)
             state = state._replace(
                 learner=learner,
                 obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
                 reward_scale=reward_scale,
+                chosen=chosen,
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
-            )
-            state = note(state, metrics)
-            seconds = (collected - began, updated - collected)
-            metrics |= describe(cfg, state, metrics, rollout, batch, episodes, seconds)
-            metrics |= reference_metrics(parts, state, normalise)
-            check_on_policy(metrics, limit=cfg.guard.first_log_ratio)
+            ).note(metrics, halt)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
     return endpoint(run.folder) if ranks.first() else math.nan

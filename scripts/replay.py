@@ -20,9 +20,9 @@ from envs.base import EnvError, NotFinite
 from ppo.config.options import ConfigError
 from ppo.logging.base import Run
 from ppo.run import checkpoint
-from ppo.run.assemble import State
 from ppo.run.crash import NonFinite, describe
 from ppo.run.record import Record
+from ppo.run.state import State
 from ppo.update.loop import Halt
 
 

@@ -4,6 +4,7 @@ Axes: time is axis 0 of a rollout, samples are the last axis of a batch, every o
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -50,18 +51,43 @@ class Batch(NamedTuple):
 
 
 def tree_map(function, *trees):
-    """Apply ``function`` to the corresponding tensors of equally shaped (nested) NamedTuples."""
-    if isinstance(trees[0], Tensor):
+    """Apply ``function`` to the corresponding tensors of equally shaped trees: NamedTuples, dicts and tensors, nested."""
+    first = trees[0]
+    if isinstance(first, Tensor):
         return function(*trees)
-    return type(trees[0])(*(tree_map(function, *leaves) for leaves in zip(*trees, strict=True)))
+    if isinstance(first, dict):
+        return {key: tree_map(function, *(tree[key] for tree in trees)) for key in first}
+    return type(first)(*(tree_map(function, *parts) for parts in zip(*trees, strict=True)))
 
 
-def in_chunks(function, x, rows=1024):
-    """``function(x)`` for a whole rollout, ``x [*B, O]`` cut along axis 0 into chunks of about ``rows`` samples;
-    the result is in memory of its own.
+def leaves(tree) -> Iterator[Tensor]:
+    """The tensors of a tree, in the order in which ``tree_map`` visits them."""
+    if isinstance(tree, Tensor):
+        yield tree
+    else:
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves(part)
+
+
+def with_leaves(tree, tensors: Iterable[Tensor]):
+    """A tree like ``tree``, of these tensors: the inverse of ``leaves``."""
+    given = iter(tensors)
+    return tree_map(lambda _: next(given), tree)
+
+
+def chunk_length(x: Tensor, rows: int = 1024) -> int:
+    """How long along axis 0 the chunks are into which ``in_chunks`` cuts samples of this shape ``[*B]``."""
+    return math.ceil(len(x) / math.ceil(x.numel() / rows))
+
+
+def in_chunks(function, tree, rows=1024):
+    """``function(tree)`` for a whole rollout, the tensors ``[*B, ...]`` of the tree cut along axis 0 into chunks of about
+    ``rows`` samples; the result is in memory of its own.
 
     For a function of single samples, such as a network: what it makes on the way stays in the cache, and is not the
     largest thing that a run ever holds in memory.
     """
-    count = math.ceil(x[..., 0].numel() / rows)
-    return tree_map(lambda *parts: torch.cat(parts), *(function(chunk) for chunk in x.chunk(count)))
+    tensors = list(leaves(tree))
+    length = chunk_length(tensors[0][..., 0], rows)
+    parts = (with_leaves(tree, part) for part in zip(*(x.split(length) for x in tensors), strict=True))
+    return tree_map(lambda *done: torch.cat(done), *(function(part) for part in parts))

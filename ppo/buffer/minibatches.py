@@ -35,18 +35,17 @@ def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic)
     )
 
 
-def flatten_time(batch: Batch) -> Batch:
-    """[T, N, ...] -> [T * N, ...]."""
-    return tree_map(lambda x: x.flatten(0, 1), batch)
-
-
 def blank(batch: Batch) -> Batch:
-    """Zeros wherever the mask is False: a weight of 0 does not silence a NaN."""
+    """Zeros wherever the mask is False: a weight of 0 does not silence a NaN.
+
+    On the CPU a batch without such samples, nearly every one, stays as it is; elsewhere looking would mean waiting.
+    """
+    if batch.mask.device.type == "cpu" and batch.mask.all():
+        return batch
 
     def zeroed(x: Tensor) -> Tensor:
-        return torch.where(
-            batch.mask.view(batch.mask.shape + (1,) * (x.ndim - batch.mask.ndim)), x, torch.zeros_like(x)
-        )
+        mask = batch.mask.view(batch.mask.shape + (1,) * (x.ndim - batch.mask.ndim))
+        return torch.where(mask, x, torch.zeros_like(x))
 
     return tree_map(zeroed, batch)
 

@@ -1,5 +1,6 @@
 """The scale of rewards: running statistics of the discounted return. float64, pure, checkpointed."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ class RewardScale(NamedTuple):
 
     @staticmethod
     def empty(num_envs: int, device: torch.device | str = "cpu") -> "RewardScale":
+        """Nothing seen yet."""
         return RewardScale(Moments.empty(device=device), torch.zeros(num_envs, dtype=torch.float64, device=device))
 
     def update(self, reward: Float[Tensor, "T N"], done: Bool[Tensor, "T N"], *, gamma: float) -> "RewardScale":
@@ -27,6 +29,22 @@ class RewardScale(NamedTuple):
         seen = recurrence(reward.double(), decay, self.discounted)
         return RewardScale(self.moments.update(seen.flatten()), seen[-1] * going[-1])
 
-    def apply(self, reward: Float[Tensor, "*B"], *, clip: float = 10.0) -> Float[Tensor, "*B"]:
-        """reward / std(discounted return), clipped to +-clip, float32."""
-        return (reward / self.moments.std).clamp(-clip, clip).float()
+
+class RewardNormaliser(NamedTuple):
+    """What the critic learns of a reward: reward / std, clipped to +-clip, float32."""
+
+    std: Tensor  # []
+    clip: float
+
+    @staticmethod
+    def of(scale: RewardScale, *, clip: float) -> "RewardNormaliser":
+        """By these statistics, as they are now."""
+        return RewardNormaliser(scale.moments.std, clip)
+
+    @staticmethod
+    def identity(device: torch.device | str = "cpu") -> "RewardNormaliser":
+        """Rewards as they are."""
+        return RewardNormaliser(torch.ones((), device=device), math.inf)
+
+    def __call__(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        return (reward / self.std).clamp(-self.clip, self.clip).float()

@@ -55,7 +55,7 @@ def threads(cfg: DictConfig, env: VectorEnv) -> int:
     """All cores where forward and backward of a minibatch are ``_GAIN`` times faster so, else 1."""
     if cores() == 1:
         return 1
-    network = build_network(cfg, env, torch.Generator())
+    network = build_network(strategy("network", cfg.network, cfg.trust), env, torch.Generator())
     obs = torch.zeros(cfg.minibatch_size, *env.observation_space.shape)
 
     def turn() -> None:

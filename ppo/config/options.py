@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import field, make_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -86,7 +86,8 @@ def strategy(group: str, node: DictConfig, trust: Iterable[str] = ()) -> partial
     for key in options:
         if key not in known:
             raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(key, known)}")
-    schema = make_dataclass(name, [_schema_field(p) for p in known.values()])
+    types = get_type_hints(function)  # without what Annotated adds
+    schema = make_dataclass(name, [_schema_field(p.replace(annotation=types[n])) for n, p in known.items()])
     try:
         bound = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), options)))
     except OmegaConfBaseException as error:

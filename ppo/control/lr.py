@@ -1,45 +1,36 @@
-"""The learning rate of the next update. Each option is one function ``(progress, last, seen, target_kl) -> lr``.
+"""The learning rate of the next update. Each option is one function ``(progress) -> lr``; see ``ppo.control.progress``."""
 
-Arguments: see ``ppo.control.progress``.
-"""
+from typing import Annotated, cast
 
-from ppo.control.progress import Seen, moved, side
+from annotated_types import Ge, Gt
+
+from ppo.control.progress import Progress, moved, side
 
 
-def constant(progress: float, last: float | None, seen: Seen | None, target_kl: float | None, *, value: float) -> float:
+def constant(progress: Progress, *, value: Annotated[float, Gt(0)]) -> float:
     """``value``, always."""
     return value
 
 
-def linear(
-    progress: float,
-    last: float | None,
-    seen: Seen | None,
-    target_kl: float | None,
-    *,
-    value: float,
-    end: float = 0.0,
-) -> float:
+def linear(progress: Progress, *, value: Annotated[float, Gt(0)], end: Annotated[float, Ge(0)]) -> float:
     """From ``value`` at the start to ``end`` at the end of training."""
-    return value + (end - value) * progress
+    return value + (end - value) * progress.done
 
 
 def adaptive_kl(
-    progress: float,
-    last: float | None,
-    seen: Seen | None,
-    target_kl: float,
+    progress: Progress,
     *,
-    value: float,
-    tolerance: float = 2.0,
-    factor: float = 1.5,
-    min: float = 1e-5,
-    max: float = 1e-2,
+    value: Annotated[float, Gt(0)],
+    tolerance: Annotated[float, Ge(1)],
+    factor: Annotated[float, Ge(1)],
+    min: Annotated[float, Gt(0)],
+    max: Annotated[float, Gt(0)],
 ) -> float:
     """Start at ``value``; above tolerance * target_kl divide by ``factor``, below target_kl / tolerance multiply by it.
 
     Kept within [min, max]. (The rule of rsl_rl and rl_games, once an update.)
     """
-    if last is None or seen is None:
+    if progress.last is None or progress.seen.kl is None:
         return value
-    return moved(last, factor, -side(seen.kl, target_kl, tolerance), min, max)
+    slower = side(progress.seen.kl, cast(float, progress.target_kl), tolerance)
+    return moved(progress.last, factor, -slower, min, max)

@@ -1,20 +1,35 @@
-"""What adaptive options read: the numbers that the last update measured, and on which side of a target they lie.
+"""What moves between updates reads this: how far training is, and what the last update measured.
 
-Options that choose a number anew for each update (``lr``, ``clip``, ``penalty``) are functions
-``(progress, last, seen, target_kl) -> number``. progress: environment steps done / total, in [0, 1], never a count of
-minibatches: an update that stopped early must not slow a schedule down. last: what the option chose for the last
-update, and seen: what that update measured; both None before the first. All that they remember is ``last``, so that a
-checkpoint holds it.
+An option that chooses a number anew for each update (``lr``, ``clip``, ``penalty``, a coefficient) is one function
+``(progress) -> number``. All that it remembers is ``progress.last``, so that a checkpoint holds it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Seen(NamedTuple):
-    """What the last update measured."""
+    """What the last update measured; None where it did not."""
 
-    kl: float  # the estimator chosen by kl=, at the update's end on the whole batch; or of what it had to undo [nats]
-    clip_fraction: float  # of the samples, those whose ratio lay outside the clip range; mean over the steps
+    kl: float | None = (
+        None  # the estimator of kl=, at the update's end on the whole batch; or of what was undone [nats]
+    )
+    clip_fraction: float | None = (
+        None  # share of the samples whose ratio lay outside the clip range; mean over the steps
+    )
+    reference_kl: float | None = None  # divergence from the reference policy at the update's end [nats]
+    demo_ratio: float | None = None  # size of the demonstrations' term over that of the rest of the loss
+
+
+class Progress(NamedTuple):
+    """The one argument of every option that moves between updates.
+
+    ``done`` counts environment steps, never minibatches: an update that stopped early must not slow a schedule down.
+    """
+
+    done: float = 0.0  # environment steps so far / all of them, in [0, 1]
+    last: Any = None  # what the option chose for the last update; None before the first
+    seen: Seen = Seen()
+    target_kl: float | None = None  # [nats]
 
 
 def side(measured: float, target: float, tolerance: float) -> int:

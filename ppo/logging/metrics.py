@@ -92,6 +92,8 @@ METRICS: dict[str, Metric] = {
         "the same on states that the reference visited and nothing is learned from",
         "reference.held_out is not 0",
     ),
+    "loss/reference": Metric("nat", f"the divergence of the reference term; {_MEAN}", "reference= is not none"),
+    "coef/entropy": Metric("", "weight of loss/entropy in the loss of this update", "coef.entropy is not 0"),
     "reference/coef": Metric("", "weight of that divergence in the loss of this update", "reference= is not none"),
     # Demonstrations.
     "bc/loss": Metric("nat", f"-log pi(action|obs) of the demonstrated pairs; {_MEAN}", "demo= is not none"),

@@ -19,6 +19,7 @@ from envs.action import untanh
 from envs.base import ActionSpace
 from ppo.buffer.data import Pairs
 from ppo.config.options import ConfigError
+from ppo.control.progress import Progress
 from ppo.network.normaliser import ObsNormaliser
 
 FLOOR = 0.01  # of an adaptive coefficient
@@ -38,9 +39,10 @@ class Demo(NamedTuple):
         device = normalise.mean.device
         return Pairs(normalise(self.obs[index].to(device)), self.action[index].to(device))
 
-    def next_coef(self, last: float | None, ratio: float | None) -> float:
+    def next_coef(self, progress: Progress) -> float:
         """The weight of the next update. Adaptive: what would have made the last update's ratio to the PPO loss 1, at
         most ``coef`` and at least 0.01."""
+        last, ratio = progress.last, progress.seen.demo_ratio
         if not self.adaptive or last is None or ratio is None or ratio == 0:
             return self.coef
         return min(self.coef, max(FLOOR, 0.0 if math.isnan(ratio) else last / ratio))

@@ -9,8 +9,11 @@ rounding errors by rounding errors would invent a signal.
 """
 
 import math
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Interval
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -70,10 +73,10 @@ def ema(
     mask: Bool[Tensor, "K M"],
     last: float | None,
     *,
-    decay: float = 0.9,
-    low: float = 0.05,
-    high: float = 0.95,
-    floor: float = 1.0,
+    decay: Annotated[float, Interval(ge=0, le=1)],
+    low: Annotated[float, Interval(ge=0, le=1)],
+    high: Annotated[float, Interval(ge=0, le=1)],
+    floor: Annotated[float, Gt(0)],
 ) -> Normalised:
     """a / max(floor, S), not centred; S runs after the range between two quantiles of the rollout's advantages.
 
@@ -89,9 +92,14 @@ def ema(
     return torch.where(mask, advantage / scale.clamp(min=floor), 0).to(advantage.dtype), scale
 
 
-# `norm=global` is what people type, and `global` is a keyword: the option's name is set by hand.
 global_.__name__ = "global"
-globals()["global"] = global_
+
+
+def __getattr__(name: str) -> Callable[..., Normalised]:
+    """``ppo.loss.norm.global``: what people type is a keyword of Python, so that no function can be defined by it."""
+    if name == "global":
+        return global_
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _dense(group: Tensor) -> Tensor:

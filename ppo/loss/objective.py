@@ -3,9 +3,25 @@
 r = exp(log_ratio) is the probability ratio new / old, [low, high] the clip range of ``clip=``, A the advantage.
 """
 
+from collections.abc import Callable
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Gt, Interval
 from jaxtyping import Float
 from torch import Tensor
+
+GRADIENT, NATURAL = "gradient", "natural"  # by which steps an objective moves the policy
+
+
+def moved_by(steps: str) -> Callable:
+    """Says so of an option; what says nothing is moved by gradient steps."""
+
+    def mark(function: Callable) -> Callable:
+        setattr(function, "steps", steps)  # noqa: B010 - a function's attribute has no type
+        return function
+
+    return mark
 
 
 def ppo(
@@ -14,7 +30,7 @@ def ppo(
     low: Float[Tensor, ""],
     high: Float[Tensor, ""],
     *,
-    dual: float | None = None,
+    dual: Annotated[float, Gt(1)] | None,
 ) -> Float[Tensor, "*B"]:
     """min(r A, clip(r, low, high) A). Schulman et al. 2017, equation 7.
 
@@ -46,7 +62,7 @@ def truly(
     low: Float[Tensor, ""],
     high: Float[Tensor, ""],
     *,
-    alpha: float = 0.3,
+    alpha: Annotated[float, Gt(0)],
 ) -> Float[Tensor, "*B"]:
     """min(r A, F(r) A); F(r) = r within the range, outside the bound and ``alpha`` of the excess *back*.
 
@@ -65,16 +81,17 @@ def none(
     return log_ratio * advantage
 
 
+@moved_by(NATURAL)
 def trpo(
     log_ratio: Float[Tensor, "*B"],
     advantage: Float[Tensor, "*B"],
     low: Float[Tensor, ""],
     high: Float[Tensor, ""],
     *,
-    cg_steps: int = 10,
-    damping: float = 0.1,
-    backtracks: int = 10,
-    shrink: float = 0.8,
+    cg_steps: Annotated[int, Ge(1)],
+    damping: Annotated[float, Gt(0)],
+    backtracks: Annotated[int, Ge(1)],
+    shrink: Annotated[float, Interval(gt=0, lt=1)],
 ) -> Float[Tensor, "*B"]:
     """r A under the hard constraint KL(old || new) <= target_kl. Schulman et al. 2015, equation 14.
 

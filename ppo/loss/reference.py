@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ppo.control.progress import moved, side
+from ppo.control.progress import Progress, moved, side
 from ppo.network.distributions import Policy
 from ppo.network.frozen import Frozen
 
@@ -20,7 +20,7 @@ from ppo.network.frozen import Frozen
 class Reference(NamedTuple):
     policy: Frozen
     divergence: Callable[[Policy, Policy], Tensor]  # (policy, reference) -> [*B] nats
-    coef: Callable[[float, float | None, float | None], float]  # (progress, last coefficient, last measured KL)
+    coef: Callable[[Progress], float]  # the weight of the next update
     held_out: int  # states to measure on that nothing is learned from
 
 
@@ -79,8 +79,8 @@ def _reference(
     policy: Frozen, coef: float, schedule: str, end: float, target: float, direction: str, held_out: int
 ) -> Reference:
     schedules = {
-        "constant": lambda progress, last, kl: coef,
-        "linear": lambda progress, last, kl: coef + (end - coef) * progress,
+        "constant": lambda progress: coef,
+        "linear": lambda progress: coef + (end - coef) * progress.done,
         "adaptive": partial(_adaptive, coef, target),
     }
     for name, value, known in (("schedule", schedule, schedules), ("direction", direction, _DIRECTIONS)):
@@ -92,7 +92,7 @@ def _reference(
     return Reference(policy, _DIRECTIONS[direction], schedules[schedule], held_out)
 
 
-def _adaptive(coef: float, target: float, progress: float, last: float | None, kl: float | None) -> float:
-    if last is None or kl is None:
+def _adaptive(coef: float, target: float, progress: Progress) -> float:
+    if progress.last is None or progress.seen.reference_kl is None:
         return coef
-    return moved(last, 2.0, side(kl, target, 1.5), 1e-5, 100.0)
+    return moved(progress.last, 2.0, side(progress.seen.reference_kl, target, 1.5), 1e-5, 100.0)

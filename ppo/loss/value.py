@@ -3,7 +3,10 @@
 ``old`` is the prediction before the update. Units: squared (scaled) reward.
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,7 +17,11 @@ def mse(prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float
 
 
 def huber(
-    prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float[Tensor, "*B"], *, delta: float = 1.0
+    prediction: Float[Tensor, "*B"],
+    target: Float[Tensor, "*B"],
+    old: Float[Tensor, "*B"],
+    *,
+    delta: Annotated[float, Gt(0)],
 ) -> Float[Tensor, "*B"]:
     """e^2 for |e| <= delta and delta (2 |e| - delta) beyond, e = prediction - target: ``mse`` with a gradient of at
     most 2 delta. (Twice the usual Huber loss, so that ``coef.value`` means the same for both.)"""
@@ -27,8 +34,8 @@ def quantile(
     target: Float[Tensor, "*B"],
     old: Float[Tensor, "*B"],
     *,
-    quantiles: int = 32,
-    kappa: float = 1.0,
+    quantiles: Annotated[int, Ge(1)],
+    kappa: Annotated[float, Gt(0)],
 ) -> Float[Tensor, "*B"]:
     """Mean over quantiles i of 4 |tau_i - [u_i < 0]| h(u_i) / kappa, u_i = target - prediction_i, tau_i = (i + 1/2) / Q.
 
@@ -44,7 +51,11 @@ def quantile(
 
 
 def clipped(
-    prediction: Float[Tensor, "*B"], target: Float[Tensor, "*B"], old: Float[Tensor, "*B"], *, eps: float = 0.2
+    prediction: Float[Tensor, "*B"],
+    target: Float[Tensor, "*B"],
+    old: Float[Tensor, "*B"],
+    *,
+    eps: Annotated[float, Gt(0)],
 ) -> Float[Tensor, "*B"]:
     """The larger of the squared errors of the prediction and of the prediction kept within ``eps`` of the old one."""
     kept = old + (prediction - old).clamp(-eps, eps)

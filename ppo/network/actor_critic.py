@@ -24,6 +24,7 @@ class ActorCritic(nn.Module):
 
     actor: nn.Sequential
     critic: nn.Module
+    quantiles: int = 1  # outputs of the critic; see ``widen``
 
     def __init__(self, actor: nn.Sequential, critic: nn.Module):
         super().__init__()
@@ -49,9 +50,14 @@ class ActorCritic(nn.Module):
         """The expected return: what the critic says, or the mean of its quantiles."""
         return self.critic(obs).mean(-1)
 
-    def forward(self, obs: Float[Tensor, "*B O"]) -> tuple[Policy, Tensor]:
-        """The policy, and what the critic's loss is made of: values [*B], or their quantiles [*B, Q] after ``widen``."""
-        return self.policy(obs), self.critic(obs).squeeze(-1)
+    def forward(
+        self, obs: Float[Tensor, "*B O"], *, actor: bool = True, critic: bool = True
+    ) -> tuple[Policy | None, Tensor | None]:
+        """The policy, and what the critic's loss is made of: values [*B], or their quantiles [*B, Q] after ``widen``.
+
+        Without ``actor`` or ``critic``, None in its place.
+        """
+        return self.policy(obs) if actor else None, self.critic(obs).squeeze(-1) if critic else None
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Parameters that live in a box, by name. The optimiser projects onto it after each step.
@@ -117,6 +123,7 @@ class Diagonal(GaussianActor):
 def widen(network: ActorCritic, outputs: int) -> None:
     """Give the critic that many outputs, each starting as the one it had."""
     last = cast(nn.Linear, cast(nn.Sequential, network.critic)[-1])
+    network.quantiles = outputs
     last.out_features = outputs
     last.weight = nn.Parameter(last.weight.detach().repeat(outputs, 1))
     last.bias = nn.Parameter(last.bias.detach().repeat(outputs))

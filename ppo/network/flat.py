@@ -2,12 +2,59 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ppo.network.actor_critic import ActorCritic
+from ppo.network.distributions import Policy
+
+
+class HasObs(Protocol):
+    """What the network is given: a batch, demonstrations, or ``Inputs``."""
+
+    @property
+    def obs(self) -> Tensor: ...
+
+
+class Inputs(NamedTuple):
+    """Normalised observations, where there is nothing else."""
+
+    obs: Float[Tensor, "*B O"]
+
+
+class Evaluate(NamedTuple):
+    """``evaluate(params, batch) -> (policy, prediction)``: the network at these parameters and these observations.
+
+    The one place through which whatever learns or measures sees the network. ``prediction`` is what the critic's loss is
+    made of: values ``[*B]``, or quantiles ``[*B, Q]``; ``expected`` makes values of it.
+    """
+
+    network: ActorCritic
+    cut: Callable[[Tensor], dict[str, Tensor]]
+
+    def __call__(self, params: Float[Tensor, " P"], batch: HasObs) -> tuple[Policy, Tensor]:
+        return functional_call(self.network, self.cut(params), (batch.obs,))
+
+    def policy(self, params: Float[Tensor, " P"], batch: HasObs) -> Policy:
+        """The actor alone."""
+        return functional_call(self.network, self.cut(params), (batch.obs,), {"critic": False})[0]
+
+    def value(self, params: Float[Tensor, " P"], batch: HasObs) -> Tensor:
+        """The critic alone: the expected return ``[*B]``."""
+        return self.expected(functional_call(self.network, self.cut(params), (batch.obs,), {"actor": False})[1])
+
+    def expected(self, prediction: Tensor) -> Tensor:
+        """The expected return ``[*B]`` of what the critic predicts: the prediction, or the mean of its quantiles."""
+        return prediction if self.network.quantiles == 1 else prediction.mean(-1)
+
+
+def build_evaluate(network: ActorCritic) -> Evaluate:
+    """``Evaluate`` of a network whose parameters come as one flat buffer, see ``flatten``."""
+    return Evaluate(network, unflatten(network))
 
 
 def flatten(network: nn.Module) -> Float[Tensor, " P"]:

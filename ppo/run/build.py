@@ -35,13 +35,13 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) -> ActorCritic:
-    """The network that fits these environments."""
+def build_network(option: Callable, envs: VectorEnv, generator: torch.Generator, *, quantiles: int = 1) -> ActorCritic:
+    """The network that fits these environments; its critic is as wide as its loss asks."""
     discrete = isinstance(envs.action_space, Discrete)
     actions = int(envs.action_space.n) if discrete else envs.action_space.shape[0]
     try:
-        network = strategy("network", cfg.network, cfg.trust)(envs.observation_space.shape[0], actions, generator)
-        widen(network, cfg.value.get("quantiles", 1))  # the critic is as wide as its loss asks
+        network = option(envs.observation_space.shape[0], actions, generator)
+        widen(network, quantiles)
     except ConfigError:
         raise
     except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
@@ -52,20 +52,21 @@ def build_network(cfg: DictConfig, envs: VectorEnv, generator: torch.Generator) 
     return network
 
 
-def obs_normaliser(cfg: DictConfig, moments: Moments) -> ObsNormaliser:
+def obs_normaliser(moments: Moments, *, on: bool, clip: float) -> ObsNormaliser:
     """What the networks see of an observation, with these statistics."""
-    if not cfg.normalise.obs:
-        return ObsNormaliser.identity(moments.mean.device)
-    return ObsNormaliser.of(moments, clip=cfg.normalise.clip_obs)
+    return ObsNormaliser.of(moments, clip=clip) if on else ObsNormaliser.identity(moments.mean.device)
 
 
 def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, device: torch.device) -> Frozen:
     """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says. Raises CheckpointError, ConfigError."""
-    network = build_network(cfg, envs, torch.Generator()).to(device)
+    option = strategy("network", cfg.network, cfg.trust)
+    network = build_network(option, envs, torch.Generator(), quantiles=cfg.value.get("quantiles", 1)).to(device)
     flat = flatten(network)
     flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
-    moments = Moments.empty(*envs.observation_space.shape, device=device)
-    return Frozen(network, obs_normaliser(cfg, checkpoint.from_leaves(moments, tensors, "obs_moments")))
+    moments = checkpoint.from_leaves(
+        Moments.empty(*envs.observation_space.shape, device=device), tensors, "obs_moments"
+    )
+    return Frozen(network, obs_normaliser(moments, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs))
 
 
 def restore(cfg: DictConfig, flat: Tensor, moments: Moments) -> Moments:
@@ -84,26 +85,26 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments) -> Moments:
 
 
 def choose_reference(
-    cfg: DictConfig, option: Callable, network: ActorCritic, moments: Moments, envs: VectorEnv
+    cfg: DictConfig, option: Callable, network: ActorCritic, normalise: ObsNormaliser, envs: VectorEnv
 ) -> Reference | None:
     """The reference policy, frozen: the network as it is now, or one that is read."""
 
     def read(run: str) -> Frozen:
         try:
             tensors, meta = checkpoint.load(checkpoint.find(Path(run)))
-            return saved_policy(foreign(meta.get("config"), cfg.trust, Path(run)), tensors, envs, moments.mean.device)
+            return saved_policy(foreign(meta.get("config"), cfg.trust, Path(run)), tensors, envs, normalise.mean.device)
         except checkpoint.CheckpointError as error:
             raise ConfigError(f"reference.run={run}: {error}") from error
 
     try:
-        return option(Frozen(copy.deepcopy(network), obs_normaliser(cfg, moments)), read)
+        return option(Frozen(copy.deepcopy(network), normalise), read)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"reference.{error}") from error
 
 
-def held_out(cfg: DictConfig, reference: Reference | None, to_world: Callable, make: Callable) -> Tensor | None:
+def held_out(reference: Reference | None, to_world: Callable, make: Callable, *, seed: int) -> Tensor | None:
     """States that the reference policy visits in environments of its own, from which nothing is learned."""
     if reference is None or reference.held_out == 0:
         return None
@@ -111,6 +112,6 @@ def held_out(cfg: DictConfig, reference: Reference | None, to_world: Callable, m
     with closing(make(min(4, reference.held_out), 0)) as envs:
         rows = math.ceil(reference.held_out / envs.num_envs)
         rollout = allocate(rows, envs.num_envs, envs.observation_space.shape[0], network)
-        first, generator = envs.reset(cfg.eval.seed), torch.Generator().manual_seed(cfg.eval.seed)
+        first, generator = envs.reset(seed), torch.Generator().manual_seed(seed)
         collect(envs, network, normalise, to_world, first, rollout, generator)
     return rollout.obs.flatten(0, 1)[: reference.held_out].to(normalise.mean.device)

@@ -4,20 +4,27 @@ from typing import cast
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition, tree_map
+from ppo.buffer.rewards import RewardNormaliser
+from ppo.control.schedule import Chosen
+from ppo.loss.reference import Reference
+from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
-from ppo.run.assemble import Parts, State
+from ppo.run.assemble import Parts
 from ppo.update.loop import Halt
+from ppo.update.report import shares
 
 
 def describe(
-    cfg: DictConfig,
-    state: State,
+    parts: Parts,
+    chosen: Chosen,
     updated: dict,
     rollout: Transition,
     batch: Batch,
+    normalise: ObsNormaliser,
+    scale: RewardNormaliser,
     episodes: list,
     seconds: tuple[float, float],
 ) -> dict[str, float]:
@@ -29,23 +36,21 @@ def describe(
     acted = tree_map(lambda x: x.flatten(0, 1).to(batch.value.device), rollout.policy)
     metrics: dict[str, float] = {
         "check/acting": batch.policy.distance(acted).item(),
-        "lr": cast(float, state.lr),
-        "clip/low": cast(float, state.clip_low),
-        "clip/high": cast(float, state.clip_high),
-        "reward/scale": state.reward_scale.moments.std.item() if cfg.normalise.reward else 1.0,
-        "obs/clipped": (batch.obs.abs() >= cfg.normalise.clip_obs).float().mean().item() if cfg.normalise.obs else 0.0,
+        "lr": cast(float, chosen.lr),
+        "clip/low": cast(float, chosen.clip_low),
+        "clip/high": cast(float, chosen.clip_high),
+        "reward/scale": scale.std.item(),
+        "obs/clipped": (batch.obs.abs() >= normalise.clip).float().mean().item(),
         "time/rollout": seconds[0],
         "time/update": seconds[1],
         "speed/rollout": steps / seconds[0],
         "speed/update": steps / seconds[1],
         "speed/total": steps / sum(seconds),
     }
-    if state.demo_coef:
-        metrics["bc/coef"] = state.demo_coef
-    if state.beta:
-        metrics["penalty/beta"] = state.beta
-    if cfg.target_kl:
-        metrics["kl/overshoot"] = updated["kl/final"] / cfg.target_kl - 1
+    metrics |= {term.logged_weight: cast(float, chosen.coef[term.name]) for term in parts.terms}
+    metrics |= shares(parts.terms, updated, chosen.coef)
+    if parts.schedule.target_kl:
+        metrics["kl/overshoot"] = updated["kl/final"] / parts.schedule.target_kl - 1
     if episodes:
         returns, lengths = np.array(sorted(episodes)).T  # in an order that does not depend on who stepped them
         metrics |= {
@@ -53,31 +58,29 @@ def describe(
             "train/length": lengths.mean(),
             "train/episodes": len(episodes),
         }
+    if parts.reference is not None and parts.held_out is not None:
+        metrics["reference/kl_held_out"] = kl_elsewhere(parts.network, parts.reference, normalise, parts.held_out)
     return metrics
 
 
 @torch.no_grad()
-def reference_metrics(parts: Parts, state: State, normalise: ObsNormaliser) -> dict[str, float]:
-    """How strongly the reference pulled, and how far from it the policy is now where nothing was learned."""
-    if parts.reference is None:
-        return {}
-    metrics = {"reference/coef": cast(float, state.reference_coef)}
-    if parts.held_out is not None:
-        policy = parts.network.policy(normalise(parts.held_out))
-        kl = parts.reference.divergence(policy, parts.reference.policy(parts.held_out))
-        metrics["reference/kl_held_out"] = kl.mean().item()
-    return metrics
+def kl_elsewhere(network: ActorCritic, reference: Reference, normalise: ObsNormaliser, obs: Tensor) -> float:
+    """How far the policy is from the reference at states from which nothing was learned [nats]."""
+    return reference.divergence(network.policy(normalise(obs)), reference.policy(obs)).mean().item()
 
 
-def explain(halt: Halt, cfg: DictConfig) -> str:
-    """One line: why the update stopped; estimator, value, limit, epoch and minibatch."""
+def explain(halt: Halt, *, kl: str, target_kl: float | None) -> str:
+    """One line: why the update stopped; what was looked at, its value and limit, epoch and minibatch.
+
+    ``kl``: the name of the estimator that ``kl/stop`` is.
+    """
     where = f"epoch {halt.epoch}, minibatch {halt.minibatch}"
     if halt.reason == "nonfinite":
         return f"a non-finite number at {where}; the step was refused, the weights are as before it"
-    if halt.reason == "ratio":
-        return f"stopped before {where}: mean |ratio - 1| {halt.value:.4g} > {halt.limit:.4g}"
-    estimator = "exact" if halt.reason == "rollback" else str(cfg.kl._target_).rsplit(".", 1)[-1]
-    limit = f"{halt.limit:.4g} ({cfg.stop.factor:g} x target_kl {cfg.target_kl:g})"
-    done = {"minibatch": "stopped before", "epoch": "stopped after", "rollback": "undid"}[halt.reason]
-    where = f"epoch {halt.epoch}" if halt.reason == "rollback" else where
-    return f"{done} {where}: {estimator} KL {halt.value:.4g} > {limit}"
+    names = {"kl/stop": f"{kl} KL", "kl/exact": "exact KL", "ratio/deviation": "mean |ratio - 1|"}
+    what, limit = names.get(halt.metric, halt.metric), f"{halt.limit:.4g}"
+    if halt.metric.startswith("kl/") and target_kl:
+        limit += f" ({halt.limit / target_kl:g} x target_kl {target_kl:g})"
+    done = {"epoch": "stopped after", "rollback": "undid"}.get(halt.reason, "stopped before")
+    where = f"epoch {halt.epoch}" if halt.undone else where
+    return f"{done} {where}: {what} {halt.value:.4g} > {limit}"

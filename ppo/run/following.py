@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from ppo.buffer.data import Batch
 from ppo.logging.base import Run
 from ppo.run import checkpoint, crash, ranks, resume
-from ppo.run.assemble import Parts, State
+from ppo.run.assemble import Parts
+from ppo.run.state import State
 from ppo.update.loop import Halt
 from ppo.update.optim import Learner
 

@@ -21,11 +21,12 @@ from ppo.logging.base import Forgiving, Run
 from ppo.logging.console import Console
 from ppo.logging.window import Window
 from ppo.run import checkpoint, crash, ranks, resume
-from ppo.run.assemble import Parts, State
+from ppo.run.assemble import Parts
 from ppo.run.describe import explain
 from ppo.run.folder import DiskError, about
 from ppo.run.provenance import provenance
 from ppo.run.signals import Interrupted
+from ppo.run.state import State
 from ppo.update.loop import Halt
 from ppo.update.optim import Learner
 
@@ -37,6 +38,7 @@ class Record:
         self._cfg, self._run, self._parts = cfg, run, parts
         self._plain = plain(cfg)  # takes a millisecond
         self._watch = Watch(self._plain)
+        self._kl = str(cfg.kl._target_).rsplit(".", 1)[-1]
         self._row: dict = {}
         self._saved_steps = self._updates = 0  # of the latest checkpoint
 
@@ -123,7 +125,7 @@ class Record:
         self._logger.log(self._row, state.env_steps)
         self._console.update(self._row, state.env_steps)
         if halt:
-            self._console.line(f"update {state.updates}: {explain(halt, self._cfg)}")
+            self._console.line(f"update {state.updates}: {explain(halt, kl=self._kl, target_kl=self._cfg.target_kl)}")
         for finding in found:
             self._console.line(f"update {state.updates}: {line(finding)}")
             self._logger.alert(f"doctor: {finding.cause}", line(finding))

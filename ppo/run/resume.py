@@ -18,9 +18,10 @@ from envs.base import EnvError, NoState, WorkerLost
 from ppo.config.options import ConfigError, plain
 from ppo.logging.jsonl import read
 from ppo.run import checkpoint, ranks
-from ppo.run.assemble import Parts, State
+from ppo.run.assemble import Parts
 from ppo.run.checkpoint import CheckpointError
 from ppo.run.folder import check_same
+from ppo.run.state import State
 
 
 class Saved(NamedTuple):

@@ -1,10 +1,10 @@
 """Compile the gradient step where it pays, and never let a compiler's trouble end a run.
 
 The step is traced to a graph and compiled ahead of time to a library, which is kept between runs if one step of it is
-the eager one. A later run only loads it: no compiler is imported, and a call pays for no guards.
+the eager one. A later run only loads it: no compiler is imported, and a call pays for no guards. Which library fits is
+decided by what was bound (ppo.update.fingerprint), the shapes, PyTorch and the machine.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +21,15 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from ppo.buffer.data import Batch, tree_map
-from ppo.run import ranks
+from ppo.buffer.data import Batch, leaves, with_leaves
+from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
-from ppo.update.step import Knobs
+from ppo.update.step import Knobs, Step
+
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None
 
 PAYS_FROM = 10_000  # gradient steps: compiling takes some 20 s the first time, a compiled step saves 2 ms or more
 TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
@@ -32,36 +37,35 @@ TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
 # of 1,024 samples.
 _OPTIONS = {"cpp.use_decompose_tanh": True}
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ppo.update.compile import main; main()"
-Step = Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
+Take = Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
 
 
-def compile_step(step: Step, choice: str, planned_steps: int, about: str) -> Step:
+def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable[[bool], bool] = bool) -> Step:
     """``step`` compiled whole, or as it is.
 
-    about: the choices that made this step what it is; the same code with the same choices is compiled once.
     choice: "true", "false", or "auto": where the run plans enough steps to pay for it and a C++ compiler is there.
+    agree: whether all processes that train this policy can, since two programs round differently.
     Anything that fails (no compiler, a corrupt cache, unsupported code, a compiled step that is not the eager one) is
-    told in one line and the run goes on eagerly: the same function, the same numbers to rounding.
+    reported in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
-    here = choice == "true" or (choice == "auto" and planned_steps >= PAYS_FROM and _has_compiler())
-    if not all(ranks.gather(here)):
+    if not agree(choice == "true" or (choice == "auto" and planned_steps >= PAYS_FROM and _has_compiler())):
         return step
-    chosen: Step | None = None
+    chosen: Take | None = None
 
     def first_compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
         nonlocal chosen
         if chosen is None:
             try:
-                chosen = _compiled(step, about, learner, batch, knobs)
+                chosen = _compiled(step.take, learner, batch, knobs)
             except Exception as error:  # whatever a compiler raises; the step is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 print(f"compile: failed, the run goes on without it ({why})", file=sys.stderr, flush=True)
-                chosen = step
-            if not all(ranks.gather(chosen is not step)):  # two programs round otherwise
-                chosen = step
+                chosen = step.take
+            if not agree(chosen is not step.take):
+                chosen = step.take
         return chosen(learner, batch, knobs)
 
-    return first_compiled
+    return step._replace(take=first_compiled)
 
 
 def cache_folder() -> Path:
@@ -69,34 +73,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proximal" / "compile"
 
 
-def _compiled(step: Step, about: str, learner: Learner, batch: Batch, knobs: Knobs) -> Step:
+def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:
     """The compiled step for arguments of these shapes."""
     example = (learner, batch, knobs)
-    leaves = list(_leaves(example))
-    shapes = [x.shape for x in leaves]
-    library = cache_folder() / f"{_hash(about, leaves)}.so"
+    tensors = list(leaves(example))
+    shapes = [x.shape for x in tensors]
+    library = cache_folder() / f"{_hash(take, tensors)}.so"
     with _alone(library):
         if not _whole(library):
-            _apart(_build, step, example, library)
+            _apart(_build, take, example, library)
     run = _load(library, learner.params.device)
 
     def compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
-        tensors = [*learner, *_leaves(batch), *knobs]
+        tensors = [*learner, *leaves(batch), *leaves(knobs)]
         # The library believes what it is told: other shapes would read beyond the end of the data.
         if [x.shape for x in tensors] != shapes or not all(x.is_contiguous() for x in tensors):
-            return step(learner, batch, knobs)
+            return take(learner, batch, knobs)
         *new, metrics = run(tensors)
         return Learner(*new), metrics
 
     return compiled
-
-
-def _leaves(tree) -> Iterator[Tensor]:
-    for x in tree:
-        if isinstance(x, Tensor):
-            yield x
-        else:
-            yield from _leaves(x)
 
 
 def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[Tensor]]:
@@ -106,16 +102,11 @@ def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[
     return native.AOTIModelContainerRunnerCpu(str(library), 1).run
 
 
-def _hash(about: str, leaves: list[Tensor]) -> str:
-    """Of everything a library depends on: the code, the choices, the shapes, PyTorch, the processor, threads.
-
-    The code is all that a step can be made of: ``strategy`` takes functions from nowhere else.
-    """
-    digest = hashlib.sha256(about.encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
-    digest.update(repr([(x.shape, x.dtype, x.device) for x in leaves]).encode())
-    machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
+def _hash(take: Take, tensors: list[Tensor]) -> str:
+    """Of everything a library depends on: what was bound, the shapes, PyTorch, the processor, threads."""
+    digest = hashlib.sha256(fingerprint(take).encode())
+    digest.update(repr([(x.shape, x.dtype, x.device) for x in tensors]).encode())
+    machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), _OPTIONS)
     digest.update(repr(machine).encode())
     processor = Path("/proc/cpuinfo")
     if processor.exists():
@@ -136,7 +127,8 @@ def _alone(library: Path) -> Generator[None]:
     """Of the processes that want this library, one at a time: the others find it built."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with open(library.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if fcntl:  # elsewhere two of them may build it twice
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -161,27 +153,28 @@ def main() -> None:
         sys.exit((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
-def _build(step: Step, example: tuple[Learner, Batch, Knobs], library: Path) -> None:
+def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> None:
     """Trace and compile the step into ``library``, which appears whole or not at all, and only if it is the step."""
     from torch._inductor import aot_compile
     from torch._inductor.utils import fresh_cache
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    leaves = list(_leaves(example))
+    tensors = list(leaves(example))
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = iter(tensors)
-        learner, metrics = step(*(tree_map(lambda _: next(given), tree) for tree in example))
+        learner, batch, knobs = (with_leaves(tree, given) for tree in example)
+        learner, metrics = take(learner, batch, knobs)
         return (*learner, metrics)
 
-    graph = make_fx(flat)(*leaves)
+    graph = make_fx(flat)(*tensors)
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted of shapes belongs to the tracer; the compiler makes its own notes
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")
-        aot_compile(graph, tuple(leaves), options=_OPTIONS | {"aot_inductor.output_path": str(built)})
-        for ours, eager in zip(_load(built, leaves[0].device)(leaves), flat(*leaves), strict=True):
+        aot_compile(graph, tuple(tensors), options=_OPTIONS | {"aot_inductor.output_path": str(built)})
+        for ours, eager in zip(_load(built, tensors[0].device)(tensors), flat(*tensors), strict=True):
             torch.testing.assert_close(
                 ours, eager, rtol=1e-3, atol=TOLERANCE, equal_nan=True, msg="the compiled step is not the eager one"
             )

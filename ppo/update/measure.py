@@ -6,11 +6,9 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call
 
 from ppo.buffer.data import Batch, in_chunks
-from ppo.network.actor_critic import ActorCritic
-from ppo.network.flat import unflatten
+from ppo.network.flat import Evaluate, Inputs
 
 
 class Measured(NamedTuple):
@@ -24,15 +22,14 @@ class Measured(NamedTuple):
 
 
 def build_measure(
-    network: ActorCritic, kl: Callable, *, clamp: float, reference: Callable | None = None
+    evaluate: Evaluate, kl: Callable, *, clamp: float, reference: Callable | None = None
 ) -> Callable[[Tensor, Batch], Measured]:
     """``measure(params, batch)``. ``clamp`` bounds the log-ratio that a sampled estimator sees; ``reference`` is the
     divergence from ``batch.reference``."""
-    cut = unflatten(network)
 
     @torch.no_grad()
     def measure(params: Float[Tensor, " P"], batch: Batch) -> Measured:
-        policy = in_chunks(lambda obs: functional_call(network, cut(params), (obs,))[0], batch.obs)
+        policy = in_chunks(lambda part: evaluate.policy(params, part), Inputs(batch.obs))
         log_ratio = policy.log_ratio(batch.policy, batch.action).clamp(-clamp, clamp)
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
         parts = {n: (weight[:, None] * part).sum(0) for n, part in batch.policy.parts(policy).items()}

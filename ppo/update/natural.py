@@ -9,13 +9,12 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call, grad, grad_and_value, jvp
+from torch.func import grad, grad_and_value, jvp
 
 from ppo.buffer.data import Batch, tree_map
-from ppo.network.actor_critic import ActorCritic
-from ppo.network.flat import box, unflatten
+from ppo.network.flat import Evaluate, box
 from ppo.update.optim import Learner
-from ppo.update.step import Knobs
+from ppo.update.step import GOING, Knobs
 
 Finish = Callable[[Learner, Batch, Knobs], tuple[Learner, dict[str, Tensor]]]
 
@@ -26,7 +25,7 @@ def stay(learner: Learner, minibatches: Batch, knobs: Knobs) -> tuple[Learner, d
 
 
 def build_natural_step(
-    network: ActorCritic,
+    evaluate: Evaluate,
     loss: Callable,
     target_kl: float,
     *,
@@ -43,8 +42,7 @@ def build_natural_step(
     with the first j < backtracks at which the loss is lower and the mean exact KL(old || new) at most target_kl. Where
     there is none, or the update was stopped, nothing moves. Reads nothing back from the device.
     """
-    cut = unflatten(network)
-    low, high = box(network)
+    low, high = box(evaluate.network)
 
     def finish(learner: Learner, minibatches: Batch, knobs: Knobs) -> tuple[Learner, dict[str, Tensor]]:
         batch = tree_map(lambda x: x.flatten(0, 1), minibatches)
@@ -53,8 +51,7 @@ def build_natural_step(
         gradient, (before, samples) = grad_and_value(loss, has_aux=True)(start, batch, weight, knobs)
 
         def kl_from_here(params: Tensor) -> Tensor:
-            policy, _ = functional_call(network, cut(params), (batch.obs,))
-            return (weight * samples.policy.kl(policy)).sum()
+            return (weight * samples.policy.kl(evaluate.policy(params, batch))).sum()
 
         def fisher(x: Tensor) -> Tensor:
             return jvp(grad(kl_from_here), (start,), (x,))[1] + damping * x
@@ -66,7 +63,7 @@ def build_natural_step(
             candidate = (start + shrink**j * full).clamp(low, high)
             after, there = loss(candidate, batch, weight, knobs)
             within = (weight * batch.policy.kl(there.policy)).sum() <= target_kl
-            better = (taken == 0) & (learner.stopped == 0) & within & (after < before)  # NaN: neither
+            better = (taken == 0) & (learner.stopped == GOING) & within & (after < before)  # NaN: neither
             params, taken = torch.where(better, candidate, params), torch.where(better, shrink**j, taken)
         return learner._replace(params=params), {"trpo/step": taken}
 

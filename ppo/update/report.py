@@ -1,7 +1,7 @@
 """The numbers of an update: what its steps, its batch and its end say."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,8 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppo.buffer.data import Batch
+from ppo.loss.kl import FAMILY, SAMPLED
+from ppo.loss.terms import Term
 from ppo.update.measure import Measured
-from ppo.update.step import FAMILY, METRICS, Knobs
+from ppo.update.step import Step
+from ppo.update.table import Table
 
 
 class OffPolicyError(RuntimeError):
@@ -39,58 +42,50 @@ def _size(x: float) -> float:
     return math.inf if math.isnan(x) else abs(x)
 
 
-def reached_kl(metrics: Mapping[str, Any]) -> float:
-    """How far the update went, for what adapts: the chosen estimator at its end, or the KL of what it had to undo."""
-    return float(metrics["stop/value"] if metrics["update/stop"] == "rollback" else metrics["kl/chosen"])
+def summarise(step: Step, table: Table) -> dict[str, float]:
+    """Reduce the steps' metrics to the update's, over the steps taken: each as ``step.reduce`` says.
 
-
-def summarise(rows: Float[Tensor, "steps metrics"], knobs: Knobs) -> dict[str, float]:
-    """Reduce the steps' metrics to the update's: means over the steps taken, sums of counts, extremes of extremes.
-
-    A refused step enters none of the means; its non-finite samples are counted all the same.
+    A refused step enters none of them; its non-finite samples are counted all the same. The errors of the sampled KL
+    estimators are their means less that of ``exact``.
     """
-    first, named = rows[0], dict(zip(METRICS, rows[rows[:, 0] > 0].unbind(1), strict=True))
-    at_first = dict(zip(METRICS, first.tolist(), strict=True))
+    first, executed = table.row(0), table.part(table["taken"] > 0)
     metrics = {
-        "check/first_kl": max((at_first[f"kl/{name}"] for name in FAMILY), key=_size),
-        "check/first_log_ratio": at_first["max_log_ratio"],
-        "guard/nonfinite": rows[:, METRICS.index("guard/nonfinite")].sum().item(),
+        "check/first_kl": max((first[f"kl/{name}"] for name in FAMILY), key=_size),
+        "check/first_log_ratio": first["max_log_ratio"],
+        "guard/nonfinite": table["guard/nonfinite"].sum().item(),
     }
-    if named["taken"].numel() == 0:
+    if len(executed.rows) == 0:
         return metrics
-    for name, values in named.items():
-        if name in ("taken", "kl/stop", "max_log_ratio", "guard/nonfinite"):
-            continue
-        reduce = {"ratio/min": Tensor.min, "ratio/max": Tensor.max}.get(name, Tensor.mean)
-        metrics[name] = (Tensor.sum if name.startswith("guard/") else reduce)(values).item()
-    metrics |= {f"kl/error_{k}": metrics[f"kl/{k}"] - metrics["kl/exact"] for k in FAMILY if k.startswith("k")}
-    cloning, weight = metrics.pop("bc/loss"), knobs.demo.item()
-    if weight > 0:
-        rest = abs(metrics["loss/total"] - weight * cloning)
-        ratio = weight * abs(cloning) / rest if rest > 0 else math.inf
-        metrics |= {"bc/loss": cloning, "bc/ppo_ratio": ratio}
-    if knobs.entropy > 0:
-        metrics["loss/entropy"] = -metrics["policy/entropy"]
-    if knobs.kl > 0:
-        metrics["loss/kl"] = named["kl/stop"].mean().item()
-    return metrics
+    left_out = ("taken", "kl/stop", "max_log_ratio", *metrics)
+    metrics |= {name: step.reduce[name](executed[name]).item() for name in table.names if name not in left_out}
+    return metrics | {f"kl/error_{name}": metrics[f"kl/{name}"] - metrics["kl/exact"] for name in SAMPLED}
 
 
-def kl_path(
-    rows: Float[Tensor, "steps metrics"], after: Float[Tensor, " epochs"] | None, per_epoch: int
-) -> dict[str, list]:
+def shares(terms: Iterable[Term], metrics: Mapping[str, Any], coef: Mapping[str, float | None]) -> dict[str, float]:
+    """For the terms that ask for it: |weight x term| over the absolute value of the rest of the loss."""
+    found = {}
+    for term in terms:
+        if term.share and term.logged in metrics:
+            part = float(coef[term.name] or 0.0) * metrics[term.logged]
+            rest = abs(metrics["loss/total"] - part)
+            found[term.share] = abs(part) / rest if rest > 0 else math.inf
+    return found
+
+
+def kl_path(table: Table, after: Float[Tensor, " epochs"] | None, per_epoch: int) -> dict[str, list]:
     """The path of the KL, short enough to be kept: a limit is first exceeded where the KL exceeds all before it.
 
-    ``rows``: the steps taken and the refused one. ``after``: the KL on the whole batch after each epoch, where measured.
+    ``table``: the steps taken and the refused one. ``after``: the KL on the whole batch after each epoch, where measured.
     """
-    columns = [METRICS.index(f"kl/{name}") for name in FAMILY]
-    kl = rows[:, columns].nan_to_num(nan=math.inf).clamp(max=torch.finfo(rows.dtype).max)
-    done = int(rows[:, METRICS.index("taken")].sum()) // per_epoch
-    means = kl[: done * per_epoch].view(done, per_epoch, len(FAMILY)).mean(1)
+    names = [name for name in table.names if name.startswith("kl/") and name != "kl/stop"]
+    kl = torch.stack([table[name] for name in names], dim=1)
+    kl = kl.nan_to_num(nan=math.inf).clamp(max=torch.finfo(kl.dtype).max)
+    done = int(table["taken"].sum()) // per_epoch
+    means = kl[: done * per_epoch].view(done, per_epoch, len(names)).mean(1)
     highest = kl.clamp(min=0).cummax(0).values
     rises = kl > torch.cat([torch.zeros_like(highest[:1]), highest[:-1]])
-    paths: dict[str, list] = {"trace/first": _digits(kl[::per_epoch, 0])}
-    for i, name in enumerate(FAMILY):
+    paths: dict[str, list] = {"trace/first": _digits(kl[::per_epoch, names.index("kl/exact")])}
+    for i, name in enumerate(name.removeprefix("kl/") for name in names):
         steps = rises[:, i].nonzero().flatten()
         paths[f"trace/{name}"] = [[s + 1, x] for s, x in zip(steps.tolist(), _digits(kl[steps, i]), strict=True)]
         paths[f"trace/epoch/{name}"] = _digits(means[:, i])

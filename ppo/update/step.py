@@ -1,31 +1,32 @@
 """The gradient step: one pure function of flat buffers, the same code eager and compiled.
 
-    step(learner, minibatch, knobs) -> (learner, metrics)
+    step(learner, minibatch, knobs) -> (learner, row of metrics)
 
-Loss, gradient, guards, KL stop and Adam. A step that must not be taken (KL beyond the limit, anything non-finite, or
-an update already stopped) returns the old parameters and moments: the stop is a mask, not a branch, so that nothing has
-to be read back from the device in between.
+Loss, gradient, guards, stop and Adam. A step that must not be taken (a limit exceeded, anything non-finite, or an update
+already stopped) returns the old parameters and moments: the stop is a mask, not a branch, so that nothing has to be read
+back from the device in between.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call, grad_and_value
+from torch.func import grad_and_value
 
 from ppo.buffer.data import Batch, tree_map
-from ppo.logging.metrics import FAMILY
-from ppo.loss import kl as kl_family
-from ppo.network.actor_critic import ActorCritic
+from ppo.loss.kl import FAMILY, Estimator, name_of
+from ppo.loss.terms import At, Term
 from ppo.network.distributions import Policy
-from ppo.network.flat import box, unflatten
+from ppo.network.flat import Evaluate, box
 from ppo.update.optim import Learner, adam, clip_norm
+from ppo.update.table import COUNTED, HIGHEST, LOWEST, MEAN, Reduce
 
-STOPS = ("none", "minibatch", "nonfinite", "epoch", "rollback", "ratio")  # what Learner.stopped says
+# What Learner.stopped says. LIMIT is the limit on a step; the other two limits are looked at after an epoch.
+GOING, LIMIT, NONFINITE, EPOCH, ROLLBACK = range(5)
 
 
 class Knobs(NamedTuple):
@@ -34,29 +35,22 @@ class Knobs(NamedTuple):
     lr: Tensor
     clip_low: Tensor
     clip_high: Tensor
-    kl_limit: Tensor  # of the chosen estimator on a minibatch; infinite for no limit
-    ratio_limit: Tensor  # of the mean |ratio - 1| on a minibatch
+    limit: Tensor  # of the metric that the step watches; infinite for no limit
     max_grad_norm: Tensor  # infinite for no clipping
-    value: Tensor  # coefficients of the loss terms
-    entropy: Tensor
-    kl: Tensor
-    reference: Tensor
-    demo: Tensor
+    value: Tensor  # weight of the critic's loss
+    coef: dict[str, Tensor]  # weight of each further term, by its name
 
 
-class Terms(NamedTuple):
-    """Which functions make up the loss. A term whose coefficient is 0 is not computed at all (0 x inf is not 0)."""
+class Loss(NamedTuple):
+    """Which functions make up the loss. What has no part in it is not computed at all (0 x inf is not 0)."""
 
-    objective: Callable
-    kl: Callable
-    value: Callable
-    use_noise: bool = False  # the policy's mean is moved by the batch's noise, in the objective alone
-    use_policy: bool = True  # False: the policy is not moved by gradient steps
-    use_value: bool = True
-    use_entropy: bool = False
-    use_kl: bool = False
-    reference: Callable | None = None  # divergence from batch.reference
-    use_demo: bool = False
+    objective: Callable  # see ppo.loss.objective
+    kl: Estimator  # the one that stop, penalty and all that adapts read
+    value: Callable  # see ppo.loss.value
+    terms: tuple[Term, ...] = ()
+    policy: bool = True  # False: the policy is not moved by gradient steps
+    critic: bool = True
+    noise: bool = False  # the policy's mean is moved by the batch's noise, in the objective alone
 
 
 class Guards(NamedTuple):
@@ -75,88 +69,144 @@ class Samples(NamedTuple):
     log_ratio: Float[Tensor, " M"]  # not clamped
     objective: Float[Tensor, " M"]
     value_loss: Float[Tensor, " M"]
-    cloning_loss: Float[Tensor, " M"]
+    terms: dict[str, Float[Tensor, " M"]]
 
 
-# The step's metrics are one vector, in this order; ``loop.summarise`` says how each is reduced over an update.
-METRICS = (
-    "taken",
-    "loss/total",
-    "loss/policy",
-    "loss/value",
-    "bc/loss",
-    "policy/entropy",
-    "kl/stop",
-    *(f"kl/{name}" for name in FAMILY),
-    "clip/fraction",
-    "ratio/min",
-    "ratio/max",
-    "ratio/ess",
-    "ratio/deviation",
-    "max_log_ratio",
-    "grad/norm",
-    "grad/clipped",
-    "guard/clamped",
-    "guard/warned",
-    "guard/extreme",
-    "guard/nonfinite",
-)
+class Facts(NamedTuple):
+    """What is known at the end of a step, from which its metrics are read."""
+
+    batch: Batch
+    samples: Samples
+    knobs: Knobs
+    guards: Guards
+    weight: Float[Tensor, " M"]  # of each sample in a mean; masked ones 0
+    log_ratio: Float[Tensor, " M"]  # clamped
+    ratio: Float[Tensor, " M"]
+    total: Float[Tensor, ""]  # the loss
+    norm: Float[Tensor, ""]  # of the gradient, before it is clipped
+
+    def mean(self, x: Tensor) -> Tensor:
+        return (self.weight * x).sum()
+
+    def counted(self, x: Tensor) -> Tensor:
+        return (self.batch.mask & x).sum()
+
+    def estimate(self, kl: Estimator) -> Tensor:
+        return self.mean(kl(self.batch.policy, self.samples.policy, self.log_ratio))
+
+
+Metric = tuple[Reduce, Callable[[Facts], Tensor]]  # how the steps' numbers become the update's, and a step's number
+
+
+def _beyond_extremes(f: Facts) -> Tensor:
+    raw = f.samples.log_ratio
+    return f.counted((raw > math.log(f.guards.extreme_high)) | (raw < math.log(f.guards.extreme_low)))
+
+
+_METRICS: dict[str, Metric] = {
+    "loss/total": (MEAN, lambda f: f.total),
+    "loss/policy": (MEAN, lambda f: -f.mean(f.samples.objective)),
+    "loss/value": (MEAN, lambda f: f.mean(f.samples.value_loss)),
+    "policy/entropy": (MEAN, lambda f: f.mean(f.samples.policy.entropy())),
+    "clip/fraction": (MEAN, lambda f: f.mean(((f.ratio < f.knobs.clip_low) | (f.ratio > f.knobs.clip_high)).float())),
+    "ratio/min": (LOWEST, lambda f: torch.where(f.batch.mask, f.ratio, math.inf).min()),
+    "ratio/max": (HIGHEST, lambda f: torch.where(f.batch.mask, f.ratio, -math.inf).max()),
+    "ratio/ess": (MEAN, lambda f: f.mean(f.ratio).square() / f.mean(f.ratio.square())),
+    "ratio/deviation": (MEAN, lambda f: f.mean(torch.expm1(f.log_ratio).abs())),
+    "max_log_ratio": (HIGHEST, lambda f: torch.where(f.batch.mask, f.samples.log_ratio.abs(), 0).max()),
+    "grad/norm": (MEAN, lambda f: f.norm),
+    "grad/clipped": (MEAN, lambda f: f.norm > f.knobs.max_grad_norm),
+    "guard/clamped": (COUNTED, lambda f: f.counted(f.samples.log_ratio.abs() > f.guards.clamp)),
+    "guard/warned": (COUNTED, lambda f: f.counted(f.samples.log_ratio.abs() > f.guards.warn)),
+    "guard/extreme": (COUNTED, _beyond_extremes),
+    "guard/nonfinite": (COUNTED, lambda f: f.counted(~torch.isfinite(f.samples.log_ratio))),
+}
+
+
+def step_metrics(loss: Loss) -> dict[str, Metric]:
+    """Every metric of a step with this loss: the fixed ones, the KL family, and the mean of each further term."""
+    family = FAMILY | {name_of(loss.kl): loss.kl}  # a person's own estimator is measured as well
+    measured = {"stop": loss.kl} | family
+    return (
+        _METRICS
+        | {f"kl/{name}": (MEAN, partial(Facts.estimate, kl=kl)) for name, kl in measured.items()}
+        | {term.logged: (MEAN, partial(_mean_of_term, name=term.name)) for term in loss.terms}
+    )
+
+
+def _mean_of_term(f: Facts, *, name: str) -> Tensor:
+    return f.mean(f.samples.terms[name])
+
+
+class Step(NamedTuple):
+    """A gradient step, and what the numbers of its row are."""
+
+    take: Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
+    reduce: dict[str, Reduce]  # of each metric, in the order of a row
+    watch: str  # the metric that Knobs.limit bounds
+
+    def __call__(self, learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Float[Tensor, " metrics"]]:
+        return self.take(learner, batch, knobs)
 
 
 def build_loss(
-    network: ActorCritic, terms: Terms, guards: Guards
+    evaluate: Evaluate, loss: Loss, guards: Guards
 ) -> Callable[[Tensor, Batch, Tensor, Knobs], tuple[Tensor, Samples]]:
-    """``loss(params, batch, weight, knobs) -> (what is minimised, what it was made of)``, the sum of weight x terms."""
-    cut = unflatten(network)
+    """``total(params, batch, weight, knobs) -> (what is minimised, what it was made of)``: the sum of weight x terms."""
 
-    def loss(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Samples]:
-        policy, value = functional_call(network, cut(params), (batch.obs,))
+    def total(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Samples]:
+        policy, prediction = evaluate(params, batch)
         log_ratio = policy.log_ratio(batch.policy, batch.action)
         clamped = noisy = log_ratio.clamp(-guards.clamp, guards.clamp)
-        if terms.use_noise:
-            moved = policy._replace(mean=policy.mean + batch.noise)
+        if loss.noise:
+            moved = cast(Any, policy)._replace(mean=cast(Any, policy).mean + batch.noise)
             noisy = moved.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
-        objective = terms.objective(noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
-        total = -(weight * objective).sum() if terms.use_policy else weight.new_zeros(())
+        objective = loss.objective(noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
+        total = -(weight * objective).sum() if loss.policy else weight.new_zeros(())
         value_loss = torch.zeros_like(objective)
-        if terms.use_value:
-            value_loss = terms.value(value, batch.target, batch.value)
+        if loss.critic:
+            value_loss = loss.value(prediction, batch.target, batch.value)
             total = total + knobs.value * (weight * value_loss).sum()
-        if terms.use_entropy:
-            total = total - knobs.entropy * (weight * policy.entropy()).sum()
-        if terms.use_kl:
-            total = total + knobs.kl * (weight * terms.kl(batch.policy, policy, clamped)).sum()
-        if terms.reference is not None:
-            total = total + knobs.reference * (weight * terms.reference(policy, batch.reference)).sum()
-        cloning_loss = torch.zeros_like(objective)
-        if terms.use_demo:
-            imitator, _ = functional_call(network, cut(params), (batch.demo.obs,))
-            cloning_loss = -imitator.log_prob(batch.demo.action)
-            total = total + knobs.demo * (weight * cloning_loss).sum()
-        return total, Samples(policy, log_ratio, objective, value_loss, cloning_loss)
+        at = At(policy, batch, clamped, partial(evaluate, params))
+        terms = {term.name: term.loss(at) for term in loss.terms}
+        for name, term in terms.items():
+            total = total + knobs.coef[name] * (weight * term).sum()
+        return total, Samples(policy, log_ratio, objective, value_loss, terms)
 
-    return loss
+    return total
 
 
 def build_step(
-    network: ActorCritic, terms: Terms, guards: Guards, *, micro_batches: int = 1, optimiser: Callable = adam
-) -> Callable[[Learner, Batch, Knobs], tuple[Learner, Float[Tensor, " metrics"]]]:
-    """The step for this network and these choices. Shapes and choices are fixed here; numbers come in ``Knobs``."""
-    low, high = box(network)
-    loss = build_loss(network, terms, guards)
+    evaluate: Evaluate,
+    loss: Loss,
+    guards: Guards,
+    *,
+    watch: str = "kl/stop",
+    micro_batches: int = 1,
+    optimiser: Callable = adam,
+) -> Step:
+    """The step for this network and these choices. Shapes and choices are fixed here; numbers come in ``Knobs``.
+
+    watch: the metric of a step that ``Knobs.limit`` bounds. micro_batches: parts of a minibatch whose gradients are
+    accumulated. optimiser: ``(learner, gradient, lr) -> learner``.
+    """
+    low, high = box(evaluate.network)
+    total_of, measured = build_loss(evaluate, loss, guards), step_metrics(loss)
+    if watch not in measured:
+        raise ValueError(f"{watch!r} is no metric of a step; there are {', '.join(measured)}")
 
     def gradient(params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor, Samples]:
         """(gradient, loss, samples), accumulated over micro-batches: the same as of one batch, in less memory."""
         gradients, losses, samples = [], [], []
         for i in range(micro_batches):
             part = partial(tree_map, lambda x: x.tensor_split(micro_batches)[i])  # noqa: B023  used within the turn
-            g, (total, s) = grad_and_value(loss, has_aux=True)(params, part(batch), part(weight), knobs)
+            g, (total, s) = grad_and_value(total_of, has_aux=True)(params, part(batch), part(weight), knobs)
             gradients.append(g), losses.append(total), samples.append(s)
         if micro_batches == 1:
             return g, total, s
         return sum(gradients), sum(losses), tree_map(lambda *x: torch.cat(x), *samples)
 
-    def step(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
+    def take(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
         grad, total, samples = gradient(learner.params, batch, weight, knobs)
         grad, norm = clip_norm(grad, knobs.max_grad_norm)
@@ -164,57 +214,17 @@ def build_step(
         stepped = stepped._replace(params=stepped.params.clamp(low, high))
 
         log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
-        kl = (weight * terms.kl(batch.policy, samples.policy, log_ratio)).sum()
-        deviation = (weight * torch.expm1(log_ratio).abs()).sum()
-        finite = (
-            torch.isfinite(total) & torch.isfinite(norm) & torch.isfinite(kl) & torch.isfinite(stepped.params).all()
-        )
+        facts = Facts(batch, samples, knobs, guards, weight, log_ratio, torch.exp(log_ratio), total, norm)
+        values = {name: value(facts) for name, (_, value) in measured.items()}
+        finite = torch.isfinite(torch.stack([total, norm, values["kl/stop"]])).all()
+        finite &= torch.isfinite(stepped.params).all()
         finite &= torch.isfinite(
             torch.where(batch.mask, samples.log_ratio, 0)
-        ).all()  # the clamp would hide an infinite one
-        why = STOPS.index
-        verdict = torch.where(deviation <= knobs.ratio_limit, why("none"), why("ratio"))
-        verdict = torch.where(kl <= knobs.kl_limit, verdict, why("minibatch"))
-        verdict = torch.where(finite, verdict, why("nonfinite"))
-        stopped = torch.where(learner.stopped == 0, verdict, learner.stopped)
-        taken = stopped == 0
+        ).all()  # the clamp would hide an infinity
+        verdict = torch.where(values[watch] <= knobs.limit, GOING, LIMIT)
+        stopped = torch.where(learner.stopped == GOING, torch.where(finite, verdict, NONFINITE), learner.stopped)
+        taken = stopped == GOING
         learner = tree_map(lambda new, old: torch.where(taken, new, old), stepped, learner)._replace(stopped=stopped)
-        return learner, metrics(batch, samples, weight, total, norm, kl, deviation, taken, knobs)
+        return learner, torch.stack([value.detach().float() for value in (taken, *values.values())])
 
-    def metrics(batch, samples, weight, total, norm, kl, deviation, taken, knobs) -> Tensor:
-        raw, mask = samples.log_ratio, batch.mask
-        log_ratio = raw.clamp(-guards.clamp, guards.clamp)
-        ratio = torch.exp(log_ratio)
-
-        def mean(x: Tensor) -> Tensor:
-            return (weight * x).sum()
-
-        def count(x: Tensor) -> Tensor:
-            return (mask & x).sum()
-
-        family = (mean(getattr(kl_family, name)(batch.policy, samples.policy, log_ratio)) for name in FAMILY)
-        values = (
-            taken,
-            total,
-            -mean(samples.objective),
-            mean(samples.value_loss),
-            mean(samples.cloning_loss),
-            mean(samples.policy.entropy()),
-            kl,
-            *family,
-            mean(((ratio < knobs.clip_low) | (ratio > knobs.clip_high)).float()),
-            torch.where(mask, ratio, math.inf).min(),
-            torch.where(mask, ratio, -math.inf).max(),
-            mean(ratio).square() / mean(ratio.square()),
-            deviation,
-            torch.where(mask, raw.abs(), 0).max(),
-            norm,
-            norm > knobs.max_grad_norm,
-            count(raw.abs() > guards.clamp),
-            count(raw.abs() > guards.warn),
-            count((raw > math.log(guards.extreme_high)) | (raw < math.log(guards.extreme_low))),
-            count(~torch.isfinite(raw)),
-        )
-        return torch.stack([value.detach().float() for value in values])
-
-    return step
+    return Step(take, {"taken": COUNTED} | {name: reduce for name, (reduce, _) in measured.items()}, watch)

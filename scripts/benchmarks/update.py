@@ -20,10 +20,10 @@ from ppo.buffer.data import Batch, tree_map
 from ppo.buffer.minibatches import unstack
 from ppo.loss import kl, norm, objective, value
 from ppo.network.actor_critic import ActorCritic, mlp
-from ppo.network.flat import flatten, unflatten
+from ppo.network.flat import build_evaluate, flatten, unflatten
 from ppo.update.compile import compile_step
 from ppo.update.optim import Learner
-from ppo.update.step import Guards, Knobs, Terms, build_step
+from ppo.update.step import Guards, Knobs, Loss, build_step
 from scripts.benchmarks.peers.cleanrl_form import Agent, Minibatch, gradient_step
 from scripts.benchmarks.table import Row, Samples, rows, table, versions
 from scripts.benchmarks.workloads import WORKLOADS, Workload, pick
@@ -97,10 +97,11 @@ def ours(shape: Shape, compiled: str) -> Run:
     """The step that ``ppo.train`` takes."""
     network, flat, batch = start(shape)
     w = shape.like
-    knobs = Knobs(*torch.tensor((w.lr, 1 - w.clip, 1 + w.clip, math.inf, math.inf, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0)))
-    step = compile_step(
-        build_step(network, Terms(objective.ppo, kl.exact, value.mse), Guards()), compiled, 0, repr(shape)
-    )
+    numbers = {"lr": w.lr, "clip_low": 1 - w.clip, "clip_high": 1 + w.clip, "limit": math.inf}
+    numbers |= {"max_grad_norm": 0.5, "value": 0.5}
+    knobs = Knobs(**{name: torch.tensor(x) for name, x in numbers.items()}, coef={})
+    loss = Loss(partial(objective.ppo, dual=None), kl.exact, value.mse)
+    step = compile_step(build_step(build_evaluate(network), loss, Guards()), compiled, 0)
     learner = Learner.start(flat.clone())
 
     def run(steps: int) -> dict[str, Tensor]:
