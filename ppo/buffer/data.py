@@ -4,7 +4,7 @@ Axes: time is axis 0 of a rollout, samples are the last axis of a batch, every o
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -60,13 +60,17 @@ def tree_map(function, *trees):
     return type(first)(*(tree_map(function, *parts) for parts in zip(*trees, strict=True)))
 
 
-def leaves(tree) -> Iterator[Tensor]:
+def leaves(tree) -> list[Tensor]:
     """The tensors of a tree, in the order in which ``tree_map`` visits them."""
     if isinstance(tree, Tensor):
-        yield tree
-    else:
-        for part in tree.values() if isinstance(tree, dict) else tree:
-            yield from leaves(part)
+        return [tree]
+    found: list[Tensor] = []
+    for part in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(part, Tensor):  # most are: a call for each would cost more than the rest
+            found.append(part)
+        else:
+            found += leaves(part)
+    return found
 
 
 def with_leaves(tree, tensors: Iterable[Tensor]):
@@ -87,7 +91,7 @@ def in_chunks(function, tree, rows=1024):
     For a function of single samples, such as a network: what it makes on the way stays in the cache, and is not the
     largest thing that a run ever holds in memory.
     """
-    tensors = list(leaves(tree))
+    tensors = leaves(tree)
     length = chunk_length(tensors[0][..., 0], rows)
     parts = (with_leaves(tree, part) for part in zip(*(x.split(length) for x in tensors), strict=True))
     return tree_map(lambda *done: torch.cat(done), *(function(part) for part in parts))

@@ -39,5 +39,5 @@ class Schedule(NamedTuple):
             lr=self.lr(progress(last.lr)),
             clip_low=low,
             clip_high=high,
-            coef={name: choose(progress(last.coef[name])) for name, choose in self.coef.items()},
+            coef={name: choose(progress(last.coef.get(name))) for name, choose in self.coef.items()},
         )

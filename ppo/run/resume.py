@@ -21,7 +21,7 @@ from ppo.run import checkpoint, ranks
 from ppo.run.assemble import Parts
 from ppo.run.checkpoint import CheckpointError
 from ppo.run.folder import check_same
-from ppo.run.state import State
+from ppo.run.state import State, current
 
 
 class Saved(NamedTuple):
@@ -55,7 +55,7 @@ def thaw(cfg: DictConfig, saved: Saved, template: State, parts: Parts) -> tuple[
 
     Raises ConfigError where the environments do not come back exactly and ``cfg.exact_resume`` asks for it.
     """
-    state = checkpoint.from_leaves(template, saved.tensors | saved.meta["progress"])
+    state = checkpoint.from_leaves(template, saved.tensors | current(saved.meta["progress"]))
     parts.flat.copy_(state.learner.params)
     parts.generator.set_state(saved.tensors["generator"])
     try:

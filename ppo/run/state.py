@@ -41,5 +41,25 @@ class State(NamedTuple):
         return self._replace(seen=seen, advantage_scale=_number(metrics, "advantage/scale"))
 
 
+_EARLIER = {  # fields of the state in checkpoints of earlier versions, where all were beside each other
+    "lr": "chosen.lr",
+    "clip_low": "chosen.clip_low",
+    "clip_high": "chosen.clip_high",
+    "kl": "seen.kl",
+    "clip_fraction": "seen.clip_fraction",
+    "reference_kl": "seen.reference_kl",
+    "demo_ratio": "seen.demo_ratio",
+}
+
+
+def current(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's plain numbers, {"chosen.lr": 3e-4, "updates": 12, ...}, whatever version wrote them."""
+    if "lr" not in progress:
+        return dict(progress)
+    coef = {"kl": "beta", "reference": "reference_coef", "demo": "demo_coef"}
+    named = {_EARLIER.get(name, name): value for name, value in progress.items() if name not in coef.values()}
+    return named | {"chosen.coef": {name: progress.get(key) for name, key in coef.items()}}
+
+
 def _number(metrics: Mapping[str, Any], name: str) -> float | None:
     return float(metrics[name]) if name in metrics else None

@@ -76,7 +76,7 @@ def cache_folder() -> Path:
 def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:
     """The compiled step for arguments of these shapes."""
     example = (learner, batch, knobs)
-    tensors = list(leaves(example))
+    tensors = leaves(example)
     shapes = [x.shape for x in tensors]
     library = cache_folder() / f"{_hash(take, tensors)}.so"
     with _alone(library):
@@ -159,7 +159,7 @@ def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> 
     from torch._inductor.utils import fresh_cache
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    tensors = list(leaves(example))
+    tensors = leaves(example)
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = iter(tensors)
