@@ -20,8 +20,8 @@ from ppo.run.describe import describe
 from ppo.run.folder import endpoint
 from ppo.run.following import Following
 from ppo.run.record import Record
-from ppo.update.loop import keep, update
-from ppo.update.report import check_on_policy
+from ppo.update.loop import keep, undo, update
+from ppo.update.report import check_acting, check_on_policy
 
 
 def train(cfg: DictConfig, run: Run) -> float:
@@ -48,6 +48,7 @@ def train(cfg: DictConfig, run: Run) -> float:
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma)
             scale = parts.reward_normaliser(reward_scale)
             batch = parts.prepare(rollout, state.learner.params, normalise, scale)
+            checked = check_acting(rollout.policy, batch, limit=parts.first_log_ratio)
             learner, halt, metrics = update(
                 parts.update,
                 state.learner,
@@ -57,21 +58,23 @@ def train(cfg: DictConfig, run: Run) -> float:
                 refresh=parts.prepare.refresh(rollout, normalise, scale) if parts.recompute else keep,
                 last_scale=state.advantage_scale,
             )
-            learner = record.judge(state.learner, learner, halt, metrics, batch)
-            parts.flat.copy_(learner.params)
+            metrics |= checked
+            check_on_policy(metrics, limit=parts.first_log_ratio)
+            kept = record.judge(state.learner, learner, halt, metrics, batch)
+            metrics = metrics if kept is learner else undo(parts.update, kept, batch, metrics)
+            parts.flat.copy_(kept.params)
             updated = time.perf_counter()
 
-            seconds = (collected - began, updated - collected)
-            metrics |= describe(parts, chosen, metrics, rollout, batch, normalise, scale, episodes, seconds)
-            check_on_policy(metrics, limit=parts.first_log_ratio)
             state = state._replace(
-                learner=learner,
+                learner=kept,
                 obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
                 reward_scale=reward_scale,
                 chosen=chosen,
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
             ).note(metrics, halt)
+            seconds = (collected - began, updated - collected)
+            metrics |= describe(parts, state, metrics, rollout, batch, normalise, scale, episodes, seconds)
             state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
             record(state, metrics | evaluated, halt)
     return endpoint(run.folder) if ranks.first() else math.nan

@@ -17,7 +17,7 @@ class Seen(NamedTuple):
         None  # share of the samples whose ratio lay outside the clip range; mean over the steps
     )
     reference_kl: float | None = None  # divergence from the reference policy at the update's end [nats]
-    demo_ratio: float | None = None  # size of the demonstrations' term over that of the rest of the loss
+    demo_ratio: float | None = None  # length of the gradient of the demonstrations' term over that of the rest
 
 
 class Progress(NamedTuple):

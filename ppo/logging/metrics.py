@@ -99,7 +99,9 @@ METRICS: dict[str, Metric] = {
     "bc/loss": Metric("nat", f"-log pi(action|obs) of the demonstrated pairs; {_MEAN}", "demo= is not none"),
     "bc/coef": Metric("", "weight of bc/loss in the loss of this update", "demo= is not none"),
     "bc/ppo_ratio": Metric(
-        "", "|bc/coef x bc/loss| over |loss/total without it|; above 2 a line warns", "demo= is not none"
+        "",
+        "length of the gradient of bc/coef x bc/loss over that of the rest; above 2 a line warns",
+        "demo= is not none",
     ),
     # What must hold before the first step of every update.
     "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch; must be 0 (1e-6)"),

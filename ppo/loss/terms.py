@@ -30,7 +30,7 @@ class Term(NamedTuple):
     loss: Callable[[At], Tensor]
     metric: str = ""  # by default loss/NAME
     weight: str = ""  # by default coef/NAME
-    share: str = ""  # where given, |weight x term| over the rest of the loss is logged under this name
+    share: str = ""  # where given, the length of its gradient over that of the rest's is logged under this name
 
     @property
     def logged(self) -> str:

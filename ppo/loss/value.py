@@ -37,17 +37,22 @@ def quantile(
     quantiles: Annotated[int, Ge(1)],
     kappa: Annotated[float, Gt(0)],
 ) -> Float[Tensor, "*B"]:
-    """Mean over quantiles i of 4 |tau_i - [u_i < 0]| h(u_i) / kappa, u_i = target - prediction_i, tau_i = (i + 1/2) / Q.
+    """(mean of the quantiles - target)^2, and for their shape around it the mean over quantiles i of
 
-    h is Huber's: u^2 / 2 up to ``kappa``, kappa (|u| - kappa / 2) beyond. The critic has ``quantiles`` outputs, its value
-    is their mean. (4: at the median, with kappa 1, an error costs what it costs in ``mse``.) Dabney et al. 2018
-    (QR-DQN).
+        4 |tau_i - [u_i < 0]| h(u_i) / kappa,  u_i = target - prediction_i,  tau_i = (i + 1/2) / Q
+
+    h is Huber's: u^2 / 2 up to ``kappa``, kappa (|u| - kappa / 2) beyond. (4: at the median, with kappa 1, an error
+    costs what it costs in ``mse``.) Dabney et al. 2018 (QR-DQN). The critic has ``quantiles`` outputs, its value is their
+    mean. The second part alone would leave that mean biased where returns are skewed, by 13 % for an exponential: so it
+    moves the quantiles against each other only, and the first part moves their mean.
     """
+    mean = prediction.mean(-1, keepdim=True)
     tau = (torch.arange(quantiles, device=prediction.device, dtype=prediction.dtype) + 0.5) / quantiles
-    u = target[..., None] - prediction
+    u = target[..., None] - (mean.detach() + prediction - mean)
     size = u.abs()
     h = torch.where(size <= kappa, 0.5 * u.square(), kappa * (size - 0.5 * kappa))
-    return (4 * (tau - (u < 0).to(tau)).abs() * h / kappa).mean(-1)
+    shape = (4 * (tau - (u < 0).to(tau)).abs() * h / kappa).mean(-1)
+    return (mean.squeeze(-1) - target).square() + shape
 
 
 def clipped(

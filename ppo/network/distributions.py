@@ -38,6 +38,8 @@ class Policy(Protocol):
 
     def distance(self, other: Any) -> Tensor: ...
 
+    def sharpness(self) -> Tensor: ...
+
     def mode(self) -> Tensor: ...
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
@@ -97,6 +99,10 @@ class Gaussian(NamedTuple):
         """The largest difference of any parameter: of a mean in units of its deviation, of a log std as it is."""
         moved = (self.mean - other.mean).abs() * torch.exp(-self.log_std)
         return torch.maximum(moved.max(), (self.log_std - other.log_std).abs().max())
+
+    def sharpness(self) -> Float[Tensor, ""]:
+        """How strongly ``distance`` and log-ratio magnify the rounding of a parameter: the largest max(1, |mean|) / std."""
+        return (self.mean.abs().clamp(min=1) * torch.exp(-self.log_std)).max().clamp(min=1)
 
     def mode(self) -> Float[Tensor, "*B A"]:
         """The action of a deterministic policy."""
@@ -177,6 +183,10 @@ class Categorical(NamedTuple):
     def distance(self, other: "Categorical") -> Float[Tensor, ""]:
         """The largest difference of any log probability."""
         return (self._log_p() - other._log_p()).abs().max()
+
+    def sharpness(self) -> Float[Tensor, ""]:
+        """How strongly ``distance`` and log-ratio magnify the rounding of a parameter: the largest logit, at least 1."""
+        return self.logits.abs().max().clamp(min=1)
 
     def mode(self) -> Int[Tensor, "*B"]:
         """The most probable action."""

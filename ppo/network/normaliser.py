@@ -40,6 +40,11 @@ class Moments(NamedTuple):
         std = (self.m2 / self.count.clamp(min=1)).sqrt()
         return torch.where(std <= 1e-12 * self.mean.abs(), 1.0, std)
 
+    @property
+    def rounded(self) -> Tensor:
+        """[*D] bool: what came in float32 and varied by less than two of its steps, so that its digits are rounding."""
+        return self.std <= 2 * torch.finfo(torch.float32).eps * self.mean.abs()
+
 
 class ObsNormaliser(NamedTuple):
     """What the networks see of an observation: (obs - mean) / std, clipped to +-clip, float32."""
@@ -50,8 +55,8 @@ class ObsNormaliser(NamedTuple):
 
     @staticmethod
     def of(moments: Moments, *, clip: float = 10.0) -> "ObsNormaliser":
-        """By these statistics, as they are now."""
-        return ObsNormaliser(moments.mean, moments.std, clip)
+        """By these statistics, as they are now. What varies by no more than float32 can resolve is not blown up."""
+        return ObsNormaliser(moments.mean, torch.where(moments.rounded, 1.0, moments.std), clip)
 
     @staticmethod
     def identity(device: torch.device | str = "cpu") -> "ObsNormaliser":

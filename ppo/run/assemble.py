@@ -6,11 +6,12 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from gymnasium.spaces import Box
 from omegaconf import DictConfig
 from torch import Tensor
 
-from envs.action import tanh
-from envs.base import VectorEnv
+from envs.action import clip, tanh
+from envs.base import ActionSpace, VectorEnv
 from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import check
@@ -40,6 +41,7 @@ class Parts(NamedTuple):
     envs: VectorEnv
     own: slice  # the columns of the rollout that they fill
     to_world: Callable  # the sampled action -> what the environment may receive
+    bounds: tuple[Tensor, Tensor] | None  # [A] each, where action=clip cuts the samples at them
     network: ActorCritic
     flat: Tensor  # [P]: its parameters are views of this buffer
     generator: torch.Generator
@@ -137,6 +139,7 @@ def assemble(cfg: DictConfig) -> Parts:
             envs=envs,
             own=own,
             to_world=to_world,
+            bounds=bounds(envs.action_space, device) if chosen["action"].func is clip else None,
             network=network,
             flat=flat,
             generator=generator,
@@ -177,6 +180,13 @@ def assemble(cfg: DictConfig) -> Parts:
     except BaseException:
         envs.close()
         raise
+
+
+def bounds(space: ActionSpace, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """(low, high) of continuous actions."""
+    if not isinstance(space, Box):
+        return None
+    return torch.from_numpy(space.low).to(device), torch.from_numpy(space.high).to(device)
 
 
 def _always(value: float, progress: Progress) -> float:

@@ -6,20 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo.buffer.data import Batch, Transition, tree_map
+from ppo.buffer.data import Batch, Transition
 from ppo.buffer.rewards import RewardNormaliser
-from ppo.control.schedule import Chosen
 from ppo.loss.reference import Reference
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
 from ppo.run.assemble import Parts
+from ppo.run.state import State
 from ppo.update.loop import Halt
-from ppo.update.report import shares
 
 
 def describe(
     parts: Parts,
-    chosen: Chosen,
+    state: State,
     updated: dict,
     rollout: Transition,
     batch: Batch,
@@ -30,16 +29,15 @@ def describe(
 ) -> dict[str, float]:
     """The metrics that the update, whose own are in ``updated``, cannot know: schedules, normalisers, episodes, speed.
 
-    ``seconds``: what rollout and update took.
+    ``state``: after the update. ``seconds``: what rollout and update took.
     """
-    steps = len(batch.value)
-    acted = tree_map(lambda x: x.flatten(0, 1).to(batch.value.device), rollout.policy)
+    steps, chosen = len(batch.value), state.chosen
     metrics: dict[str, float] = {
-        "check/acting": batch.policy.distance(acted).item(),
         "lr": cast(float, chosen.lr),
         "clip/low": cast(float, chosen.clip_low),
         "clip/high": cast(float, chosen.clip_high),
         "reward/scale": scale.std.item(),
+        "obs/rounded": state.obs_moments.rounded.float().mean().item(),
         "obs/clipped": (batch.obs.abs() >= normalise.clip).float().mean().item(),
         "time/rollout": seconds[0],
         "time/update": seconds[1],
@@ -47,8 +45,16 @@ def describe(
         "speed/update": steps / seconds[1],
         "speed/total": steps / sum(seconds),
     }
+    if parts.bounds is not None:
+        low, high = parts.bounds
+        metrics["action/clipped"] = ((rollout.action < low) | (rollout.action > high)).float().mean().item()
+    reward = scale(rollout.reward).abs()
+    most = reward.max() / (1 - parts.gamma) if parts.gamma < 1 else torch.inf
+    metrics |= {
+        "reward/clipped": (reward >= scale.clip).float().mean().item(),
+        "value/beyond": (batch.value.abs() > most).float().mean().item(),
+    }
     metrics |= {term.logged_weight: cast(float, chosen.coef[term.name]) for term in parts.terms}
-    metrics |= shares(parts.terms, updated, chosen.coef)
     if parts.schedule.target_kl:
         metrics["kl/overshoot"] = updated["kl/final"] / parts.schedule.target_kl - 1
     if episodes:

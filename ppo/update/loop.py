@@ -55,7 +55,8 @@ class Trace(NamedTuple):
 
     table: Table  # of every step
     ends: list[Tensor]  # the KL that each epoch ended with
-    flips: list[Tensor]  # advantages of each epoch whose sign the normaliser changed
+    flips: Tensor  # advantages of the first epoch whose sign the normaliser changed
+    zeroed: Tensor  # those of which it left nothing
     minibatches: Batch  # [K, M, ...] of the last epoch, advantages normalised
     scale: Tensor | None  # what the normaliser keeps for the next update
 
@@ -100,7 +101,8 @@ def update(
         "update/steps": taken - undone,
         "update/planned": bound.epochs * per_epoch,
         "update/stop": halt.reason if halt else "none",
-        "advantage/sign_flip": (trace.flips[0] / batch.mask.sum()).item(),
+        "advantage/sign_flip": (trace.flips / batch.mask.sum()).item(),
+        "advantage/zeroed": (trace.zeroed / batch.mask.sum()).item(),
     }
     metrics |= {name: number.item() for name, number in finished.items()}
     if halt:
@@ -109,6 +111,11 @@ def update(
         bad = (f"{name}={number}" for name, number in table.row(taken).items() if not math.isfinite(number))
         metrics["stop/nonfinite"] = ", ".join(bad) or "parameters"
     return learner, halt, metrics
+
+
+def undo(bound: Update, learner: Learner, batch: Batch, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of an update that was taken back whole: they describe ``learner``, from which training continues."""
+    return metrics | measured_metrics(bound.measure(learner.params, batch)) | {"update/epochs": 0.0, "update/steps": 0}
 
 
 def run_epochs(
@@ -125,7 +132,7 @@ def run_epochs(
     samples = len(batch.value)
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
     leave_early = batch.value.device.type == "cpu"
-    ends, flips, scale, taken = [], [], None, 0
+    ends, scale, taken = [], None, 0
     table = Table.of(tuple(bound.step.reduce), bound.epochs * (samples // bound.minibatch_size), batch.value)
     rows = table.rows.unbind()
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
@@ -138,7 +145,10 @@ def run_epochs(
         batch = refresh(learner.params, batch) if ends else batch
         minibatches = shuffle(batch._replace(noise=noise.to(batch.value)), bound.minibatch_size, order)
         advantage, scale = bound.norm(minibatches.advantage, minibatches.group, minibatches.mask, last_scale)
-        flips.append(((advantage.sign() != minibatches.advantage.sign()) & minibatches.mask).sum())
+        if not ends:
+            raw, mask = minibatches.advantage, minibatches.mask
+            flips = ((advantage.sign() != raw.sign()) & mask).sum()
+            zeroed = ((advantage == 0) & (raw != 0) & mask).sum()
         minibatches = minibatches._replace(advantage=advantage)
         for minibatch in unstack(minibatches):
             learner, row = bound.step(learner, minibatch, knobs)
@@ -150,7 +160,7 @@ def run_epochs(
         ends.append(end)
         if leave_early and learner.stopped:
             break
-    return learner, Trace(table.part(slice(taken)), ends, flips, minibatches, scale)
+    return learner, Trace(table.part(slice(taken)), ends, flips, zeroed, minibatches, scale)
 
 
 def _end_of_epoch(

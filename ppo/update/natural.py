@@ -37,8 +37,8 @@ def build_natural_step(
     """``finish(learner, minibatches [K, M, ...], knobs) -> (learner, metrics)``.
 
     loss: of ``build_loss``, without the critic's term; g is its gradient on all K M samples together.
-    With F the Hessian of the mean exact KL(policy now || policy at params), in products with vectors only:
-    x solves (F + damping) x = -g by ``cg_steps`` of conjugate gradient, and the step is shrink^j sqrt(2 target_kl / x'Fx) x
+    With F the Hessian of the mean exact KL(policy now || policy at params), in products with vectors only: x solves
+    (F + damping) x = -g by ``cg_steps`` of conjugate gradient, and the step is shrink^j sqrt(2 target_kl / x'(F + damping)x) x
     with the first j < backtracks at which the loss is lower and the mean exact KL(old || new) at most target_kl. Where
     there is none, or the update was stopped, nothing moves. Reads nothing back from the device.
     """
@@ -57,7 +57,7 @@ def build_natural_step(
             return jvp(grad(kl_from_here), (start,), (x,))[1] + damping * x
 
         x = conjugate_gradient(fisher, -gradient, cg_steps)
-        full = (2 * target_kl / (x @ (fisher(x) - damping * x))).sqrt() * x
+        full = (2 * target_kl / (x @ fisher(x))).sqrt() * x  # damped: along flat directions F alone would let it run
         params, taken = start, torch.zeros_like(before)
         for j in range(backtracks):
             candidate = (start + shrink**j * full).clamp(low, high)

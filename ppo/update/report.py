@@ -1,39 +1,63 @@
 """The numbers of an update: what its steps, its batch and its end say."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.buffer.data import Batch
+from ppo.buffer.data import Batch, tree_map
 from ppo.loss.kl import FAMILY, SAMPLED
-from ppo.loss.terms import Term
+from ppo.network.distributions import Policy
 from ppo.update.measure import Measured
 from ppo.update.step import Step
 from ppo.update.table import Table
+
+_SUSPECTS = (
+    "something moved between acting and learning (a normaliser, dropout, an environment that changes its observations?)"
+)
 
 
 class OffPolicyError(RuntimeError):
     """The policy at the first minibatch was not the one that acted."""
 
 
-def check_on_policy(metrics: Mapping[str, Any], *, limit: float) -> None:
-    """The policy that acts, the one that is learned from and the one at the first step of an update are the same.
+ROUNDING = (
+    1000 * torch.finfo(torch.float32).eps
+)  # of a parameter of size 1, with room: a 256x256 network errs by 14 eps
 
-    Whatever differs by more than rounding is a bug, not learning. An update that was refused for a number that is not
-    finite says nothing of that.
+
+def check_acting(acted: Policy, batch: Batch, *, limit: float) -> dict[str, float]:
+    """The policy that acted, ``[T, N]``, and the one that is learned from are the same, before anything is learned.
+
+    Raises OffPolicyError where a parameter differs by more than ``limit``, in units of its deviation, and by more than
+    rounding: float32's resolution, magnified by a small deviation. Returns what was found, for the metrics.
+    """
+    acted = tree_map(lambda x: x.flatten(0, 1), acted)
+    apart, rounding = batch.policy.distance(acted).item(), ROUNDING * batch.policy.sharpness().item()
+    if not apart <= limit + rounding and math.isfinite(rounding):
+        raise OffPolicyError(
+            f"the policy that acted is up to {apart:.3g} sigma away from the one that is to learn (rounding explains "
+            f"{rounding:.3g}): {_SUSPECTS}"
+        )
+    return {"check/acting": apart, "check/rounding": rounding}
+
+
+def check_on_policy(metrics: Mapping[str, Any], *, limit: float) -> None:
+    """At the first step of an update old and new policy are the same, so that ratio is 1 and KL 0.
+
+    Raises OffPolicyError as ``check_acting`` does, before the update is taken. One that was refused for a number that is
+    not finite says nothing of that.
     """
     if metrics.get("update/stop") == "nonfinite":
         return
-    ratio, kl, acting = (float(metrics[f"check/{x}"]) for x in ("first_log_ratio", "first_kl", "acting"))
-    if not (ratio <= limit and acting <= limit):
+    ratio, kl, rounding = (float(metrics[f"check/{x}"]) for x in ("first_log_ratio", "first_kl", "rounding"))
+    if not ratio <= limit + rounding:
         raise OffPolicyError(
-            f"at the first minibatch max |log ratio| is {ratio:.3g} (KL {kl:.3g}), and the policy that acted is up to "
-            f"{acting:.3g} sigma away, not 0: something moved between acting and learning (a normaliser, dropout, an "
-            "environment that changes its observations?)"
+            f"at the first minibatch max |log ratio| is {ratio:.3g} (KL {kl:.3g}), not 0 (rounding explains "
+            f"{rounding:.3g}): {_SUSPECTS}"
         )
 
 
@@ -59,17 +83,6 @@ def summarise(step: Step, table: Table) -> dict[str, float]:
     left_out = ("taken", "kl/stop", "max_log_ratio", *metrics)
     metrics |= {name: step.reduce[name](executed[name]).item() for name in table.names if name not in left_out}
     return metrics | {f"kl/error_{name}": metrics[f"kl/{name}"] - metrics["kl/exact"] for name in SAMPLED}
-
-
-def shares(terms: Iterable[Term], metrics: Mapping[str, Any], coef: Mapping[str, float | None]) -> dict[str, float]:
-    """For the terms that ask for it: |weight x term| over the absolute value of the rest of the loss."""
-    found = {}
-    for term in terms:
-        if term.share and term.logged in metrics:
-            part = float(coef[term.name] or 0.0) * metrics[term.logged]
-            rest = abs(metrics["loss/total"] - part)
-            found[term.share] = abs(part) / rest if rest > 0 else math.inf
-    return found
 
 
 def kl_path(table: Table, after: Float[Tensor, " epochs"] | None, per_epoch: int) -> dict[str, list]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad_and_value
+from torch.func import grad, grad_and_value
 
 from ppo.buffer.data import Batch, tree_map
 from ppo.loss.kl import FAMILY, Estimator, name_of
@@ -84,6 +84,7 @@ class Facts(NamedTuple):
     ratio: Float[Tensor, " M"]
     total: Float[Tensor, ""]  # the loss
     norm: Float[Tensor, ""]  # of the gradient, before it is clipped
+    shares: dict[str, Float[Tensor, ""]]  # of the terms that ask for it: see Term.share
 
     def mean(self, x: Tensor) -> Tensor:
         return (self.weight * x).sum()
@@ -131,11 +132,16 @@ def step_metrics(loss: Loss) -> dict[str, Metric]:
         _METRICS
         | {f"kl/{name}": (MEAN, partial(Facts.estimate, kl=kl)) for name, kl in measured.items()}
         | {term.logged: (MEAN, partial(_mean_of_term, name=term.name)) for term in loss.terms}
+        | {term.share: (MEAN, partial(_share, name=term.name)) for term in loss.terms if term.share}
     )
 
 
 def _mean_of_term(f: Facts, *, name: str) -> Tensor:
     return f.mean(f.samples.terms[name])
+
+
+def _share(f: Facts, *, name: str) -> Tensor:
+    return f.shares[name]
 
 
 class Step(NamedTuple):
@@ -206,15 +212,27 @@ def build_step(
             return g, total, s
         return sum(gradients), sum(losses), tree_map(lambda *x: torch.cat(x), *samples)
 
+    def share(name: str, whole: Tensor, params: Tensor, batch: Batch, weight: Tensor, knobs: Knobs) -> Tensor:
+        """The length of one term's gradient over that of all the others'."""
+
+        def alone(params: Tensor) -> Tensor:
+            _, samples = total_of(params, batch, weight, knobs)
+            return knobs.coef[name] * (weight * samples.terms[name]).sum()
+
+        of_term = grad(alone)(params)
+        return of_term.norm() / (whole - of_term).norm()
+
     def take(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
-        grad, total, samples = gradient(learner.params, batch, weight, knobs)
-        grad, norm = clip_norm(grad, knobs.max_grad_norm)
-        stepped = optimiser(learner, grad, knobs.lr)
+        whole, total, samples = gradient(learner.params, batch, weight, knobs)
+        given = (learner.params, batch, weight, knobs)
+        shares = {term.name: share(term.name, whole, *given) for term in loss.terms if term.share}
+        clipped, norm = clip_norm(whole, knobs.max_grad_norm)
+        stepped = optimiser(learner, clipped, knobs.lr)
         stepped = stepped._replace(params=stepped.params.clamp(low, high))
 
         log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
-        facts = Facts(batch, samples, knobs, guards, weight, log_ratio, torch.exp(log_ratio), total, norm)
+        facts = Facts(batch, samples, knobs, guards, weight, log_ratio, torch.exp(log_ratio), total, norm, shares)
         values = {name: value(facts) for name, (_, value) in measured.items()}
         finite = torch.isfinite(torch.stack([total, norm, values["kl/stop"]])).all()
         finite &= torch.isfinite(stepped.params).all()
