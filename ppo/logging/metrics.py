@@ -95,6 +95,9 @@ METRICS: dict[str, Metric] = {
     "check/acting": Metric(
         "sigma", "largest difference of a mean or log sigma that acted from the one learned from; must be 0 (1e-5)"
     ),
+    "check/rounding": Metric(
+        "sigma", "what float32's rounding of a parameter may come to in check/acting and check/first_log_ratio"
+    ),
     "check/first_log_ratio": Metric("nat", "max |r| at the first minibatch; must be 0 (1e-6)"),
     # The trust region at work.
     "ratio/min": Metric("", "lowest probability ratio in any executed step", _STEPPED),
