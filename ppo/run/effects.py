@@ -1,0 +1,80 @@
+"""Words that change nothing under the other words, found by asking the bound options what they read."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+
+from ppo.control.progress import Progress, Seen
+from ppo.control.stop import Limits
+from ppo.loss.objective import NATURAL
+
+_CLIPS = ((0.9, 1.1), (0.5, 1.5))  # two clip ranges; ratios from 0.4 to 1.6 with advantages of both signs tell them apart
+_KLS = (1e-9, 1e9)  # far below and far above any target
+
+
+def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: bool) -> dict[str, str]:
+    """{group or key: why it changes nothing, and what would make it count}.
+
+    options: the bound functions of kl, stop, objective, clip, penalty, lr and value, by group. critic: whether the loss
+    has the critic's term. Nothing here lists what goes with what: each option is called twice, with one input changed.
+    """
+    limits = [options["stop"](target) for target in (0.01, 0.02)]
+    adaptive = {group: options[group] for group in ("lr", "clip", "penalty")}
+    natural = getattr(_function(options["objective"]), "steps", None) == NATURAL
+    penalised = options["penalty"](Progress(target_kl=target_kl or 0.01)) > 0
+    by_kl = [group for group, choose in adaptive.items() if _differs(choose, "kl")]
+    by_target = [group for group, choose in adaptive.items() if _differs(choose, "target_kl")]
+    found = {}
+    if not (penalised or by_kl or _reads_kl(limits[0])):
+        found["kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch target_kl=0.01 would"
+    if not (by_target or natural or limits[0] != limits[1]):
+        found["target_kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch would"
+    if not _clips(options["objective"]):
+        found["clip"] = f"objective={_name(options['objective'])} has no clip range; objective=ppo would"
+    if not critic:
+        found["value"] = "coef.value=0 leaves the critic out of the loss"
+    return found
+
+
+def said(words: Iterable[str], found: Mapping[str, str]) -> list[str]:
+    """A line for each of the words of a command line that is among the ``found``, or an option of one."""
+    lines = []
+    for word in words:
+        key = word.lstrip("+").partition("=")[0]
+        why = found.get(key) or found.get(key.partition(".")[0])
+        if why:
+            lines.append(f"{word} changes nothing: {why}")
+    return lines
+
+
+def _function(option: Callable) -> Callable:
+    return getattr(option, "func", option)
+
+
+def _name(option: Callable) -> str:
+    return _function(option).__name__
+
+
+def _reads_kl(limits: Limits) -> bool:
+    return limits.epoch < torch.inf or (limits.step < torch.inf and limits.metric == "kl/stop")
+
+
+def _differs(choose: Callable[[Progress], Any], what: str) -> bool:
+    """Whether what an option chooses after an update depends on the KL that was seen, or on target_kl."""
+    first = choose(Progress(target_kl=0.01))
+
+    def after(kl: float, target_kl: float) -> Any:
+        return choose(Progress(done=0.5, last=first, seen=Seen(kl=kl, clip_fraction=0.1), target_kl=target_kl))
+
+    if what == "kl":
+        return after(_KLS[0], 0.01) != after(_KLS[1], 0.01)
+    return after(0.01, _KLS[0]) != after(0.01, _KLS[1])
+
+
+def _clips(objective: Callable) -> bool:
+    ratio = torch.linspace(0.4, 1.6, 25).log().repeat(2)
+    advantage = torch.ones(50)
+    advantage[25:] = -1
+    narrow, wide = (objective(ratio, advantage, torch.tensor(low), torch.tensor(high)) for low, high in _CLIPS)
+    return not torch.equal(narrow, wide)

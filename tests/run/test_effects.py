@@ -1,0 +1,50 @@
+"""A word that changes nothing is found by asking the options, whatever they are."""
+
+import pytest
+
+from ppo.config.options import strategy
+from ppo.run.effects import said, unread
+
+
+@pytest.fixture
+def lines(config):
+    def lines(*words: str) -> list[str]:
+        cfg = config(*words)
+        groups = ("kl", "stop", "objective", "clip", "penalty", "lr", "value")
+        options = {group: strategy(group, cfg[group]) for group in groups}
+        return said(words, unread(options, target_kl=cfg.target_kl, critic=cfg.coef.value > 0))
+
+    return lines
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stop=none", "kl=k1"),
+        ("stop=none", "target_kl=0.01"),
+        ("stop=ratio", "kl=k3"),
+        ("stop=rollback", "target_kl=0.01", "kl=k1"),
+        ("stop=none", "objective=none", "clip.eps=0.1"),
+        ("stop=none", "objective=trpo", "target_kl=0.01", "clip=linear"),
+        ("stop=none", "coef.value=0", "value=huber"),
+    ],
+)
+def test_the_last_word_changes_nothing_and_that_is_said(lines, words):
+    assert [line.split(" changes nothing: ")[0] for line in lines(*words)] == [words[-1]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("kl=k1", "stop=minibatch", "target_kl=0.01"),
+        ("kl=k1", "stop=epoch", "target_kl=0.01"),
+        ("kl=k1", "stop=none", "penalty=fixed"),
+        ("kl=k1", "stop=none", "lr=adaptive_kl", "target_kl=0.01"),
+        ("kl=k1", "stop=none", "clip=adaptive", "target_kl=0.01"),
+        ("kl=k1", "stop=none", "penalty=adaptive", "target_kl=0.01"),
+        ("stop=none", "objective=spo", "clip.eps=0.1"),
+        ("stop=none", "objective=ppo", "clip=linear"),
+    ],
+)
+def test_a_word_that_something_reads_is_not_mentioned(lines, words):
+    assert lines(*words) == []
