@@ -9,9 +9,7 @@ from envs.base import EnvError, Envs, VectorEnv
 from envs.vector import vector
 
 
-def gym(
-    num_envs: Envs, workers: int, *, id: str, kwargs: dict[str, Any] = {}, render_mode: str | None = None
-) -> VectorEnv:
+def gym(num_envs: Envs, workers: int, *, id: str, kwargs: dict[str, Any], render_mode: str | None) -> VectorEnv:
     """``gymnasium.make(id, **kwargs)``; ``id`` may be ``module:Name-v0``. Observations of several axes are flattened.
 
     gymnasium's own vector environments are not used: their default autoreset inserts a row whose action was ignored.
@@ -19,11 +17,11 @@ def gym(
     return vector(partial(_make, id, dict(kwargs), render_mode), num_envs, workers, id)
 
 
-def mujoco(num_envs: Envs, workers: int, *, id: str, render_mode: str | None = None) -> VectorEnv:
+def mujoco(num_envs: Envs, workers: int, *, id: str, render_mode: str | None) -> VectorEnv:
     """A MuJoCo task of gymnasium: ``Hopper-v5``, ``Ant-v5`` ... (the older versions need bindings no longer made)."""
     if not id.endswith("-v5"):
         raise EnvError(f"{id}: env=mujoco takes the v5 tasks of gymnasium, such as HalfCheetah-v5; others by env=gym")
-    return gym(num_envs, workers, id=id, render_mode=render_mode)
+    return gym(num_envs, workers, id=id, kwargs={}, render_mode=render_mode)
 
 
 def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) -> gymnasium.Env:

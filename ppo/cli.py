@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 import ppo.config.options
 import ppo.config.schema
 from envs.base import EnvError, WorkerLost
-from ppo.config.check import check
+from ppo.config.check import bind
 from ppo.config.options import MOVED, suggest
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
@@ -54,7 +54,7 @@ def job(cfg: DictConfig) -> float:
             _remove_if_empty(folder)
             folder, cfg = continued(cfg, hydra_cfg.overrides.task, multirun)
         if ranks.started() > 1:
-            check(cfg)
+            bind(cfg)
             if multirun:
                 raise ppo.config.options.ConfigError(
                     "-m: a sweep runs its cells beside each other; torchrun is for one run"

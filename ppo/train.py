@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
-from ppo.config.auto import resolve
 from ppo.evaluate import Evaluation
 from ppo.logging.base import Run
 from ppo.run import ranks, signals
@@ -19,6 +18,7 @@ from ppo.run.assemble import assemble
 from ppo.run.describe import describe
 from ppo.run.folder import endpoint
 from ppo.run.following import Following
+from ppo.run.machine import resolve
 from ppo.run.record import Record
 from ppo.update.loop import keep, undo, update
 from ppo.update.report import check_acting, check_on_policy

@@ -23,10 +23,10 @@ from hydra import compose, initialize_config_dir  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
 from ppo.buffer.data import Batch  # noqa: E402
-from ppo.config.options import fit  # noqa: E402
+from ppo.config.options import fit, option  # noqa: E402
 from ppo.logging.base import Run  # noqa: E402
 from ppo.loss import kl, objective, value  # noqa: E402
-from ppo.network.actor_critic import ActorCritic, mlp  # noqa: E402
+from ppo.network.actor_critic import ActorCritic  # noqa: E402
 from ppo.network.distributions import Gaussian  # noqa: E402
 from ppo.network.flat import flatten  # noqa: E402
 from ppo.update.optim import Learner  # noqa: E402
@@ -101,7 +101,8 @@ def problem():
         def randn(*shape):
             return torch.randn(shape, generator=g, dtype=dtype)
 
-        network = mlp(3, 2, g, actor=[8], critic=[8], activation="tanh", log_std=-0.5).to(dtype)
+        build = option("network", "mlp", actor=[8], critic=[8], activation="tanh", log_std=-0.5)
+        network = build(3, 2, g).to(dtype)
         obs = randn(samples, 3)
         with torch.no_grad():
             policy, prediction = network(obs)

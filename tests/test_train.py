@@ -19,11 +19,10 @@ from envs.probe import TASKS, probe
 from ppo import cli
 from ppo.buffer.collect import collect, prepare
 from ppo.buffer.minibatches import allocate
-from ppo.network.actor_critic import mlp, widen
+from ppo.config.options import option
+from ppo.network.actor_critic import widen
 from ppo.network.flat import flatten
-from ppo.network.gsde import gsde
 from ppo.network.normaliser import ObsNormaliser
-from ppo.network.state_std import state_std
 from ppo.run import checkpoint
 from ppo.run.assemble import assemble, choose, knobs, reward_scaler, start
 from ppo.run.build import obs_normaliser
@@ -34,8 +33,9 @@ from ppo.update.step import METRICS
 GAMMA = 0.9
 
 
-def load(tensors, obs_size=1, action_size=1, build=mlp, quantiles=1):
-    network = build(obs_size, action_size, torch.Generator(), actor=[16], critic=[16], activation="tanh", log_std=0.0)
+def load(tensors, obs_size=1, action_size=1, head="mlp", quantiles=1):
+    build = option("network", head, actor=[16], critic=[16], activation="tanh", log_std=0.0)
+    network = build(obs_size, action_size, torch.Generator())
     widen(network, quantiles)
     flatten(network).copy_(tensors["learner.params"])
     return network
@@ -72,16 +72,16 @@ def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("build", "words"),
+    ("head", "words"),
     [
-        (mlp, ["network.log_std_min=-2"]),
-        (gsde, ["network=gsde", "network.log_std=-1"]),
-        (state_std, ["network=state_std", "network.log_std_min=-2"]),
-        (mlp, ["network.log_std_min=-2", "network.squash=true", "action=tanh", "coef.entropy=0.01"]),
+        ("mlp", ["network.log_std_min=-2"]),
+        ("gsde", ["network=gsde", "network.log_std=-1"]),
+        ("state_std", ["network=state_std", "network.log_std_min=-2"]),
+        ("mlp", ["network.log_std_min=-2", "network.squash=true", "action=tanh", "coef.entropy=0.01"]),
     ],
     ids=["mlp", "gsde", "state_std", "squash"],
 )
-def test_the_actor_finds_the_best_action(trained, build, words):
+def test_the_actor_finds_the_best_action(trained, head, words):
     """obs / 2, within 0.1 on the whole range of observations; the deterministic return follows, -(error^2)."""
     rows, tensors = trained(
         "env.task=target", "total_steps=16000", "num_envs=8", "num_steps=64", "minibatch_size=256", "epochs=8",
@@ -89,7 +89,7 @@ def test_the_actor_finds_the_best_action(trained, build, words):
     )  # fmt: skip
     obs = torch.linspace(-1, 1, 21)[:, None]
     with torch.no_grad():
-        mean = load(tensors, build=build).policy(obs).mean
+        mean = load(tensors, head=head).policy(obs).mean
     if "action=tanh" in words:
         mean = mean.tanh()
     torch.testing.assert_close(mean, obs / 2, rtol=0, atol=0.1)

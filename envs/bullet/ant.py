@@ -1,9 +1,13 @@
 """Four legs: dies when its torso scrapes the ground."""
 
+from typing import Annotated
+
 import gymnasium
+from annotated_types import Ge
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
+from envs.bullet.task import RenderMode
 
 
 def _alive(height: float, pitch: float, contacts: list[float]) -> bool:
@@ -20,7 +24,7 @@ ANT = Walker(
 )
 
 
-def ant(num_envs: Envs, workers: int, *, effort: float = 1.0, render_mode: str | None = None) -> VectorEnv:
+def ant(num_envs: Envs, workers: int, *, effort: Annotated[float, Ge(0)], render_mode: RenderMode | None) -> VectorEnv:
     """Ant walks along +x. ``effort`` scales the motor costs in its reward: another task for the same body."""
     return locomotion(ANT._replace(effort=effort), num_envs, workers, render_mode)
 

@@ -5,15 +5,17 @@ can be normalised variant by variant.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, MinLen
 
 from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
-from envs.bullet.task import BulletEnv, clocked, limited
+from envs.bullet.task import BulletEnv, RenderMode, clocked, limited
 from envs.bullet.terrain import rough_ground
 
 MODEL = Path(__file__).parent / "assets" / "arachne.urdf"
@@ -145,21 +147,19 @@ def arachne(
     num_envs: Envs,
     workers: int,
     *,
-    variants: list[str] = ["flat"],
-    forward: float = 2.0,
-    upright: float = 0.2,
-    energy: float = 0.02,
-    smoothness: float = 0.1,
-    render_mode: str | None = None,
+    variants: Annotated[list[Literal["flat", "slope", "rough", "payload"]], MinLen(1)],
+    forward: Annotated[float, Ge(0)],
+    upright: Annotated[float, Ge(0)],
+    energy: Annotated[float, Ge(0)],
+    smoothness: Annotated[float, Ge(0)],
+    render_mode: RenderMode | None,
 ) -> VectorEnv:
     """Arachne walks along +x; 1000 steps an episode. Sub-environment i has variant i modulo their number, and so its
     group; the other options are the weights of the reward's terms (see ``Weights``)."""
-    if not variants:
-        raise EnvError(f"arachne: no variant given, known are {', '.join(VARIANTS)}")
     make = partial(Arachne, render_mode, forward=forward, upright=upright, energy=energy, smoothness=smoothness)
     return clocked(partial(_make, make, list(variants)), 1000, num_envs, workers, "ArachneBullet")
 
 
-def _make(make: partial[Arachne], variants: list[str], index: int) -> Arachne:
+def _make(make: partial[Arachne], variants: Sequence[str], index: int) -> Arachne:
     group = index % len(variants)
     return make(variant=variants[group], group=group)

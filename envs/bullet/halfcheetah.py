@@ -4,6 +4,7 @@ import gymnasium
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
+from envs.bullet.task import RenderMode
 
 
 def _alive(height: float, pitch: float, contacts: list[float]) -> bool:
@@ -22,7 +23,7 @@ HALFCHEETAH = Walker(
 )
 
 
-def halfcheetah(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def halfcheetah(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """HalfCheetah walks along +x."""
     return locomotion(HALFCHEETAH, num_envs, workers, render_mode)
 

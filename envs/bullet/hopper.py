@@ -4,6 +4,7 @@ import gymnasium
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
+from envs.bullet.task import RenderMode
 
 
 def _alive(height: float, pitch: float, contacts: list[float]) -> bool:
@@ -20,7 +21,7 @@ HOPPER = Walker(
 )
 
 
-def hopper(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def hopper(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Hopper walks along +x."""
     return locomotion(HOPPER, num_envs, workers, render_mode)
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
+from envs.bullet.task import RenderMode
 
 
 def _alive(height: float, pitch: float, contacts: list[float]) -> bool:
@@ -34,7 +35,7 @@ HUMANOID = Walker(
 )
 
 
-def humanoid(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def humanoid(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Humanoid walks along +x."""
     return locomotion(HUMANOID, num_envs, workers, render_mode)
 

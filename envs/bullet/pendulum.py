@@ -7,7 +7,7 @@ import numpy as np
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
-from envs.bullet.task import BulletEnv, clocked, limited
+from envs.bullet.task import BulletEnv, RenderMode, clocked, limited
 from envs.bullet.world import bundled
 
 
@@ -102,18 +102,18 @@ class InvertedDoublePendulum(_Cart):
         return np.array(values, np.float32)
 
 
-def inverted_pendulum(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def inverted_pendulum(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Keep one pole upright; 1000 steps an episode."""
     return clocked(partial(_make, InvertedPendulum, render_mode), 1000, num_envs, workers, "InvertedPendulumBullet")
 
 
-def inverted_pendulum_swingup(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def inverted_pendulum_swingup(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Swing one pole up and keep it there; 1000 steps an episode."""
     name = "InvertedPendulumSwingupBullet"
     return clocked(partial(_make, InvertedPendulumSwingup, render_mode), 1000, num_envs, workers, name)
 
 
-def inverted_double_pendulum(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def inverted_double_pendulum(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Keep two poles upright; 1000 steps an episode."""
     name = "InvertedDoublePendulumBullet"
     return clocked(partial(_make, InvertedDoublePendulum, render_mode), 1000, num_envs, workers, name)

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
-from envs.bullet.task import BulletEnv, clocked, limited
+from envs.bullet.task import BulletEnv, RenderMode, clocked, limited
 from envs.bullet.world import bundled
 
 _TORQUE = 0.05  # N m at action 1
@@ -62,7 +62,7 @@ class Reacher(BulletEnv):
         return 0.0, 0.0, 0.0
 
 
-def reacher(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def reacher(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Reach for a target; 150 steps an episode."""
     return clocked(partial(_make, render_mode), 150, num_envs, workers, "ReacherBullet")
 

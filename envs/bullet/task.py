@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,8 @@ from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.world import World
 from envs.vector import vector
 
-_RENDER_MODES = ("rgb_array", "human")
+RenderMode = Literal["rgb_array", "human"]
+_RENDER_MODES = get_args(RenderMode)
 
 
 class BulletEnv(gymnasium.Env):

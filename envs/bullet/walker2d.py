@@ -4,6 +4,7 @@ import gymnasium
 
 from envs.base import Envs, VectorEnv
 from envs.bullet.locomotion import Locomotion, Walker, locomotion
+from envs.bullet.task import RenderMode
 
 
 def _alive(height: float, pitch: float, contacts: list[float]) -> bool:
@@ -27,7 +28,7 @@ WALKER2D = Walker(
 )
 
 
-def walker2d(num_envs: Envs, workers: int, *, render_mode: str | None = None) -> VectorEnv:
+def walker2d(num_envs: Envs, workers: int, *, render_mode: RenderMode | None) -> VectorEnv:
     """Walker2D walks along +x."""
     return locomotion(WALKER2D, num_envs, workers, render_mode)
 

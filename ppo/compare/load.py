@@ -15,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ppo.config.foreign import current
 from ppo.logging import jsonl
 from ppo.run.folder import run_folders
 
@@ -140,6 +141,7 @@ def _trial(config: dict, rows: list[dict], failed: str | None, code: dict, comma
             curves[name] = steps, values
             if not math.isfinite(values[-1]):
                 failed = failed or f"its last {metric} is {values[-1]}"
+    config = current(config)
     env = config["env"]
     target = str(env.get("_target_", "env")).rsplit(".", 1)[-1]
     name = env.get("id") or "-".join(str(part) for part in (target, env.get("task")) if part)

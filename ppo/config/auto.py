@@ -6,63 +6,44 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from envs.base import VectorEnv
-from ppo.config.check import check
-from ppo.config.options import strategy
-from ppo.run import ranks
-from ppo.run.build import build_network
 
 _WORTH = 2.5e-4  # s: a vector step shorter than this is hardly shortened by asking other processes for a part of it
 _GAIN = 1.2  # how much faster all cores must be, since they are then not there for anything else
+_STEPS, _BUDGET = 50, 1.0  # an environment is timed over so many steps, or for so many seconds
 
 
-def resolve(cfg: DictConfig) -> DictConfig:
-    """``cfg`` with a number for every ``auto`` of workers and threads, by trying one environment and the network.
+def workers(env: VectorEnv, num_envs: int, cores: int) -> int:
+    """One for each core beside this process's where a vector step of ``num_envs`` like ``env`` is long, else 0.
 
-    The number of workers does not change what is computed. That of threads changes the rounding, so that ``auto`` is
-    not its default. Raises ConfigError or EnvError.
+    ``env``: one sub-environment; it is reset and stepped, by actions from its space. The number of workers does not
+    change what is computed. Raises EnvError.
     """
-    check(cfg)
-    if "auto" not in (cfg.workers, cfg.threads):
-        return cfg
-    cfg = cfg.copy()
-    env = strategy("env", cfg.env, cfg.trust)(1, 0)
-    try:
-        if cfg.workers == "auto":
-            cfg.workers = workers(env, cfg.num_envs // ranks.size())
-        if cfg.threads == "auto":
-            cfg.threads = threads(cfg, env)
-    finally:
-        env.close()
-    cfg.workers, cfg.threads = ranks.gather([cfg.workers, cfg.threads])[0]
-    return cfg
-
-
-def workers(env: VectorEnv, num_envs: int) -> int:
-    """One for each core beside this process's where a vector step of ``num_envs`` like ``env`` is long, else 0."""
-    most = min(cores(), num_envs) - 1
+    most = min(cores, num_envs) - 1
     if most == 0:
         return 0
     env.reset(0)
-    action = np.zeros((1, *(env.action_space.shape or ())), env.action_space.dtype)
-    each = _seconds(lambda: env.step(action), 50)
+    env.action_space.seed(0)
+    each = _seconds(lambda: env.step(np.stack([env.action_space.sample()])), _STEPS)
     return most if each * num_envs >= _WORTH else 0
 
 
-def threads(cfg: DictConfig, env: VectorEnv) -> int:
-    """All cores where forward and backward of a minibatch are ``_GAIN`` times faster so, else 1."""
-    if cores() == 1:
+def threads(network: Callable[[torch.Tensor], tuple], obs_size: int, minibatch_size: int, cores: int) -> int:
+    """All cores where forward and backward of a minibatch are ``_GAIN`` times faster so, else 1.
+
+    ``network``: what it gives of observations is a policy, a tuple of tensors, and values.
+    The number of threads changes the rounding, so that ``auto`` is not its default.
+    """
+    if cores == 1:
         return 1
-    network = build_network(strategy("network", cfg.network, cfg.trust), env, torch.Generator())
-    obs = torch.zeros(cfg.minibatch_size, *env.observation_space.shape)
+    obs = torch.zeros(minibatch_size, obs_size)
 
     def turn() -> None:
         policy, value = network(obs)
         (sum(x.sum() for x in policy) + value.sum()).backward()
 
-    before, best = torch.get_num_threads(), {1: float("inf"), cores(): float("inf")}
+    before, best = torch.get_num_threads(), {1: float("inf"), cores: float("inf")}
     try:
         for _ in range(3):
             for count in best:
@@ -70,20 +51,20 @@ def threads(cfg: DictConfig, env: VectorEnv) -> int:
                 best[count] = min(best[count], _seconds(turn, 10))
     finally:
         torch.set_num_threads(before)
-    return cores() if _GAIN * best[cores()] <= best[1] else 1
+    return cores if _GAIN * best[cores] <= best[1] else 1
 
 
-def cores() -> int:
-    """Those this process may use, the other ranks' share left out."""
+def usable_cores(processes: int = 1) -> int:
+    """Those that this process may use, where ``processes`` on this machine share them alike."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, here // ranks.on_this_machine())
+    return max(1, here // processes)
 
 
 def _seconds(call: Callable[[], object], times: int) -> float:
-    """Of one call; the median, after a first that is not counted."""
+    """Of one call; the median of at most ``times``, after a first that is not counted. Ends early within ``_BUDGET``."""
     call()
-    taken = []
-    for _ in range(times):
+    taken: list[float] = []
+    while len(taken) < times and sum(taken) < _BUDGET:
         began = time.perf_counter()
         call()
         taken.append(time.perf_counter() - began)

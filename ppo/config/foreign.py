@@ -1,8 +1,10 @@
-"""Configurations read from a file. A checkpoint or a run folder may be anybody's, so it may choose among our options and
-no more: it names no other code, reads no environment variable, imports nothing.
+"""Configurations read from a file: those of earlier versions, and those of anybody.
+
+A checkpoint or a run folder may be anybody's, so it may choose among our options and no more: it names no other code,
+reads no environment variable, imports nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +12,50 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo.config.check import check
-from ppo.config.options import GROUPS, ConfigError, strategy
-from ppo.config.schema import Config
+from ppo.config.check import bind
+from ppo.config.options import ConfigError, defaults_of, yamls
+from ppo.config.schema import GROUPS, Config, scalars
 
+_RENAMED = {  # modules that options lived in before
+    "ppo.update.lr": "ppo.control.lr",
+    "ppo.update.stop": "ppo.control.stop",
+    "ppo.loss.clip": "ppo.control.clip",
+    "ppo.loss.penalty": "ppo.control.penalty",
+    "ppo.demo": "ppo.loss.demo",
+}
 _OF_THE_POLICY = ("env", "action", "network", "value")  # the others may be absent: a version that lacked them wrote it
+
+
+def current(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of an earlier version as this one would have written it.
+
+    Options have today's names, and what was no key then has the value of ``conf/``; a group that did not exist, its
+    option ``none``. What is no configuration of ours stays as it is, for whoever reads it to refuse.
+    """
+    groups = {group: _option(group, config[group]) for group in GROUPS if group in config}
+    absent = {group: dict(yamls(group)["none"]) for group in GROUPS if group not in config and "none" in yamls(group)}
+    found = _filled(config | groups, scalars()) | absent
+    if str(found["compile"]).lower() in ("true", "false"):  # was a text
+        found["compile"] = str(found["compile"]).lower() == "true"
+    return found
+
+
+def _option(group: str, node: Any) -> Any:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        return node
+    module, _, name = node["_target_"].rpartition(".")
+    target = f"{_RENAMED.get(module, module)}.{name}"
+    return (defaults_of(group, target) or {}) | node | {"_target_": target}
+
+
+def _filled(given: dict, base: Mapping[str, Any]) -> dict:
+    """``given`` with what it lacks of ``base``, at every depth."""
+    inner = {key: _filled(given[key], value) for key, value in base.items() if _are_dicts(given.get(key), value)}
+    return given | {key: value for key, value in base.items() if key not in given} | inner
+
+
+def _are_dicts(*nodes: Any) -> bool:
+    return all(isinstance(node, dict) for node in nodes)
 
 
 def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
@@ -26,7 +67,7 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
     if not isinstance(config, dict):
         raise ConfigError(f"{where}: holds no configuration")
     known = {field.name for field in fields(Config)} - {"trust"}
-    kept = {key: value for key, value in config.items() if key in known}
+    kept = {key: value for key, value in current(config).items() if key in known}
     for key, text in _texts(kept):
         if "${" in text:  # a run writes what it resolved; ${oc.env:...} would read, and show, what is secret here
             raise ConfigError(f"{where}: {key}: an interpolation, which no run writes")
@@ -34,10 +75,7 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
         cfg = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), kept, {"trust": list(trust)}))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
-    for group in GROUPS:
-        if cfg[group] is not None or group in _OF_THE_POLICY:
-            strategy(group, cfg[group], trust)
-    check(cfg)
+    bind(cfg, required=_OF_THE_POLICY)
     name = str(cfg.env.get("id"))
     module, colon, _ = name.rpartition(":")
     if colon and module.split(".")[0] not in trust:  # gymnasium would import it

@@ -1,49 +1,27 @@
 """The configuration: options bound to functions, and what a mistake is called, before a run exists.
 
-A group's option is a function; its yaml names it (``_target_``) and its keyword-only arguments are its options. So the
-function's signature is the schema: ``strategy`` binds the two and refuses what does not fit.
+A group's option is a function; its yaml names it (``_target_``) and its keyword-only arguments are its options. Their
+annotations say what is allowed and the yaml says what they are by default. ``strategy`` binds the two and refuses what
+does not fit.
 """
 
 import difflib
 import hashlib
 import inspect
-from collections.abc import Iterable
+import keyword
+from collections.abc import Callable, Iterable
 from dataclasses import field, make_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-import ppo.config.schema  # noqa: F401 - Hydra knows it from then on
+from ppo.config.ranges import bare, wrong
+from ppo.config.schema import CONF, GROUPS
 
-GROUPS = (
-    "env",
-    "action",
-    "network",
-    "kl",
-    "stop",
-    "objective",
-    "clip",
-    "penalty",
-    "norm",
-    "lr",
-    "value",
-    "reference",
-    "demo",
-    "logger",
-)
-CONF = Path(__file__).parents[2] / "conf"
-
-_RENAMED = {  # modules that options lived in before, as run folders of earlier versions name them
-    "ppo.update.lr": "ppo.control.lr",
-    "ppo.update.stop": "ppo.control.stop",
-    "ppo.loss.clip": "ppo.control.clip",
-    "ppo.loss.penalty": "ppo.control.penalty",
-    "ppo.demo": "ppo.loss.demo",
-}
 MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier versions, and how to say it now
 
 
@@ -64,41 +42,92 @@ def short(name: str, *, most: int = 200) -> str:
 OmegaConf.register_new_resolver("short", short, replace=True)
 
 
-def strategy(group: str, node: DictConfig, trust: Iterable[str] = ()) -> partial:
+def option(group: str, name: str, **given: Any) -> partial:
+    """The option ``group=name`` with its yaml's defaults and what is ``given``, checked as the command line's is.
+
+    For programs and tests that call an option without Hydra. Raises ConfigError.
+    """
+    known = yamls(group)
+    if name not in known:
+        raise ConfigError(f"{group}={name}: no such option{suggest(name, known)}")
+    return strategy(group, {"_target_": known[name]["_target_"], **given})
+
+
+def strategy(group: str, node: DictConfig | dict[str, Any] | None, trust: Iterable[str] = ()) -> partial:
     """The function that ``node`` names, its options bound. Raises ConfigError, naming group and key.
 
-    Only what a yaml of the group names can be called, and anything in a package of ``trust``.
+    What the node leaves out has the value of the option's yaml. Only what a yaml of the group names can be called, and
+    anything in a package of ``trust``.
     """
-    if not OmegaConf.is_dict(node) or "_target_" not in node:
+    try:
+        options = plain(node) if isinstance(node, DictConfig) else dict(node) if isinstance(node, dict) else {}
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{group}: {error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+    if "_target_" not in options:
         raise ConfigError(f"{group}: no option chosen; give one as {group}=NAME")
-    options = plain(node)
     target = str(options.pop("_target_"))
-    if target not in _targets(group) and target.split(".")[0] not in trust:
+    defaults = defaults_of(group, target)
+    if defaults is None and target.split(".")[0] not in trust:
         raise ConfigError(
             f"{group}._target_: {target!r} is no option of {group}; to call into a package of your own: trust=[PACKAGE]"
         )
-    try:
-        function = get_method(target)
-    except Exception as error:
-        raise ConfigError(f"{group}._target_: there is no {target!r}") from error
-    known = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    function = _function(group, target)
+    known = parameters(function)
     name = target.rsplit(".", 1)[-1]
     for key in options:
         if key not in known:
-            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(key, known)}")
-    types = get_type_hints(function)  # without what Annotated adds
-    schema = make_dataclass(name, [_schema_field(p.replace(annotation=types[n])) for n, p in known.items()])
+            raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(str(key), known)}")
+    if defaults is None:  # of somebody else's function, its own
+        defaults = {key: p.default for key, p in known.items() if p.default is not p.empty}
+    return partial(function, **_typed(group, known, defaults | options))
+
+
+def parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    """The options of a function: its keyword-only arguments."""
+    every = inspect.signature(function, eval_str=True).parameters
+    return {key: p for key, p in every.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _typed(group: str, known: dict[str, inspect.Parameter], options: dict) -> dict[str, Any]:
+    """The options as their annotations have them: 1 becomes 1.0 for a float. ConfigError for what these do not allow."""
+    annotations = {key: Any if p.annotation is p.empty else p.annotation for key, p in known.items()}
+    schema = make_dataclass(group, [(key, bare(a), field(default=MISSING)) for key, a in annotations.items()])
     try:
         bound = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), options)))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{group}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
-    return partial(function, **bound)
+    for key, value in bound.items():
+        if said := wrong(value, annotations[key]):
+            raise ConfigError(f"{group}.{key}={value}: {said}")
+    return bound
+
+
+def _function(group: str, target: str) -> Callable:
+    """What ``_target_`` names. A function whose name would be a word of Python's ends in ``_``, as the custom is:
+    ``ppo.loss.norm.global`` is the option of ``global_``."""
+    try:
+        return get_method(f"{target}_" if keyword.iskeyword(target.rpartition(".")[2]) else target)
+    except Exception as error:
+        raise ConfigError(f"{group}._target_: there is no {target!r}") from error
 
 
 @cache
-def _targets(group: str) -> frozenset[str]:
-    """What the yamls of ``group`` call."""
-    return frozenset(str(cast(DictConfig, OmegaConf.load(path))._target_) for path in (CONF / group).glob("*.yaml"))
+def yamls(group: str) -> dict[str, dict[str, Any]]:
+    """What the yaml of each option of a group says, ``_target_`` among it, by the option's name."""
+    return {path.stem: _read(path) for path in sorted((CONF / group).glob("*.yaml"))}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A yaml of an option, with those of ``_shared/`` that it takes in."""
+    own = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    shared = [CONF / f"{entry.split('@')[0].lstrip('/')}.yaml" for entry in own.pop("defaults", ())]
+    return {key: value for each in shared if each.exists() for key, value in _read(each).items()} | own
+
+
+def defaults_of(group: str, target: str) -> dict[str, Any] | None:
+    """The defaults of the option of ``group`` that calls ``target``; None where no option does."""
+    found = next((said for said in yamls(group).values() if said["_target_"] == target), None)
+    return None if found is None else {key: value for key, value in found.items() if key != "_target_"}
 
 
 def fit(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
@@ -109,22 +138,15 @@ def fit(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
     named = {word.lstrip("+").partition("=")[0] for word in typed}
     cfg = cfg.copy()
     for group in GROUPS:
-        yaml = CONF / group / f"{str(cfg[group] and cfg[group].get('_target_')).rpartition('.')[2]}.yaml"
-        surplus = set(cfg[group]) - set(OmegaConf.load(yaml)) if yaml.exists() else set()
-        elsewhere = {key for path in yaml.parent.glob("*.yaml") for key in OmegaConf.load(path)} if surplus else set()
-        for key in surplus & elsewhere:
+        known = defaults_of(group, str(cfg[group] and cfg[group].get("_target_")))
+        if known is None:
+            continue
+        elsewhere = {key for said in yamls(group).values() for key in said}
+        for key in (set(cfg[group]) - {"_target_", *known}) & elsewhere:
             if f"{group}.{key}" not in named:
                 with open_dict(cfg[group]):
                     del cfg[group][key]
     return cfg
-
-
-def _schema_field(p: inspect.Parameter):
-    if p.default is p.empty:
-        return p.name, p.annotation, field(default="???")
-    if isinstance(p.default, list | dict):
-        return p.name, p.annotation, field(default_factory=lambda: p.default.copy())
-    return p.name, p.annotation, field(default=p.default)
 
 
 def suggest(key: str, known: Iterable[str]) -> str:

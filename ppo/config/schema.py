@@ -1,119 +1,178 @@
-"""The typed scalars of a run and their defaults; Hydra refuses what does not fit. Groups are typed by their functions."""
+"""The scalars of a run, with their types and ranges, for Hydra to refuse what does not fit.
 
-from dataclasses import dataclass, field
-from typing import Any
+Values, and what each is for, stand in ``conf/config.yaml``. So do the groups: those of its defaults list. What an option
+of a group allows is said by its function.
+"""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from annotated_types import Ge, Gt, Interval, Le
 from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from ppo.config.ranges import bare
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Coef:
-    """Weights of the loss terms beside the policy objective. A term of weight 0 is not computed."""
+    """Weights of the loss terms beside the policy objective."""
 
-    value: float = 0.5
-    entropy: float = 0.0
+    value: Annotated[float, Ge(0)]
+    entropy: Annotated[float, Ge(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Adam:
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-5
+    """The optimiser's decays and its epsilon."""
+
+    beta1: Annotated[float, Interval(ge=0, lt=1)]
+    beta2: Annotated[float, Interval(ge=0, lt=1)]
+    eps: Annotated[float, Gt(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Normalise:
     """Running normalisation of observations and rewards, and where the results are clipped."""
 
-    obs: bool = True
-    reward: bool = True
-    clip_obs: float = 10.0
-    clip_reward: float = 10.0
+    obs: bool
+    reward: bool
+    clip_obs: Annotated[float, Gt(0)]
+    clip_reward: Annotated[float, Gt(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Guard:
-    """Bounds on the log-ratio; see ppo.update.step.Guards. ``first_log_ratio``: largest |log ratio| accepted
-    at the first minibatch, where old and new policy are the same and only rounding is left."""
+    """Bounds on the log-ratio; see ppo.update.step.Guards."""
 
-    clamp: float = 10.0
-    warn: float = 5.0
-    extreme_high: float = 100.0
-    extreme_low: float = 0.01
-    first_log_ratio: float = 1e-3
+    clamp: Annotated[float, Gt(0), Le(80)]  # exp of more overflows float32
+    warn: Annotated[float, Gt(0)]
+    extreme_high: Annotated[float, Gt(0)]
+    extreme_low: Annotated[float, Gt(0)]
+    first_log_ratio: Annotated[float, Gt(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Eval:
-    """Deterministic evaluation in environments of its own, statistics frozen."""
+    """Deterministic evaluation, in environments of its own."""
 
-    every: int = 50_000  # environment steps; 0: only at the end
-    episodes: int = 10  # of each evaluation; 0: no evaluation at all
-    seed: int = 1_000_000  # the same start states for every run, so that arms are compared on the same ground
+    every: Annotated[int, Ge(0)]
+    episodes: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Checkpoint:
-    every: int = 0  # environment steps between numbered checkpoints; 0: only latest and best
+    """Numbered checkpoints, beside the latest and the best."""
+
+    every: Annotated[int, Ge(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Doctor:
     """The KL doctor while the run trains; ``thresholds``: {check: {name: number}}, see ppo.doctor.diagnose."""
 
-    live: bool = True
-    thresholds: dict[str, Any] = field(default_factory=dict)
+    live: bool
+    thresholds: dict[str, Any]
 
 
-@dataclass
-class Config:
-    """Typed scalars of a run; groups are untyped here and typed by their functions."""
+@dataclass(kw_only=True)
+class Scalars:
+    """Every key of a run that belongs to no group."""
 
-    total_steps: int = 500_000  # environment steps
-    num_envs: int = 16
-    num_steps: int = 512  # vector steps in a rollout
-    workers: int | str = "auto"  # processes that step environments beside this one; auto: measured
-    epochs: int = 20
-    minibatch_size: int = 128
-    micro_batches: int = 1  # parts of a minibatch whose gradients are accumulated, to save memory
-    gamma: float = 0.99
-    gae_lambda: float = 0.9
-    rpo: float = 0.0  # half-width of uniform noise on the policy's mean in the objective; 0: none
-    recompute_advantage: bool = False  # at the start of every epoch, by the critic as it then is
-    target_kl: float | None = None
-    max_grad_norm: float | None = 0.5
-    init: str | None = None  # a run folder or checkpoint whose policy, critic and observation statistics to start from
-    seed: int = 1
-    device: str = "cpu"
-    threads: int | str = 1  # torch's; more than one slows small networks down; auto: measured
-    compile: str = "auto"
-    trust: list[str] = field(default_factory=list)  # packages, beside ours, whose functions a yaml may name
-    resume: str | None = None  # the folder of a run to go on with, under its own configuration
-    on_nonfinite: str = "stop"  # what a number that is not finite does: stop the run, skip or roll back the update
-    rank_timeout: float = 600.0  # s that a rank waits for another (torchrun) before it gives up
-    exact_resume: bool = True  # refuse to go on where the environments do not come back exactly
-    coef: Coef = field(default_factory=Coef)
-    adam: Adam = field(default_factory=Adam)
-    normalise: Normalise = field(default_factory=Normalise)
-    guard: Guard = field(default_factory=Guard)
-    eval: Eval = field(default_factory=Eval)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    doctor: Doctor = field(default_factory=Doctor)
-    plots: bool = False  # a window that follows the run, and run.png in its folder
-    env: Any = None
-    action: Any = None
-    network: Any = None
-    kl: Any = None
-    stop: Any = None
-    objective: Any = None
-    clip: Any = None
-    penalty: Any = None
-    norm: Any = None
-    lr: Any = None
-    value: Any = None
-    reference: Any = None
-    demo: Any = None
-    logger: Any = None
+    total_steps: Annotated[int, Ge(1)]
+    num_envs: Annotated[int, Ge(1)]
+    num_steps: Annotated[int, Ge(1)]
+    workers: Annotated[int, Ge(0)] | Literal["auto"]
+    epochs: Annotated[int, Ge(1)]
+    minibatch_size: Annotated[int, Ge(1)]
+    micro_batches: Annotated[int, Ge(1)]
+    gamma: Annotated[float, Interval(ge=0, le=1)]
+    gae_lambda: Annotated[float, Interval(ge=0, le=1)]
+    rpo: Annotated[float, Ge(0)]
+    recompute_advantage: bool
+    target_kl: Annotated[float, Gt(0)] | None
+    max_grad_norm: Annotated[float, Gt(0)] | None
+    init: str | None
+    seed: Annotated[int, Ge(0)]
+    device: str
+    threads: Annotated[int, Ge(1)] | Literal["auto"]
+    compile: bool | Literal["auto"]
+    trust: list[str]
+    resume: str | None
+    on_nonfinite: Literal["stop", "skip", "rollback"]
+    rank_timeout: Annotated[float, Gt(0)]
+    exact_resume: bool
+    coef: Coef
+    adam: Adam
+    normalise: Normalise
+    guard: Guard
+    eval: Eval
+    checkpoint: Checkpoint
+    doctor: Doctor
+    plots: bool
 
 
-ConfigStore.instance().store(name="schema", node=Config)
+def ranges(kind: Any = Scalars, below: str = "") -> Iterator[tuple[str, Any]]:
+    """Every scalar by its dotted name, with its annotation."""
+    for entry in fields(kind):
+        if is_dataclass(entry.type):
+            yield from ranges(entry.type, f"{below}{entry.name}.")
+        else:
+            yield below + entry.name, entry.type
+
+
+@cache
+def _base() -> DictConfig:
+    return cast(DictConfig, OmegaConf.load(CONF / "config.yaml"))
+
+
+def _groups() -> tuple[str, ...]:
+    chosen = (key for entry in _base().defaults if OmegaConf.is_dict(entry) for key in entry)
+    return tuple(str(key) for key in chosen if not str(key).startswith("override "))
+
+
+GROUPS = _groups()
+
+
+def scalars() -> dict[str, Any]:
+    """The values of ``conf/config.yaml``, as plain containers."""
+    own = {entry.name for entry in fields(Scalars)}
+    return {str(key): value for key, value in _plain(_base()).items() if key in own}
+
+
+def _plain(cfg: DictConfig) -> dict[Any, Any]:
+    return cast(dict, OmegaConf.to_container(cfg, resolve=False))
+
+
+def _without_ranges(kind: Any) -> list[tuple]:
+    """The fields of a dataclass as OmegaConf takes them: no constraints, and no values but those of ``conf/``."""
+    found = []
+    for entry in fields(kind):
+        if is_dataclass(entry.type):
+            inner = make_dataclass(cast(type, entry.type).__name__, _without_ranges(entry.type))
+            found.append((entry.name, inner, field(default_factory=inner)))
+        else:
+            found.append((entry.name, bare(entry.type), MISSING))
+    return found
+
+
+# What Hydra checks types by. A group is untyped here, and typed by the function that is chosen.
+Config: Any = make_dataclass("Config", [*_without_ranges(Scalars), *((group, Any, None) for group in GROUPS)])
+
+
+def _open(node: DictConfig, key: str) -> DictConfig:
+    """``node`` with an empty dictionary at ``key`` that takes new keys from the command line without a ``+``."""
+    OmegaConf.update(node, key, {}, force_add=True)
+    OmegaConf.select(node, key)._set_flag("struct", False)
+    return node
+
+
+_store = ConfigStore.instance().store
+_store(name="schema", node=_open(OmegaConf.structured(Config), "doctor.thresholds"))
+_store(name="open_kwargs", group="_shared", node=_open(OmegaConf.create({}), "kwargs"))

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ppo.config.foreign import current
 from ppo.config.options import ConfigError
 from ppo.logging import jsonl
 
@@ -140,7 +141,7 @@ def load(run: Path) -> History:
         failed = ending(folder)
         raise DoctorError(f"{folder}: metrics.jsonl holds no update{f'; the run failed: {failed}' if failed else ''}")
     resumed = [int(earlier["update"]) for earlier in about(folder).get("resumed") or ()]
-    return History(rows, config if isinstance(config, dict) else {}, resumed)
+    return History(rows, current(config) if isinstance(config, dict) and config else {}, resumed)
 
 
 def ending(run: Path) -> str | None:

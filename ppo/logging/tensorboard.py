@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from ppo.logging.base import Logger, Run, missing, say
 from ppo.logging.panels import PANELS
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-def tensorboard(run: Run, *, flush_secs: int = 10) -> Logger:
+def tensorboard(run: Run, *, flush_secs: Annotated[int, Ge(1)]) -> Logger:
     """Write event files to ``tensorboard/`` in the run folder; what is logged is on disk within ``flush_secs`` seconds.
 
     Raises LoggerError where the package is not installed.

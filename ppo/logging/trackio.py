@@ -9,7 +9,7 @@ from typing import Any
 from ppo.logging.base import Logger, Run, missing, say
 
 
-def trackio(run: Run, *, project: str = "proximal", group: str | None = None) -> Logger:
+def trackio(run: Run, *, project: str, group: str | None) -> Logger:
     """Add the run to ``project`` in trackio's own database (TRACKIO_DIR, or a folder of trackio's choice).
 
     One database for all runs, not one a folder: the dashboard compares what lies in one project. ``group`` takes the

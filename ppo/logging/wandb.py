@@ -5,7 +5,9 @@ a half for a dead network. Its files live in the run folder; offline ones are up
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Gt
 
 from ppo.logging.base import Logger, LoggerError, Run, first_line, say
 from ppo.logging.none import none
@@ -13,22 +15,21 @@ from ppo.logging.none import none
 if TYPE_CHECKING:
     import wandb as sdk
 
-_MODES = ("auto", "online", "offline", "disabled")
 _TAG = 64  # characters: the server refuses longer tags
 
 
 def wandb(
     run: Run,
     *,
-    project: str = "proximal",
-    entity: str | None = None,
-    group: str | None = None,
-    job_type: str | None = None,
-    tags: list[str] = [],
-    mode: str = "auto",
-    id: str | None = None,
-    timeout: float = 15.0,
-    finish_timeout: float = 60.0,
+    project: str,
+    entity: str | None,
+    group: str | None,
+    job_type: str | None,
+    tags: list[str],
+    mode: Literal["auto", "online", "offline", "disabled"],
+    id: str | None,
+    timeout: Annotated[float, Gt(0)],
+    finish_timeout: Annotated[float, Gt(0)],
 ) -> Logger:
     """Start a wandb run of its own, also where several live in one process.
 
@@ -40,8 +41,6 @@ def wandb(
     earlier online run, as a resumed run does by itself. The end of a run waits at most ``finish_timeout`` seconds for its
     upload.
     """
-    if mode not in _MODES:
-        raise LoggerError(f"logger.mode={mode} is unknown, expected one of {', '.join(_MODES)}")
     try:
         import wandb as sdk  # half a second and more: only where it is used
 

@@ -7,11 +7,13 @@ The loss is ``... - coef * log pi(action | obs)``, its mean over demonstrated pa
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Gt
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
@@ -21,6 +23,7 @@ from ppo.buffer.data import Pairs
 from ppo.config.options import ConfigError
 from ppo.control.progress import Progress
 from ppo.network.normaliser import ObsNormaliser
+from ppo.network.shared import takes
 
 FLOOR = 0.01  # of an adaptive coefficient
 
@@ -53,19 +56,22 @@ def none(observations: Box, actions: ActionSpace, squashed: bool) -> None:
     return
 
 
+def weighted(obs: Tensor, action: Tensor, *, coef: Annotated[float, Gt(0)], adaptive: bool) -> Demo:
+    """Demonstrations and their weight.
+
+    coef: the weight of the term. adaptive: lower it, down to 0.01, so that the term stays at most as large as the PPO
+    loss.
+    """
+    return Demo(obs, action, coef, adaptive)
+
+
+@takes(weighted=weighted)
 def npz(
-    observations: Box,
-    actions: ActionSpace,
-    squashed: bool,
-    *,
-    path: str = "",
-    coef: float = 0.1,
-    adaptive: bool = False,
+    observations: Box, actions: ActionSpace, squashed: bool, *, weighted: Callable[[Tensor, Tensor], Demo], path: str
 ) -> Demo:
     """An .npz file of two arrays, ``obs [D, O]`` and ``action [D, A]`` (discrete: ``[D]``), as the environment has them.
 
-    coef: the weight of the term. adaptive: lower it, down to 0.01, so that the term stays at most as large as the PPO
-    loss. Raises ConfigError where the file cannot be read or does not fit.
+    The other options are those of ``weighted``. Raises ConfigError where the file cannot be read or does not fit.
     """
     try:
         with np.load(Path(path), allow_pickle=False) as file:
@@ -73,19 +79,14 @@ def npz(
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"demo.path={path}: cannot be read as .npz with obs and action ({reason})") from error
-    return _fitting(f"demo.path={path}", obs, action, observations, actions, squashed, coef, adaptive)
+    return weighted(*_fitting(f"demo.path={path}", obs, action, observations, actions, squashed))
 
 
+@takes(weighted=weighted)
 def minari(
-    observations: Box,
-    actions: ActionSpace,
-    squashed: bool,
-    *,
-    dataset: str = "",
-    coef: float = 0.1,
-    adaptive: bool = False,
+    observations: Box, actions: ActionSpace, squashed: bool, *, weighted: Callable[[Tensor, Tensor], Demo], dataset: str
 ) -> Demo:
-    """A Minari data set that is on this machine (``minari download ID``). The other options are those of ``npz``."""
+    """A Minari data set that is on this machine (``minari download ID``). The other options are those of ``weighted``."""
     try:
         import minari as library
     except ImportError as error:
@@ -98,21 +99,13 @@ def minari(
     # An episode has one observation more than actions: the last one, on which nobody acted.
     obs = np.concatenate([np.asarray(e.observations)[: len(e.actions)] for e in episodes])
     action = np.concatenate([np.asarray(e.actions) for e in episodes])
-    return _fitting(f"demo.dataset={dataset}", obs, action, observations, actions, squashed, coef, adaptive)
+    return weighted(*_fitting(f"demo.dataset={dataset}", obs, action, observations, actions, squashed))
 
 
 def _fitting(
-    where: str,
-    obs: np.ndarray,
-    action: np.ndarray,
-    observations: Box,
-    actions: ActionSpace,
-    squashed: bool,
-    coef: float,
-    adaptive: bool,
-) -> Demo:
-    if not 0 < coef < math.inf:
-        raise ConfigError(f"demo.coef={coef}: must be a positive number; demo=none for no demonstrations")
+    where: str, obs: np.ndarray, action: np.ndarray, observations: Box, actions: ActionSpace, squashed: bool
+) -> tuple[Tensor, Tensor]:
+    """The pairs as the policy has them. Raises ConfigError where they do not fit these spaces."""
     needed = ((len(obs), *observations.shape), (len(obs), *(actions.shape or ())))
     if len(obs) == 0 or (obs.shape, action.shape) != needed:
         raise ConfigError(f"{where}: obs {obs.shape} and action {action.shape} do not fit the task's {needed}")
@@ -125,4 +118,4 @@ def _fitting(
     elif squashed:
         action = untanh(action, actions)
     stored = torch.from_numpy(action if isinstance(actions, Discrete) else action.astype(np.float32))
-    return Demo(torch.from_numpy(obs.astype(np.float32)), stored, coef, adaptive)
+    return torch.from_numpy(obs.astype(np.float32)), stored

@@ -8,13 +8,15 @@ The loss is ``... + coef * KL``, exact and at the states of the rollout. Anneale
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from ppo.control.progress import Progress, moved, side
 from ppo.network.distributions import Policy
 from ppo.network.frozen import Frozen
+from ppo.network.shared import takes
 
 
 class Reference(NamedTuple):
@@ -29,67 +31,54 @@ def none(start: Frozen, read: Callable[[str], Frozen]) -> None:
     return
 
 
-def initial(
-    start: Frozen,
-    read: Callable[[str], Frozen],
+def pull(
+    policy: Frozen,
     *,
-    coef: float = 0.01,
-    schedule: str = "constant",
-    end: float = 0.0,
-    target: float = 0.1,
-    direction: str = "forward",
-    held_out: int = 1024,
+    coef: Annotated[float, Ge(0)],
+    schedule: Literal["constant", "linear", "adaptive"],
+    end: Annotated[float, Ge(0)],
+    target: Annotated[float, Gt(0)],
+    direction: Literal["forward", "reverse"],
+    held_out: Annotated[int, Ge(0)],
 ) -> Reference:
-    """The policy that the run starts with: with ``init=RUN``, the pretrained one.
+    """A pull towards ``policy``.
 
     schedule: constant; linear, from ``coef`` to ``end`` over the run; adaptive, starting at ``coef``: once an update
     doubled where the KL is above 1.5 ``target`` and halved below ``target`` / 1.5, within [1e-5, 100].
     direction: forward, KL(policy || reference); or reverse, KL(reference || policy).
     held_out: states, visited by the reference in environments of its own, on which the KL is measured as well.
-    Raises ValueError on another schedule or direction and on a negative number.
     """
-    return _reference(start, coef, schedule, end, target, direction, held_out)
+    schedules = {
+        "constant": lambda progress: coef,
+        "linear": lambda progress: coef + (end - coef) * progress.done,
+        "adaptive": partial(_adaptive, coef, target),
+    }
+    return Reference(policy, _DIRECTIONS[direction], schedules[schedule], held_out)
 
 
+@takes(pull=pull)
+def initial(start: Frozen, read: Callable[[str], Frozen], *, pull: Callable[[Frozen], Reference]) -> Reference:
+    """The policy that the run starts with: with ``init=RUN``, the pretrained one. The options are those of ``pull``."""
+    return pull(start)
+
+
+@takes(pull=pull)
 def checkpoint(
-    start: Frozen,
-    read: Callable[[str], Frozen],
-    *,
-    run: str = "",
-    coef: float = 0.01,
-    schedule: str = "constant",
-    end: float = 0.0,
-    target: float = 0.1,
-    direction: str = "forward",
-    held_out: int = 1024,
+    start: Frozen, read: Callable[[str], Frozen], *, pull: Callable[[Frozen], Reference], run: str
 ) -> Reference:
-    """The policy of ``run``, a run folder or checkpoint file. The other options are those of ``initial``."""
+    """The policy of ``run``, a run folder or checkpoint file. The other options are those of ``pull``.
+
+    Raises ValueError where ``run`` is empty.
+    """
     if not run:
         raise ValueError("run: give a run folder or a checkpoint file")
-    return _reference(read(run), coef, schedule, end, target, direction, held_out)
+    return pull(read(run))
 
 
 _DIRECTIONS = {
     "forward": lambda policy, reference: policy.kl(reference),
     "reverse": lambda policy, reference: reference.kl(policy),
 }
-
-
-def _reference(
-    policy: Frozen, coef: float, schedule: str, end: float, target: float, direction: str, held_out: int
-) -> Reference:
-    schedules = {
-        "constant": lambda progress: coef,
-        "linear": lambda progress: coef + (end - coef) * progress.done,
-        "adaptive": partial(_adaptive, coef, target),
-    }
-    for name, value, known in (("schedule", schedule, schedules), ("direction", direction, _DIRECTIONS)):
-        if value not in known:
-            raise ValueError(f"{name}={value}: choose one of {', '.join(known)}")
-    for name, value in (("coef", coef), ("end", end), ("target", target), ("held_out", held_out)):
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{name}={value}: must be a number and not negative")
-    return Reference(policy, _DIRECTIONS[direction], schedules[schedule], held_out)
 
 
 def _adaptive(coef: float, target: float, progress: Progress) -> float:

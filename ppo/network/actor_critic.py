@@ -4,14 +4,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge, IsFinite
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ppo.network.distributions import Gaussian, Policy, Squashed
+from ppo.network.shared import takes
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -129,65 +131,63 @@ def widen(network: ActorCritic, outputs: int) -> None:
     last.bias = nn.Parameter(last.bias.detach().repeat(outputs))
 
 
-def mlp(
-    obs_size: int,
-    action_size: int,
-    generator: torch.Generator,
-    *,
-    actor: list[int] = [256, 256],
-    critic: list[int] = [256, 256],
-    activation: str = "relu",
-    log_std: float = -1.0,
-    log_std_min: float = -10.0,
-    log_std_max: float = 2.0,
-    squash: bool = False,
-    orthogonal: bool = False,
-    policy_gain: float = 0.01,
-) -> Diagonal:
-    """Separate actor and critic perceptrons.
+class Deviation(NamedTuple):
+    """How a Gaussian policy's deviations start and what they may become."""
 
-    actor, critic: widths of the hidden layers. activation: tanh, relu, elu, silu or gelu.
-    log_std: initial log standard deviation of every action, state independent, kept in [log_std_min, log_std_max].
-    squash: the entropy is that of the actions after action=tanh, see ``ppo.network.distributions.Squashed``.
-    orthogonal: orthogonal weights (gain sqrt 2, policy output ``policy_gain``, value output 1) and zero biases;
-        otherwise PyTorch's default, uniform in +-1/sqrt(fan_in).
-    Raises ValueError on an unknown activation, a width below 1 or an initial log_std out of its range.
-    """
-    check_log_std(log_std, log_std_min, log_std_max)
-    networks = perceptrons(
-        *(obs_size, action_size, generator, actor, critic),
-        activation=activation,
-        orthogonal=orthogonal,
-        policy_gain=policy_gain,
-    )
-    start = torch.full((action_size,), log_std)
-    return Diagonal(*networks, start, (log_std_min, log_std_max), Squashed if squash else Gaussian)
+    log_std: float  # of every action, or of every entry of theta in ``gsde``, at the start
+    bounds: tuple[float, float]  # of the log standard deviation
+    distribution: type[Gaussian]
 
 
-def check_log_std(initial: float, low: float, high: float) -> None:
-    """ValueError where the initial deviation is outside of its range."""
-    if not low <= initial <= high:
-        raise ValueError(f"log_std={initial} must lie in [log_std_min, log_std_max] = [{low}, {high}]")
+Layers = Callable[[int, int, torch.Generator], tuple[nn.Sequential, nn.Sequential]]
 
 
 def perceptrons(
     obs_size: int,
     outputs: int,
     generator: torch.Generator,
-    actor: list[int],
-    critic: list[int],
     *,
-    activation: str,
+    actor: list[Annotated[int, Ge(1)]],
+    critic: list[Annotated[int, Ge(1)]],
+    activation: Literal["tanh", "relu", "elu", "silu", "gelu"],
     orthogonal: bool,
-    policy_gain: float,
+    policy_gain: Annotated[float, Ge(0)],
 ) -> tuple[nn.Sequential, nn.Sequential]:
-    """(actor, critic): linear layers with activations between them, initialised as ``mlp`` says."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation={activation}: choose one of {', '.join(ACTIVATIONS)}")
-    if min([*actor, *critic, 1]) < 1:
-        raise ValueError(f"actor={actor}, critic={critic}: every width must be at least 1")
+    """(actor, critic): linear layers with activations between them; the critic has one output.
+
+    actor, critic: widths of the hidden layers.
+    orthogonal: orthogonal weights (gain sqrt 2, policy output ``policy_gain``, value output 1) and zero biases;
+        otherwise PyTorch's default, uniform in +-1/sqrt(fan_in).
+    """
     build = partial(_perceptron, ACTIVATIONS[activation], generator, orthogonal=orthogonal)
     return build([obs_size, *actor, outputs], last_gain=policy_gain), build([obs_size, *critic, 1], last_gain=1.0)
+
+
+def deviation(
+    *, log_std: IsFinite[float], log_std_min: IsFinite[float], log_std_max: IsFinite[float], squash: bool
+) -> Deviation:
+    """A log standard deviation that starts at ``log_std`` and is kept in [log_std_min, log_std_max].
+
+    squash: the entropy is that of the actions after action=tanh, see ``ppo.network.distributions.Squashed``.
+    Raises ValueError where it would start out of its range.
+    """
+    if not log_std_min <= log_std <= log_std_max:
+        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+    return Deviation(log_std, (log_std_min, log_std_max), Squashed if squash else Gaussian)
+
+
+@takes(layers=perceptrons, noise=deviation)
+def mlp(
+    obs_size: int, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
+) -> Diagonal:
+    """Separate actor and critic perceptrons; one deviation for each action, the same in every state.
+
+    The options are those of ``perceptrons`` and ``deviation``.
+    """
+    start = noise()
+    actor, critic = layers(obs_size, action_size, generator)
+    log_std = torch.full((action_size,), start.log_std)
+    return Diagonal(actor, critic, log_std, start.bounds, start.distribution)
 
 
 def _perceptron(

@@ -5,8 +5,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppo.network.actor_critic import ActorCritic, Head, perceptrons
+from ppo.network.actor_critic import ActorCritic, Head, Layers, perceptrons
 from ppo.network.distributions import Categorical
+from ppo.network.shared import takes
 
 
 class CategoricalActor(ActorCritic):
@@ -32,22 +33,8 @@ class CategoricalActor(ActorCritic):
         return lambda features, logits, noise: ((logits + noise).argmax(-1), (logits,))
 
 
-def categorical(
-    obs_size: int,
-    action_size: int,
-    generator: torch.Generator,
-    *,
-    actor: list[int] = [256, 256],
-    critic: list[int] = [256, 256],
-    activation: str = "relu",
-    orthogonal: bool = False,
-    policy_gain: float = 0.01,
-) -> CategoricalActor:
-    """``mlp``'s perceptrons for one of ``action_size`` discrete actions. Options and errors are those of ``mlp``."""
-    networks = perceptrons(
-        *(obs_size, action_size, generator, actor, critic),
-        activation=activation,
-        orthogonal=orthogonal,
-        policy_gain=policy_gain,
-    )
-    return CategoricalActor(*networks, action_size)
+@takes(layers=perceptrons)
+def categorical(obs_size: int, action_size: int, generator: torch.Generator, *, layers: Layers) -> CategoricalActor:
+    """``mlp``'s perceptrons for one of ``action_size`` discrete actions. The options are those of ``perceptrons``."""
+    actor, critic = layers(obs_size, action_size, generator)
+    return CategoricalActor(actor, critic, action_size)

@@ -4,14 +4,18 @@ Raffin, Kober, Stulp: "Smooth Exploration for Robotic Reinforcement Learning" (2
 """
 
 import math
+from collections.abc import Callable
+from typing import Annotated, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppo.network.actor_critic import ActorCritic, Head, check_log_std, perceptrons
-from ppo.network.distributions import Gaussian, Squashed
+from ppo.network.actor_critic import ActorCritic, Deviation, Head, Layers, deviation, perceptrons
+from ppo.network.distributions import Gaussian
+from ppo.network.shared import takes
 
 
 class Gsde(ActorCritic):
@@ -75,50 +79,36 @@ class Gsde(ActorCritic):
         return {"log_std": self.log_std_range}
 
 
+@takes(layers=perceptrons, noise=deviation)
 def gsde(
     obs_size: int,
     action_size: int,
     generator: torch.Generator,
     *,
-    actor: list[int] = [256, 256],
-    critic: list[int] = [256, 256],
-    activation: str = "relu",
-    log_std: float = -2.0,
-    log_std_min: float = -10.0,
-    log_std_max: float = 2.0,
-    resample: int = 4,
-    learn_features: bool = False,
-    floor: float = 1e-3,
-    squash: bool = False,
-    orthogonal: bool = False,
-    policy_gain: float = 0.01,
+    layers: Layers,
+    noise: Callable[[], Deviation],
+    resample: Annotated[int, Ge(1)],
+    learn_features: bool,
+    floor: Annotated[float, Gt(0)],
 ) -> Gsde:
-    """``mlp``'s perceptrons, and a deviation for each pair of a last hidden unit and an action.
+    """A deviation for each pair of a last hidden unit and an action, beside ``mlp``'s perceptrons.
 
-    log_std: initial log standard deviation of every entry of theta, kept in [log_std_min, log_std_max].
     resample: steps for which an exploration matrix theta is kept. learn_features: let the deviation's gradient reach
-    the hidden layers (the paper found it better not to). floor: smallest deviation of an action.
-    squash: as in ``mlp``.
-    Raises ValueError as ``mlp`` does, and where there is no hidden layer, resample is below 1 or floor not positive.
+    the hidden layers (the paper found it better not to). floor: smallest deviation of an action. The others are those
+    of ``perceptrons`` and, for every entry of theta, of ``deviation``.
+    Raises ValueError where there is no hidden layer.
     """
-    check_log_std(log_std, log_std_min, log_std_max)
-    if not actor:
+    start = noise()
+    actor, critic = layers(obs_size, action_size, generator)
+    if len(actor) == 1:
         raise ValueError("actor=[]: gsde needs a hidden layer, whose units are the features of the noise")
-    if resample < 1:
-        raise ValueError(f"resample={resample}: must be at least 1")
-    if not 0 < floor < math.inf:
-        raise ValueError(f"floor={floor}: must be a positive number")
-    networks = perceptrons(
-        *(obs_size, action_size, generator, actor, critic),
-        activation=activation,
-        orthogonal=orthogonal,
-        policy_gain=policy_gain,
-    )
+    features = cast(nn.Linear, actor[-1]).in_features
     return Gsde(
-        *networks,
-        torch.full((actor[-1], action_size), log_std),
-        (log_std_min, log_std_max),
-        Squashed if squash else Gaussian,
+        actor,
+        critic,
+        torch.full((features, action_size), start.log_std),
+        start.bounds,
+        start.distribution,
         resample=resample,
         learn_features=learn_features,
         floor=floor,

@@ -1,12 +1,15 @@
 """A Gaussian policy whose deviation is an output of the actor, as its mean is."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.network.actor_critic import GaussianActor, Head, check_log_std, perceptrons
-from ppo.network.distributions import Gaussian, Squashed
+from ppo.network.actor_critic import Deviation, GaussianActor, Head, Layers, deviation, perceptrons
+from ppo.network.distributions import Gaussian
+from ppo.network.shared import takes
 
 
 class StateStd(GaussianActor):
@@ -31,34 +34,18 @@ class StateStd(GaussianActor):
         return head
 
 
+@takes(layers=perceptrons, noise=deviation)
 def state_std(
-    obs_size: int,
-    action_size: int,
-    generator: torch.Generator,
-    *,
-    actor: list[int] = [256, 256],
-    critic: list[int] = [256, 256],
-    activation: str = "relu",
-    log_std: float = -1.0,
-    log_std_min: float = -10.0,
-    log_std_max: float = 2.0,
-    squash: bool = False,
-    orthogonal: bool = False,
-    policy_gain: float = 0.01,
+    obs_size: int, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
 ) -> StateStd:
-    """``mlp``'s perceptrons, the deviation of every action a function of the state.
+    """``mlp``'s perceptrons, the deviation of every action a function of the state; at the start, the same in all.
 
-    log_std: what it starts with, the same in every state. The others and the errors are those of ``mlp``.
+    The options are those of ``perceptrons`` and ``deviation``.
     """
-    check_log_std(log_std, log_std_min, log_std_max)
-    networks = perceptrons(
-        *(obs_size, 2 * action_size, generator, actor, critic),
-        activation=activation,
-        orthogonal=orthogonal,
-        policy_gain=policy_gain,
-    )
-    *_, weight, bias = networks[0].parameters()  # of the last layer
+    start = noise()
+    actor, critic = layers(obs_size, 2 * action_size, generator)
+    *_, weight, bias = actor.parameters()  # of the last layer
     with torch.no_grad():
         weight[action_size:] = 0.0
-        bias[action_size:] = log_std
-    return StateStd(*networks, action_size, (log_std_min, log_std_max), Squashed if squash else Gaussian)
+        bias[action_size:] = start.log_std
+    return StateStd(actor, critic, action_size, start.bounds, start.distribution)

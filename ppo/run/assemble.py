@@ -14,8 +14,8 @@ from envs.action import clip, tanh
 from envs.base import ActionSpace, VectorEnv
 from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
-from ppo.config.check import check
-from ppo.config.options import GROUPS, ConfigError, strategy
+from ppo.config.check import bind
+from ppo.config.options import ConfigError
 from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
 from ppo.loss.objective import NATURAL
@@ -63,8 +63,7 @@ class Parts(NamedTuple):
 
 def assemble(cfg: DictConfig) -> Parts:
     """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
-    check(cfg)
-    chosen = {group: strategy(group, cfg[group], cfg.trust) for group in GROUPS}
+    chosen = bind(cfg)
     device = torch_device(cfg.device)
     own = ranks.own(cfg.num_envs)
     if cfg.num_envs % ranks.size():
@@ -73,7 +72,8 @@ def assemble(cfg: DictConfig) -> Parts:
     envs = chosen["env"](which, cfg.workers)
     try:
         generator = torch.Generator().manual_seed(cfg.seed)
-        network = build_network(chosen["network"], envs, generator, quantiles=cfg.value.get("quantiles", 1)).to(device)
+        quantiles = chosen["value"].keywords.get("quantiles", 1)
+        network = build_network(chosen["network"], envs, generator, quantiles=quantiles).to(device)
         flat, evaluate = flatten(network), build_evaluate(network)
         moments = Moments.empty(*envs.observation_space.shape, device=device)
         if cfg.init is not None:
@@ -124,7 +124,7 @@ def assemble(cfg: DictConfig) -> Parts:
             optimiser=partial(adam, **cfg.adam),
         )
         update = Update(
-            step=compile_step(step, cfg.compile.lower(), planned_steps(cfg), agree=_all_ranks),
+            step=compile_step(step, str(cfg.compile).lower(), planned_steps(cfg), agree=_all_ranks),
             measure=build_measure(
                 evaluate, chosen["kl"], clamp=cfg.guard.clamp, reference=frozen and frozen.divergence
             ),

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from ppo.config.foreign import current
 from ppo.config.options import ConfigError, plain
 from ppo.logging.jsonl import read
 
@@ -74,9 +75,9 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """The configuration of the run in ``folder``. Raises ConfigError where there is none."""
+    """The configuration of the run in ``folder``, in today's words. Raises ConfigError where there is none."""
     try:
-        return plain(cast(DictConfig, OmegaConf.load(folder / "config.yaml")))
+        return current(plain(cast(DictConfig, OmegaConf.load(folder / "config.yaml"))))
     except OSError as error:
         raise ConfigError(f"{folder}: no run there (config.yaml: {error.strerror})") from error
 
@@ -97,7 +98,8 @@ def result(folder: Path, config: dict[str, Any]) -> float | None:
 
 def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise ConfigError, naming the keys, where ``now`` cannot go on with a run of ``before``."""
-    differing = _differing(before, json.loads(json.dumps(now)))
+    before, now = current(before), current(json.loads(json.dumps(now)))
+    differing = _differing(before, now)
     wrong = [key for key in differing if key.split(".")[0] not in FREE + ROUNDING]
     if wrong:
         what = ", ".join(f"{key}={_value(now, key)} (was {_value(before, key)})" for key in wrong)

@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 
 from envs.base import VectorEnv
-from envs.gym import gym
+from ppo.config.options import option
 from scripts.benchmarks.table import Row, Samples, fastest, rows, table, versions
 from scripts.parity import TASKS, our, reference
 
@@ -153,7 +153,7 @@ def vector(id: str, size: int, workers: int, repeats: int, limit: float | None) 
 
 
 def _ours(id: str, size: int, workers: int) -> Candidate:
-    env: VectorEnv = gym(size, workers, id=id)
+    env: VectorEnv = option("env", "gym", id=id)(size, workers)
     env.reset(0)
     return Candidate(env.step, env.close)
 

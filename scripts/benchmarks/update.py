@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ppo.buffer.data import Batch, tree_map
 from ppo.buffer.minibatches import unstack
+from ppo.config.options import option
 from ppo.loss import kl, norm, objective, value
-from ppo.network.actor_critic import ActorCritic, mlp
+from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import build_evaluate, flatten, unflatten
 from ppo.update.compile import compile_step
 from ppo.update.optim import Learner
@@ -55,14 +56,16 @@ SHAPES = {
 def start(shape: Shape) -> tuple[ActorCritic, Tensor, Batch]:
     """(network, its flat parameters, K minibatches of samples of its own policy), the same in every call."""
     w, generator = shape.like, torch.Generator().manual_seed(0)
-    network = mlp(
-        *(shape.obs, shape.actions, generator),
+    build = option(
+        "network",
+        "mlp",
         actor=w.hidden,
         critic=w.hidden,
         activation=w.activation,
         log_std=w.log_std,
         orthogonal=w.orthogonal,
     )
+    network = build(shape.obs, shape.actions, generator)
     flat = flatten(network)
     obs = torch.randn(w.batch // w.minibatch, w.minibatch, shape.obs, generator=generator)
     policy, old_value = network(obs)

@@ -8,13 +8,12 @@ import torch
 
 from envs.action import clip, tanh
 from envs.base import EnvError, Step
-from envs.gym import gym
 from envs.probe import probe
 from envs.vector import vector
 from ppo.buffer.collect import collect, prepare
 from ppo.buffer.data import Batch
 from ppo.buffer.minibatches import allocate, shuffle, unstack
-from ppo.network.actor_critic import mlp
+from ppo.config.options import option
 from ppo.network.distributions import Gaussian
 from ppo.network.normaliser import Moments, ObsNormaliser
 from tests.envs.toy import Both, Counter
@@ -52,15 +51,10 @@ class Watched:
 
 def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW):
     sizes = envs.envs if isinstance(envs, Watched) else envs
-    network = mlp(
-        sizes.observation_space.shape[0],
-        sizes.action_space.shape[0],
-        torch.Generator().manual_seed(0),
-        actor=[8],
-        critic=[8],
-        log_std=log_std,
-    )
-    rollout = allocate(num_steps, envs.num_envs, sizes.observation_space.shape[0], network)
+    build = option("network", "mlp", actor=[8], critic=[8], log_std=log_std)
+    sizes = (sizes.observation_space.shape[0], sizes.action_space.shape[0])
+    network = build(*sizes, torch.Generator().manual_seed(0))
+    rollout = allocate(num_steps, envs.num_envs, sizes[0], network)
     to_world = partial(action, space=envs.action_space)
     generator = torch.Generator().manual_seed(1)
     following, episodes = collect(envs, network, normalise, to_world, envs.reset(0), rollout, generator)
@@ -80,7 +74,7 @@ def test_every_row_is_one_environment_step():
 
 
 def test_the_rows_of_an_episode_follow_each_other():
-    _, rollout, following, _ = roll(gym(3, 0, id="Pendulum-v1"), num_steps=210)
+    _, rollout, following, _ = roll(option("env", "gym", id="Pendulum-v1")(3, 0), num_steps=210)
     successor = torch.cat([rollout.obs[1:], torch.tensor(following)[None]])
     inside = ~rollout.done
     assert rollout.done.sum(0).tolist() == [1, 1, 1] and not rollout.terminated.any()
@@ -89,7 +83,7 @@ def test_the_rows_of_an_episode_follow_each_other():
 
 
 def test_arrays_of_the_environment_are_not_modified_and_not_kept():
-    envs = Watched(gym(2, 0, id="Pendulum-v1"))
+    envs = Watched(option("env", "gym", id="Pendulum-v1")(2, 0))
     _, rollout, _, _ = roll(envs, num_steps=5)
     envs.check()
     for array in envs.given:
@@ -101,7 +95,7 @@ def test_the_sampled_action_is_stored_and_the_world_receives_the_mapped_one():
     """sigma e^2: nearly every action is outside of [-2, 2]; beyond 7.25, tanh is within 1e-6 of its bound and what is
     recovered from it another action."""
     for action, mapped in ((clip, lambda a: a.clamp(-2, 2)), (tanh, lambda a: 2 * torch.tanh(a))):
-        envs = Watched(gym(2, 0, id="Pendulum-v1"))
+        envs = Watched(option("env", "gym", id="Pendulum-v1")(2, 0))
         network, rollout, _, _ = roll(envs, num_steps=8, log_std=2.0, action=action)
         assert rollout.action.abs().max() > 10
         torch.testing.assert_close(torch.tensor(np.array(envs.actions)), mapped(rollout.action))
@@ -145,7 +139,7 @@ def test_policy_and_critic_see_the_same_fixed_statistics():
     """Acting and preparing normalise alike; the rollout keeps the raw observations."""
     moments = Moments.empty(3).update(torch.tensor([[0.0, 1.0, 2.0], [4.0, 1.0, 8.0]]))
     normalise = ObsNormaliser.of(moments)
-    network, rollout, _, _ = roll(gym(2, 0, id="Pendulum-v1"), num_steps=4, normalise=normalise)
+    network, rollout, _, _ = roll(option("env", "gym", id="Pendulum-v1")(2, 0), num_steps=4, normalise=normalise)
     batch = prepare(rollout, network, normalise, torch.Tensor.float, CPU, gamma=0.9, lam=0.8)
     expected = (rollout.obs - torch.tensor([2.0, 1.0, 5.0])) / torch.tensor([2.0, 1.0, 3.0])
     torch.testing.assert_close(batch.obs, expected.flatten(0, 1))

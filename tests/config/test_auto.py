@@ -8,6 +8,8 @@ import torch
 from envs.probe import Target
 from envs.vector import vector
 from ppo.config import auto
+from ppo.config.options import option
+from ppo.run.machine import resolve
 
 
 class Slow(Target):
@@ -19,31 +21,45 @@ class Slow(Target):
         return super().move(action)
 
 
-@pytest.fixture(autouse=True)
-def four_cores(monkeypatch):
-    monkeypatch.setattr(auto, "cores", lambda: 4)
-
-
 @pytest.mark.parametrize("num_envs, expected", [(1, 0), (2, 1), (3, 2), (16, 3)])
 def test_a_long_step_is_shared_by_the_cores_but_never_by_more_than_there_are_environments(num_envs, expected):
-    assert auto.workers(vector(Slow, 1, 0, "slow"), num_envs) == expected
+    assert auto.workers(vector(Slow, 1, 0, "slow"), num_envs, cores=4) == expected
 
 
-def test_a_short_step_stays_in_this_process(config):
-    assert auto.resolve(config("workers=auto")).workers == 0
+def test_a_short_step_stays_in_this_process():
+    assert auto.workers(option("env", "probe", task="target")(1, 0), 4, cores=4) == 0
 
 
-def test_threads_are_one_unless_more_are_clearly_faster(config, monkeypatch):
+def test_a_very_slow_environment_is_not_tried_for_long(monkeypatch):
+    monkeypatch.setattr(auto, "_BUDGET", 0.01)
+    began = time.perf_counter()
+    assert auto.workers(vector(Slow, 1, 0, "slow"), 2, cores=2) == 1
+    assert time.perf_counter() - began < 0.05  # 50 steps would take as long
+
+
+def test_it_is_tried_with_actions_of_its_own_space():
+    class Strict(Slow):
+        def move(self, action):
+            assert abs(action) <= 1 and action != 0
+            return super().move(action)
+
+    assert auto.workers(vector(Strict, 1, 0, "strict"), 2, cores=2) == 1
+
+
+def test_threads_are_one_unless_more_are_clearly_faster(monkeypatch):
+    network = option("network", "mlp", actor=[8], critic=[8])(3, 2, torch.Generator())
     before = torch.get_num_threads()
     for gain, expected in ((1.1, 1), (2.0, 4)):
         monkeypatch.setattr(auto, "_seconds", lambda turn, times: 1 / gain if torch.get_num_threads() == 4 else 1.0)  # noqa: B023
-        assert auto.resolve(config("threads=auto")).threads == expected
+        assert auto.threads(network, 3, 8, cores=4) == expected
     assert torch.get_num_threads() == before
+    assert auto.threads(network, 3, 8, cores=1) == 1
 
 
 def test_numbers_are_left_alone_and_the_given_configuration_too(config):
     cfg = config("workers=2", "threads=3")
-    assert auto.resolve(cfg) is cfg
-    asked = config("workers=auto")
-    auto.resolve(asked)
-    assert asked.workers == "auto"
+    assert resolve(cfg) is cfg
+    asked = config("workers=auto", "threads=auto")
+    got = resolve(asked)
+    assert asked.workers == asked.threads == "auto"
+    assert got.workers == 0 and got.threads >= 1

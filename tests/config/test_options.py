@@ -2,70 +2,134 @@
 
 import importlib
 import inspect
+import keyword
+import sys
+from typing import Annotated, get_args, get_origin
 
 import pytest
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from ppo.config.check import check
-from ppo.config.options import CONF, GROUPS, ConfigError, short, strategy
+from ppo.config.check import bind
+from ppo.config.options import ConfigError, option, parameters, short, strategy, yamls
+from ppo.config.schema import CONF, GROUPS, ranges, scalars
 
-OPTIONS = sorted(p for group in GROUPS for p in (CONF / group).glob("*.yaml"))
+OPTIONS = {(group, name): said for group in GROUPS for name, said in yamls(group).items()}
+
+
+def named(function) -> str:
+    """The name by which a function is an option: ``global_`` is that of ``norm=global``."""
+    name = function.__name__
+    return name[:-1] if name[-1] == "_" and keyword.iskeyword(name[:-1]) else name
 
 
 def functions(module: str) -> dict:
     """The public functions that a module defines itself, by the name they are known by."""
     found = vars(importlib.import_module(module)).values()
-    return {f.__name__: f for f in found if inspect.isfunction(f) and f.__module__ == module and f.__name__[0] != "_"}
-
-
-def modules(group: str) -> set[str]:
-    return {OmegaConf.load(p)._target_.rpartition(".")[0] for p in (CONF / group).glob("*.yaml")}
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_a_group_has_one_yaml_for_each_function_and_of_the_same_name(group):
-    names = {p.stem for p in (CONF / group).glob("*.yaml")}
-    takes_data = {n for m in modules(group) for n, f in functions(m).items() if takes_the_same(group, f)}
-    assert names == takes_data
-
-
-def takes_the_same(group: str, function) -> bool:
-    """Options of a group take the same data: helpers that a module also holds, such as a normaliser, do not."""
-    one = next(iter((CONF / group).glob("*.yaml")))
-    module, _, name = OmegaConf.load(one)._target_.rpartition(".")
-    return positional(function) == positional(functions(module)[name])
+    return {named(f): f for f in found if inspect.isfunction(f) and f.__module__ == module and f.__name__[0] != "_"}
 
 
 def positional(function) -> list[str]:
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
 
 
-@pytest.mark.parametrize("path", OPTIONS, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_a_yaml_holds_exactly_its_functions_options_and_their_defaults(path):
-    options = OmegaConf.to_container(OmegaConf.load(path))
-    module, _, name = options.pop("_target_").rpartition(".")
-    assert name == path.stem
-    parameters = inspect.signature(functions(module)[name]).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    assert set(options) == set(known)
-    for key, default in known.items():
-        assert default is inspect.Parameter.empty or options[key] == default, key
-    strategy(path.parent.name, OmegaConf.load(path))
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_has_one_yaml_for_each_function_and_of_the_same_name(group):
+    """The options of a group take the same data; helpers that a module also holds, such as a normaliser, do not."""
+    targets = [said["_target_"].rpartition(".") for said in yamls(group).values()]
+    assert [name for _, _, name in targets] == list(yamls(group))
+    everything = {module: functions(module) for module, _, _ in targets}
+    module, _, name = targets[0]
+    data = positional(everything[module][name])
+    assert {n for f in everything.values() for n, function in f.items() if positional(function) == data} == {
+        *yamls(group)
+    }
 
 
-def test_every_group_of_the_configuration_is_tested_here():
-    assert {p.parent.name for p in OPTIONS} == set(GROUPS)
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids="-".join)
+def test_the_options_of_a_function_stand_in_its_yaml_with_their_defaults_and_nowhere_else(group, name):
+    bound = strategy(group, OmegaConf.create(OPTIONS[group, name]))
+    known = parameters(bound.func)
+    assert set(known) == set(OPTIONS[group, name]) - {"_target_"}
+    assert [key for key, p in known.items() if p.default is not p.empty] == []
+
+
+SHARING = [["mlp", "initial", "npz", "gym"], ["gsde", "checkpoint", "minari"], ["state_std"], ["categorical"]]
+
+
+@pytest.mark.parametrize("names", SHARING, ids="-".join)
+def test_the_yamls_are_read_as_hydra_reads_them(config, names):
+    """Those that take in others, which Hydra does by its own rules."""
+    chosen = dict(zip(("network", "reference", "demo", "env"), names))
+    small = ("network.actor=[256,256]", "network.critic=[256,256]", "network.activation=relu")  # undone
+    composed = OmegaConf.to_container(config(*(f"{group}={name}" for group, name in chosen.items()), *small))
+    assert {group: composed[group] for group in chosen} == {group: yamls(group)[chosen[group]] for group in chosen}
+
+
+def without_range(annotation) -> bool:
+    """Whether a number in it may be any at all. (What may be is so said: ``IsFinite[float]``.)"""
+    if get_origin(annotation) is Annotated:
+        return False
+    return annotation in (int, float) or any(map(without_range, get_args(annotation)))
+
+
+def test_every_number_has_a_range():
+    numbers = {(key,): annotation for key, annotation in ranges()}
+    for group, name in OPTIONS:
+        known = parameters(option(group, name).func)
+        numbers |= {(group, name, key): p.annotation for key, p in known.items()}
+    assert [key for key, annotation in numbers.items() if without_range(annotation)] == []
+    assert without_range(float | None) and without_range(list[int]) and not without_range(bool)
+
+
+def test_the_scalars_stand_in_the_base_configuration_with_their_values_and_in_the_schema_with_their_ranges():
+    values = OmegaConf.create(scalars())
+    missing = object()
+    assert [key for key, _ in ranges() if OmegaConf.select(values, key, default=missing) is missing] == []
+    assert {key.split(".")[0] for key, _ in ranges()} == set(scalars())
+    assert OmegaConf.load(CONF / "config.yaml").keys() - scalars().keys() - {*GROUPS} == {"defaults", "hydra"}
+
+
+def test_what_several_options_share_is_offered_as_none_of_them(config):
+    assert set(yamls("network")) == {"mlp", "gsde", "state_std", "categorical"}
+    assert [path.name for path in CONF.rglob("*.yaml") if path.name.startswith("_")] == []
 
 
 def node(**options):
     return OmegaConf.create(options)
 
 
-def test_options_are_bound_and_defaults_kept():
-    assert strategy("clip", node(_target_="ppo.control.clip.asymmetric", above=0.5))(0.0, None, None, None) == (
-        0.8,
-        1.5,
+def test_what_is_left_out_has_the_value_of_the_yaml():
+    bound = strategy("network", node(_target_="ppo.network.gsde.gsde", actor=[8]))
+    assert bound.keywords == {**option("network", "gsde").keywords, "actor": [8]}
+    assert bound.keywords["log_std"] == -2.0 and bound.keywords["critic"] == [256, 256]
+
+
+def test_an_option_without_hydra_is_checked_as_on_the_command_line():
+    assert option("env", "gym", id="CartPole-v1", kwargs={"x": 1}).keywords["kwargs"] == {"x": 1}
+    for group, name, given, said in (
+        ("network", "gdse", {}, "network=gdse: no such option; did you mean gsde?"),
+        ("network", "gsde", {"resample": 0}, "network.resample=0: must be at least 1"),
+        ("network", "gsde", {"acto": [1]}, "network.acto: network=gsde has no such option; did you mean actor?"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            option(group, name, **given)
+        assert str(error.value) == said
+
+
+def test_a_function_of_a_trusted_package_has_its_own_defaults_and_ranges(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\n"
+        "from typing import Annotated\n"
+        "from annotated_types import Gt\n"
+        "def halved(action, space, *, by: Annotated[float, Gt(0)] = 2.0, anything=None):\n    return action / by\n"
     )
+    monkeypatch.syspath_prepend(tmp_path)
+    bound = strategy("action", node(_target_="mine.halved"), trust=["mine"])
+    sys.modules.pop("mine")
+    assert bound(1.0, None) == 0.5 and bound.keywords == {"by": 2.0, "anything": None}
+    with pytest.raises(ConfigError, match="action.by=0.0: must be a positive number"):
+        strategy("action", node(_target_="mine.halved", by=0), trust=["mine"])
 
 
 @pytest.mark.parametrize(
@@ -74,6 +138,9 @@ def test_options_are_bound_and_defaults_kept():
         ({"_target_": "ppo.control.clip.fixed", "esp": 0.1}, ["clip.esp", "did you mean eps"]),
         ({"_target_": "ppo.control.clip.none", "eps": 0.1}, ["clip.eps", "there is none"]),
         ({"_target_": "ppo.control.clip.fixed", "eps": "much"}, ["clip.eps", "much"]),
+        ({"_target_": "ppo.control.clip.fixed", "eps": -1}, ["clip.eps=-1.0", "positive"]),
+        ({"_target_": "ppo.control.clip.fixed", "eps": "???"}, ["clip", "eps"]),
+        ({"_target_": "ppo.control.clip.fixed", 7: 7}, ["clip.7", "no such option"]),
         ({"_target_": "ppo.control.clip.fixed", "progress": 0.1}, ["clip.progress", "no such option"]),
         ({"_target_": "ppo.control.clip.fixd"}, ["clip._target_", "ppo.control.clip.fixd"]),
         ({"_target_": "ppo.control.lr.constant"}, ["clip._target_", "no option of clip"]),
@@ -85,7 +152,7 @@ def test_options_are_bound_and_defaults_kept():
 )
 def test_a_mistake_in_a_group_is_one_line_that_names_group_and_key(options, words):
     with pytest.raises(ConfigError) as error:
-        strategy("clip", node(**options))
+        strategy("clip", OmegaConf.create(options))
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
 
 
@@ -106,49 +173,70 @@ def test_what_the_command_line_says_to_an_option_that_does_not_know_it_is_refuse
 @pytest.mark.parametrize("method", sorted(p.stem for p in (CONF / "method").glob("*.yaml")))
 def test_a_method_goes_with_every_experiment(config, method):
     for experiment in ("ant", "ant_quick", "mujoco", "pendulum"):
-        words = [f"+experiment={experiment}", f"+method={method}", "minibatch_size=4"]
-        cfg = config(*words)
-        check(cfg)
-        for group in ("objective", "clip", "penalty"):
-            strategy(group, cfg[group])
+        bind(config(f"+experiment={experiment}", f"+method={method}", "minibatch_size=4"))
 
 
 def test_no_option_at_all_is_refused():
-    with pytest.raises(ConfigError, match="no option chosen"):
-        strategy("clip", None)
+    for nothing in (None, 7, [], {}, "exact"):
+        with pytest.raises(ConfigError, match="no option chosen"):
+            strategy("clip", nothing)
 
 
 def test_the_defaults_pass(config):
-    check(config())
+    assert set(bind(config())) == set(GROUPS)
 
 
 @pytest.mark.parametrize(
-    ("word", "key"),
+    ("words", "said"),
     [
-        ("minibatch_size=48", "minibatch_size"),
-        ("micro_batches=3", "micro_batches"),
-        ("workers=5", "workers"),
-        ("gamma=1.5", "gamma"),
-        ("gamma=nan", "gamma"),
-        ("epochs=0", "epochs"),
-        ("target_kl=0", "target_kl"),
-        ("guard.clamp=100", "guard.clamp"),
-        ("lr.value=-1", "lr.value"),
-        ("lr.value=nan", "lr.value"),
-        ("coef.entropy=-1", "coef.entropy"),
-        ("adam.beta2=1.0", "adam.beta2"),
-        ("stop=minibatch", "target_kl"),
+        ("minibatch_size=48", "minibatch_size=48: must divide num_envs * num_steps = 4 * 32 = 128"),
+        ("micro_batches=3", "micro_batches=3: must divide minibatch_size=32"),
+        ("workers=5", "workers=5: must be below num_envs=4"),
+        ("workers=many", "workers=many: must be a number or auto"),
+        ("threads=0", "threads=0: must be at least 1"),
+        ("compile=maybe", "compile=maybe: must be true or false or auto"),
+        ("gamma=1.5", "gamma=1.5: must lie in [0, 1]"),
+        ("gamma=nan", "gamma=nan: must lie in [0, 1]"),
+        ("epochs=0", "epochs=0: must be at least 1"),
+        ("target_kl=0", "target_kl=0.0: must be a positive number"),
+        ("target_kl=inf", "target_kl=inf: must be a finite number"),
+        ("seed=-1", "seed=-1: must not be negative"),
+        ("guard.clamp=100", "guard.clamp=100.0: must be at most 80"),
+        ("on_nonfinite=ignore", "on_nonfinite=ignore: must be one of stop, skip, rollback"),
+        ("lr.value=-1", "lr.value=-1.0: must be a positive number"),
+        ("lr.value=nan", "lr.value=nan: must be a positive number"),
+        ("norm=ema norm.decay=2", "norm.decay=2.0: must lie in [0, 1]"),
+        ("coef.entropy=-1", "coef.entropy=-1.0: must not be negative"),
+        ("adam.beta2=1.0", "adam.beta2=1.0: must lie in [0, 1)"),
+        ("network.actor=[64,0]", "network.actor=[64, 0]: must be at least 1"),
+        ("network.log_std=inf", "network.log_std=inf: must be a finite number"),
+        ("env=arachne env.variants=[]", "env.variants=[]: must not be empty"),
+        ("logger=wandb logger.mode=onlin", "logger.mode=onlin: must be one of auto, online, offline, disabled"),
+        ("stop=minibatch", "target_kl=None: stop=minibatch needs one"),
         ("stop=epoch", "target_kl"),
         ("stop=rollback", "target_kl"),
         ("lr=adaptive_kl", "target_kl"),
         ("clip=adaptive", "target_kl"),
         ("penalty=adaptive", "target_kl"),
+        ("objective=trpo target_kl=0.01 demo=npz", "demo=npz: objective=trpo takes no demonstrations"),
     ],
 )
-def test_fields_that_do_not_fit_are_refused(config, word, key):
-    with pytest.raises(ConfigError, match=key) as error:
-        check(config(word))
-    assert "\n" not in str(error.value)
+def test_fields_that_do_not_fit_are_refused(config, words, said):
+    with pytest.raises(ConfigError) as error:
+        bind(config(*words.split()))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_hole_that_the_clip_fraction_fills_needs_no_target(config):
+    assert bind(config("clip=adaptive", "clip.fraction=0.2"))["clip"].keywords["fraction"] == 0.2
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_an_open_dictionary_takes_new_keys_with_or_without_a_plus(config, sign):
+    cfg = config("env=gym", f"{sign}env.kwargs.g=1.0", f"{sign}env.kwargs.deep.er=2", f"{sign}doctor.thresholds.a.b=3")
+    assert cfg.env.kwargs == {"g": 1.0, "deep": {"er": 2}} and cfg.doctor.thresholds == {"a": {"b": 3}}
+    with pytest.raises(ConfigCompositionException, match="env.kwarg"):
+        config("env=gym", "env.kwarg.g=1")
 
 
 def test_a_long_name_is_shortened_and_stays_its_own():

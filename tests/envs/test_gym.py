@@ -3,7 +3,15 @@ import pytest
 from gymnasium.spaces import Discrete
 
 from envs.base import EnvError
-from envs.gym import gym, mujoco
+from ppo.config.options import option
+
+
+def gym(num_envs, workers, **given):
+    return option("env", "gym", **given)(num_envs, workers)
+
+
+def mujoco(num_envs, workers, **given):
+    return option("env", "mujoco", **given)(num_envs, workers)
 
 
 def test_pendulum_is_truncated_by_its_clock_without_junk_rows():

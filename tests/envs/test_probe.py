@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from envs.base import EnvError
 from envs.probe import TASKS, probe
+from ppo.config.options import ConfigError, option
 
 GAMMA = 0.9
 
@@ -36,5 +36,5 @@ def test_endings_are_of_both_kinds():
 
 
 def test_unknown_task():
-    with pytest.raises(EnvError, match="constant"):
-        probe(1, 0, task="riddle")
+    with pytest.raises(ConfigError, match="constant"):
+        option("env", "probe", task="riddle")

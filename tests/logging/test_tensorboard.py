@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
+from ppo.config.options import option
 from ppo.logging.base import LoggerError, Run
-from ppo.logging.tensorboard import tensorboard
 
 
 def test_numbers_and_text_are_read_back(tmp_path, capfd):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    logger = tensorboard(Run(tmp_path, "a", {"kl": "exact"}, "sweep", "kl=exact", ("ab",)))
+    logger = option("logger", "tensorboard")(Run(tmp_path, "a", {"kl": "exact"}, "sweep", "kl=exact", ("ab",)))
     logger.log({"update": 1, "kl/exact": 0.25, "update/stop": "none"}, 64)
     logger.log({"update": 2, "kl/exact": math.nan, "update/stop": "epoch"}, 128)
     logger.close({"eval/best": 9.0}, failed=True)
@@ -43,5 +43,5 @@ def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         LoggerError, match=r"^logger=tensorboard needs an extra: pip install 'proximal\[tensorboard\]'$"
     ):
-        tensorboard(Run(tmp_path, "a", {}))
+        option("logger", "tensorboard")(Run(tmp_path, "a", {}))
     assert list(tmp_path.iterdir()) == []

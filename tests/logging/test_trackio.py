@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from ppo.config.options import option
 from ppo.logging.base import LoggerError, Run
-from ppo.logging.trackio import trackio
 
 SCRIPT = """
 from pathlib import Path
 from ppo.logging.base import Run
-from ppo.logging.trackio import trackio
+from ppo.config.options import option
 arms = ("exact", "k3")
-loggers = [trackio(Run(Path("run"), arm, {"kl": arm}, "sweep", f"kl={arm}", ("ab",))) for arm in arms]
+loggers = [option("logger", "trackio")(Run(Path("run"), arm, {"kl": arm}, "sweep", f"kl={arm}", ("ab",))) for arm in arms]
 for arm, logger in zip(arms, loggers):
     logger.log({"update": 1, "kl/exact": 0.25, "update/stop": "none"}, 64)
     logger.log({"update": 2, "kl/exact": 0.5, "train/return": float("nan")}, 128)
@@ -59,4 +59,4 @@ def test_two_runs_of_one_process_are_read_back(tmp_path):
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(LoggerError, match=r"^logger=trackio needs an extra: pip install 'proximal\[trackio\]'$"):
-        trackio(Run(tmp_path, "a", {}))
+        option("logger", "trackio")(Run(tmp_path, "a", {}))

@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from ppo.config.options import ConfigError, option
 from ppo.logging.base import LoggerError, Run
-from ppo.logging.wandb import wandb
 
 sdk = pytest.importorskip("wandb")
 pytestmark = pytest.mark.usefixtures("logged_out")
 
 KEY = "0123456789abcdef" * 3
+
+
+def wandb(run, **given):
+    return option("logger", "wandb", **given)(run)
 
 
 @pytest.fixture
@@ -136,7 +140,7 @@ def test_wandb_mode_is_followed(tmp_path, deaf, monkeypatch):
 
 def test_what_cannot_be_is_one_clear_line(tmp_path, monkeypatch):
     run = Run(tmp_path / "run", "a", {})
-    with pytest.raises(LoggerError, match=r"^logger\.mode=onlin is unknown, expected one of auto, online, .*$"):
+    with pytest.raises(ConfigError, match=r"^logger\.mode=onlin: must be one of auto, online, .*$"):
         wandb(run, mode="onlin")
     with pytest.raises(LoggerError, match=r"^logger\.mode=online is not possible: not logged in.*$"):
         wandb(run, mode="online")
@@ -150,9 +154,9 @@ def test_what_cannot_be_is_one_clear_line(tmp_path, monkeypatch):
 
 def test_a_terminal_is_never_asked_for_a_key(tmp_path):
     script = (
-        "from pathlib import Path; from ppo.logging.base import Run; from ppo.logging.wandb import wandb;"
+        "from pathlib import Path; from ppo.logging.base import Run; from ppo.config.options import option;"
         "import sys; assert sys.stdin.isatty() and sys.stderr.isatty();"
-        "wandb(Run(Path('run'), 'a', {})).close({}, False)"
+        "option('logger', 'wandb')(Run(Path('run'), 'a', {})).close({}, False)"
     )
     parent, child = pty.openpty()
     process = subprocess.Popen(

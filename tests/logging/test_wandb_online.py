@@ -9,12 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ppo.config.options import option
 from ppo.logging.base import Forgiving, Run
-from ppo.logging.wandb import wandb
 
 pytest.importorskip("wandb")
 
 KEY = "0123456789abcdef" * 3
+
+
+def wandb(run, **given):
+    return option("logger", "wandb", **given)(run)
 
 
 class Server(ThreadingHTTPServer):

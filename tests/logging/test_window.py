@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from ppo.config.options import option
 from ppo.logging.band import BANDS
 from ppo.logging.base import LoggerError, Run
 from ppo.logging.panels import PANELS, draw, shade
-from ppo.logging.tensorboard import tensorboard
 from ppo.logging.window import Window
 from ppo.train import train
 
@@ -98,7 +98,7 @@ def test_the_panels_are_laid_out_in_tensorboard(tmp_path):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     from tensorboard.plugins.custom_scalar import layout_pb2
 
-    logger = tensorboard(Run(tmp_path, "run", {}))
+    logger = option("logger", "tensorboard")(Run(tmp_path, "run", {}))
     logger.alert("doctor: epochs", "too many")
     logger.close({}, failed=False)
     events = reader.EventAccumulator(str(tmp_path / "tensorboard"))

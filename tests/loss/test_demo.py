@@ -9,8 +9,8 @@ from gymnasium.spaces import Box, Discrete
 
 from envs.action import tanh
 from ppo.buffer.data import Pairs
-from ppo.config.options import ConfigError
-from ppo.loss.demo import Demo, minari, none, npz
+from ppo.config.options import ConfigError, option
+from ppo.loss.demo import Demo, none
 from ppo.network.normaliser import ObsNormaliser
 from ppo.update.step import Guards, build_loss
 
@@ -26,6 +26,14 @@ def recorded(tmp_path):
         return str(tmp_path / "demo.npz")
 
     return write
+
+
+def npz(*spaces, **given):
+    return option("demo", "npz", **given)(*spaces)
+
+
+def minari(*spaces, **given):
+    return option("demo", "minari", **given)(*spaces)
 
 
 def pairs(n=50, actions=DONE, seed=0):

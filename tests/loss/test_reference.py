@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch.func import grad
 
-from ppo.config.options import ConfigError
-from ppo.loss.reference import checkpoint, initial, none
+from ppo.config.options import ConfigError, option
+from ppo.loss.reference import none
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import checkpoint as files
 from ppo.update.step import Guards, build_loss
+
+
+def initial(*policies, **given):
+    return option("reference", "initial", **given)(*policies)
 
 
 def refuse(run: str) -> Frozen:
@@ -84,7 +88,7 @@ def test_a_frozen_policy_sees_observations_by_its_own_statistics(problem):
     torch.testing.assert_close(ours.mean, expected.mean)
     assert not ours.mean.requires_grad
     there = {"there": Frozen(p.module, ObsNormaliser.of(moments))}
-    assert checkpoint(Frozen(p.module, ObsNormaliser.identity()), there.get, run="there").policy is there["there"]
+    assert option("reference", "checkpoint", run="there")(there["there"], there.get).policy is there["there"]
 
 
 # Whole runs

@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from ppo.config.options import option
 from ppo.network.acting import actor
-from ppo.network.actor_critic import ACTIVATIONS, mlp
-from ppo.network.categorical import categorical
-from ppo.network.gsde import gsde
+from ppo.network.actor_critic import ACTIVATIONS
 from ppo.network.normaliser import Moments, ObsNormaliser
-from ppo.network.state_std import state_std
 
 
-@pytest.mark.parametrize("build", [mlp, gsde, state_std])
+@pytest.mark.parametrize("head", ["mlp", "gsde", "state_std"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("width", [16, 4096])  # small enough for numpy, and too large
-def test_actions_are_those_of_the_module(build, activation, width):
+def test_actions_are_those_of_the_module(head, activation, width):
     g = torch.Generator().manual_seed(0)
-    network = build(3, 2, g, actor=[width], critic=[4], activation=activation, log_std=-0.7)
+    build = option("network", head, actor=[width], critic=[4], activation=activation, log_std=-0.7)
+    network = build(3, 2, g)
     normalise = ObsNormaliser.of(Moments.empty(3).update(5 + 3 * torch.randn(50, 3, generator=g)), clip=2.0)
     obs, noise = 5 + 4 * torch.randn(4, 3, generator=g), network.noise(2, 4, g)[1]
     action, (mean, log_std) = actor(network, normalise, 4)(obs.numpy(), noise)
@@ -36,7 +35,7 @@ def test_actions_are_those_of_the_module(build, activation, width):
 def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(width):
     """10 000 rows of one observation: each action as often as stated, within four standard errors."""
     g, rows = torch.Generator().manual_seed(0), 10_000
-    network = categorical(3, 4, g, actor=[width], critic=[4], activation="tanh")
+    network = option("network", "categorical", actor=[width], critic=[4], activation="tanh")(3, 4, g)
     with torch.no_grad():
         network.actor[2].weight.mul_(3)
         obs, noise = torch.randn(1, 3, generator=g).expand(rows, 3).contiguous(), network.noise(1, rows, g)[0]
@@ -53,7 +52,8 @@ def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(wid
 
 
 def test_without_state_dependence_an_action_is_the_mean_and_a_deviation_times_the_noise():
-    network = mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4], log_std=-0.7)
+    build = option("network", "mlp", actor=[4], critic=[4], log_std=-0.7)
+    network = build(3, 2, torch.Generator().manual_seed(0))
     obs, noise = torch.randn(4, 3), torch.randn(4, 2)
     action, policy = network.sample(obs, noise)
     torch.testing.assert_close(action, policy.mean + math.exp(-0.7) * noise)
@@ -68,7 +68,7 @@ def test_a_network_of_another_build_is_called():
         def forward(self, obs):
             return 2 * obs
 
-    network = mlp(2, 2, torch.Generator(), actor=[4], critic=[4], log_std=0.0)
+    network = option("network", "mlp", actor=[4], critic=[4], log_std=0.0)(2, 2, torch.Generator())
     network.actor = torch.nn.Sequential(Doubled())
     action, (mean, log_std) = actor(network, ObsNormaliser.identity(), 3)(
         np.full((3, 2), 1.5, np.float32), np.zeros((3, 2), np.float32)

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from ppo.buffer.data import in_chunks
-from ppo.network.actor_critic import mlp
+from ppo.config.options import option
 
 
 @pytest.mark.parametrize("shape", [(12, 5, 3), (60, 3), (1, 60, 3), (7, 1, 3)], ids=str)
 def test_in_chunks_is_the_function_of_the_whole(shape):
-    network = mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4]).requires_grad_(False)
+    network = option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0))
+    network.requires_grad_(False)
     obs, seen = torch.randn(shape, generator=torch.Generator().manual_seed(1)), []
 
     def value(x):
@@ -24,7 +25,7 @@ def test_in_chunks_is_the_function_of_the_whole(shape):
 
 @pytest.mark.parametrize("rows", [10, 1000])
 def test_what_in_chunks_gives_is_no_view_of_the_parameters(rows):
-    network = mlp(3, 2, torch.Generator().manual_seed(0), log_std=-1.0).requires_grad_(False)
+    network = option("network", "mlp")(3, 2, torch.Generator().manual_seed(0)).requires_grad_(False)
     policy = in_chunks(network.policy, torch.zeros(4, 10, 3), rows=rows)
     network.log_std.fill_(1.0)
     assert (policy.log_std == -1.0).all()

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from ppo.config.options import option
 from ppo.network.flat import box, flatten, unflatten
-from ppo.network.gsde import Gsde, gsde
+from ppo.network.gsde import Gsde
 
 
 def small(**options) -> Gsde:
-    return gsde(3, 2, torch.Generator().manual_seed(0), **{"actor": [8, 5], "critic": [8]} | options)
+    build = option("network", "gsde", **{"actor": [8, 5], "critic": [8]} | options)
+    return build(3, 2, torch.Generator().manual_seed(0))
 
 
 def test_the_variance_is_that_of_the_features_times_the_matrix():

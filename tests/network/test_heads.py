@@ -7,17 +7,16 @@ import torch
 from torch.distributions import Categorical as Reference
 from torch.distributions import Normal, TanhTransform, TransformedDistribution, kl_divergence
 
+from ppo.config.options import option
 from ppo.loss import kl as kl_family
-from ppo.network.actor_critic import mlp
 from ppo.network.distributions import Categorical, Gaussian, Squashed
-from ppo.network.gsde import gsde
-from ppo.network.state_std import state_std
 
 # A deviation that is an output
 
 
-def small(build=state_std, **options):
-    return build(3, 2, torch.Generator().manual_seed(0), **{"actor": [8], "critic": [8]} | options)
+def small(head="state_std", **options):
+    build = option("network", head, **{"actor": [8], "critic": [8]} | options)
+    return build(3, 2, torch.Generator().manual_seed(0))
 
 
 def test_the_deviation_starts_the_same_everywhere_and_is_then_a_function_of_the_state():
@@ -43,10 +42,10 @@ def test_at_a_bound_the_deviation_stays_and_its_gradient_lives(bias, bound):
 # Squashed
 
 
-@pytest.mark.parametrize("build", [mlp, gsde, state_std])
-def test_squash_changes_the_entropy_and_nothing_else(build):
+@pytest.mark.parametrize("head", ["mlp", "gsde", "state_std"])
+def test_squash_changes_the_entropy_and_nothing_else(head):
     obs = torch.randn(5, 3)
-    plain, squashed = (small(build, squash=squash).policy(obs) for squash in (False, True))
+    plain, squashed = (small(head, squash=squash).policy(obs) for squash in (False, True))
     assert type(plain) is Gaussian and type(squashed) is Squashed
     assert all(torch.equal(x, y) for x, y in zip(plain, squashed))
     moved = Squashed(squashed.mean + 0.1, squashed.log_std)

@@ -1,5 +1,6 @@
 """The network and its flat buffer."""
 
+import inspect
 import math
 
 import pytest
@@ -7,13 +8,15 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import nn
 
+from ppo.config.options import option
 from ppo.loss.value import mse
 from ppo.network.actor_critic import ActorCritic, mlp, widen
 from ppo.network.flat import box, flatten, unflatten
 
 
 def small(**options) -> ActorCritic:
-    return mlp(3, 2, torch.Generator().manual_seed(0), **{"actor": [8, 8], "critic": [8]} | options)
+    build = option("network", "mlp", **{"actor": [8, 8], "critic": [8]} | options)
+    return build(3, 2, torch.Generator().manual_seed(0))
 
 
 def test_parameters_are_views_of_one_buffer():
@@ -68,11 +71,20 @@ def test_orthogonal_initialisation():
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"activation": "tan"}, "tanh"), ({"actor": [8, 0]}, "width"), ({"log_std": 3.0}, "log_std")],
+    [({"activation": "tan"}, "tanh"), ({"actor": [8, 0]}, "at least 1"), ({"log_std": 3.0}, "log_std_max")],
 )
 def test_what_cannot_be_built_is_refused(options, word):
     with pytest.raises(ValueError, match=word):
         small(**options)
+
+
+def test_what_the_networks_share_is_in_the_signature_of_each_and_missed_or_misspelt_as_ever():
+    given = option("network", "mlp").keywords
+    assert list(given) == list(inspect.signature(mlp).parameters)[3:]
+    lacking = {key: value for key, value in given.items() if key != "critic"}
+    for wrong in (lacking, given | {"critics": [8]}, lacking | {"layers": None}):
+        with pytest.raises(TypeError):
+            mlp(3, 2, torch.Generator(), **wrong)
 
 
 def test_a_wider_critic_starts_as_the_one_it_was_and_its_value_is_the_mean_of_its_outputs():

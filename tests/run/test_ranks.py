@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from envs.base import WorkerLost, seeds
-from envs.bullet.arachne import arachne
 from envs.vector import vector
+from ppo.config.options import option
 from ppo.run import checkpoint
 from tests.conftest import ROOT
 from tests.envs.toy import Grouped, Stillborn
@@ -89,7 +89,7 @@ def test_a_part_of_a_vector_is_what_it_is_in_the_whole(workers):
 
 
 def test_a_part_keeps_its_variants():
-    with_part = arachne(range(1, 2), 0, variants=["flat", "slope"])
+    with_part = option("env", "arachne", variants=["flat", "slope"])(range(1, 2), 0)
     try:
         with_part.reset(0)
         assert with_part.step(np.zeros((1, *with_part.action_space.shape), np.float32)).group.tolist() == [1]
@@ -148,13 +148,13 @@ import sys, torch
 from envs.base import NotFinite
 from ppo.run import ranks
 from ppo.buffer.minibatches import allocate
-from ppo.network.actor_critic import mlp
+from ppo.config.options import option
 
 def step():
     if ranks.rank() == 1 and sys.argv[1] == "world":
         raise NotFinite("it gave NaN")
 
-rollout = allocate(2, 2, 3, mlp(3, 2, torch.Generator().manual_seed(0), actor=[4], critic=[4]))
+rollout = allocate(2, 2, 3, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
 with ranks.joined(20.0):
     try:
         ranks.agreed(step)

@@ -3,8 +3,8 @@ import pytest
 
 pytest.importorskip("pybullet")
 
-from envs.base import EnvError
-from envs.bullet.arachne import MODEL, VARIANTS, Arachne, arachne
+from envs.bullet.arachne import MODEL, VARIANTS, Arachne
+from ppo.config.options import ConfigError, option
 from scripts.make_arachne import model
 
 
@@ -71,7 +71,7 @@ def test_on_its_back_it_has_lost():
 
 
 def test_variants_are_dealt_out_in_turn_and_are_the_groups():
-    env = arachne(5, 0, variants=["flat", "payload"])
+    env = option("env", "arachne", variants=["flat", "payload"])(5, 0)
     env.reset(0)
     assert env.step(np.zeros((5, 16))).group.tolist() == [0, 1, 0, 1, 0]
     env.close()
@@ -80,10 +80,10 @@ def test_variants_are_dealt_out_in_turn_and_are_the_groups():
     assert len(set(ends.values())) == len(VARIANTS)
 
 
-@pytest.mark.parametrize("variants", [["moon"], []])
-def test_an_unknown_variant(variants):
-    with pytest.raises(EnvError, match="flat, slope, rough, payload"):
-        arachne(1, 0, variants=variants)
+@pytest.mark.parametrize(("variants", "said"), [(["moon"], "flat, slope, rough, payload"), ([], "must not be empty")])
+def test_an_unknown_variant(variants, said):
+    with pytest.raises(ConfigError, match=said):
+        option("env", "arachne", variants=variants)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

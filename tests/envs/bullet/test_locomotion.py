@@ -8,6 +8,7 @@ pytest.importorskip("pybullet")
 from envs.base import EnvError
 from envs.bullet.ant import ANT
 from envs.bullet.locomotion import Locomotion
+from ppo.config.options import option
 
 ROBOTS = ["hopper", "walker2d", "halfcheetah", "ant", "humanoid"]
 
@@ -82,8 +83,7 @@ def test_close_twice_and_use_after_close():
 
 
 def test_one_command_makes_the_vector():
-    ant = import_module("envs.bullet.ant").ant
-    env = ant(2, 0)
+    env = option("env", "ant")(2, 0)
     assert env.name == "AntBullet" and env.reset(0).shape == (2, 28)
     env.close()
 

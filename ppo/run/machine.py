@@ -1,0 +1,31 @@
+"""``workers=auto`` and ``threads=auto`` become numbers: measured on this machine, agreed on by all ranks."""
+
+from contextlib import closing
+
+import torch
+from omegaconf import DictConfig
+
+from ppo.config import auto
+from ppo.config.check import bind
+from ppo.run import ranks
+from ppo.run.build import build_network
+
+
+def resolve(cfg: DictConfig) -> DictConfig:
+    """``cfg`` with a number for every ``auto``, by trying one environment and the network; that of the first rank.
+
+    Raises ConfigError or EnvError.
+    """
+    chosen = bind(cfg)
+    if "auto" not in (cfg.workers, cfg.threads):
+        return cfg
+    cfg = cfg.copy()
+    cores = auto.usable_cores(ranks.on_this_machine())
+    with closing(chosen["env"](1, 0)) as env:
+        if cfg.workers == "auto":
+            cfg.workers = auto.workers(env, cfg.num_envs // ranks.size(), cores)
+        if cfg.threads == "auto":
+            network = build_network(chosen["network"], env, torch.Generator())
+            cfg.threads = auto.threads(network, env.observation_space.shape[0], cfg.minibatch_size, cores)
+    cfg.workers, cfg.threads = ranks.gather([cfg.workers, cfg.threads])[0]
+    return cfg
