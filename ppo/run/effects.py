@@ -53,7 +53,7 @@ def _function(option: Callable) -> Callable:
 
 
 def _name(option: Callable) -> str:
-    return _function(option).__name__
+    return getattr(_function(option), "__name__", str(option))
 
 
 def _reads_kl(limits: Limits) -> bool:
