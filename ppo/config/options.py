@@ -42,7 +42,7 @@ def short(name: str, *, most: int = 200) -> str:
 OmegaConf.register_new_resolver("short", short, replace=True)
 
 
-def option(group: str, name: str, **given: Any) -> partial:
+def option(group: str, name: str, /, **given: Any) -> partial:
     """The option ``group=name`` with its yaml's defaults and what is ``given``, checked as the command line's is.
 
     For programs and tests that call an option without Hydra. Raises ConfigError.
