@@ -77,7 +77,9 @@ def test_it_is_the_run_that_the_same_words_make_today(config, capsys):
     for before in (config_of(EARLIER), checkpoint.load(checkpoint.find(EARLIER))[1]["config"]):
         check_same(EARLIER, before, now)
     assert capsys.readouterr().err == ""
-    assert {g: o.func for g, o in bind(foreign(before, [], EARLIER)).items()} == {g: o.func for g, o in bind(cfg).items()}
+    assert {g: o.func for g, o in bind(foreign(before, [], EARLIER)).items()} == {
+        g: o.func for g, o in bind(cfg).items()
+    }
 
 
 def test_it_is_played_exported_compared_and_examined(run, capsys):

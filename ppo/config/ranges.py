@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MinLen, Predicate
 
-_KINDS = {int: "a number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+_KINDS = {int: ["a number"], float: ["a number"], bool: ["true", "false"], str: ["a text"], NoneType: ["null"]}
 
 
 def bare(annotation: Any) -> Any:
@@ -107,9 +107,9 @@ def _fits(value: Any, part: Any) -> bool:
 
 
 def _any_of(parts: Sequence[Any]) -> str:
-    """ "a number or auto"."""
+    """What a union takes, in words: "a number or auto"."""
     said: list[str] = []
     for part in parts:
         inner = get_args(part)[0] if get_origin(part) is Annotated else part
-        said += map(str, get_args(part)) if get_origin(part) is Literal else [_KINDS.get(inner, "a list")]
-    return " or ".join(said)
+        said += map(str, get_args(part)) if get_origin(part) is Literal else _KINDS.get(inner, ["a list"])
+    return " or ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)

@@ -143,11 +143,8 @@ GROUPS = _groups()
 def scalars() -> dict[str, Any]:
     """The values of ``conf/config.yaml``, as plain containers."""
     own = {entry.name for entry in fields(Scalars)}
-    return {str(key): value for key, value in _plain(_base()).items() if key in own}
-
-
-def _plain(cfg: DictConfig) -> dict[Any, Any]:
-    return cast(dict, OmegaConf.to_container(cfg, resolve=False))
+    base = cast(dict[str, Any], OmegaConf.to_container(_base(), resolve=False))
+    return {key: value for key, value in base.items() if key in own}
 
 
 def _without_ranges(kind: Any) -> list[tuple]:

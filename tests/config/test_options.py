@@ -194,7 +194,7 @@ def test_the_defaults_pass(config):
         ("workers=5", "workers=5: must be below num_envs=4"),
         ("workers=many", "workers=many: must be a number or auto"),
         ("threads=0", "threads=0: must be at least 1"),
-        ("compile=maybe", "compile=maybe: must be true or false or auto"),
+        ("compile=maybe", "compile=maybe: must be true, false or auto"),
         ("gamma=1.5", "gamma=1.5: must lie in [0, 1]"),
         ("gamma=nan", "gamma=nan: must lie in [0, 1]"),
         ("epochs=0", "epochs=0: must be at least 1"),
