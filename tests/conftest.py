@@ -25,12 +25,12 @@ from omegaconf import DictConfig  # noqa: E402
 from ppo.buffer.data import Batch  # noqa: E402
 from ppo.config.options import fit, option  # noqa: E402
 from ppo.logging.base import Run  # noqa: E402
-from ppo.loss import kl, objective, value  # noqa: E402
+from ppo.loss import kl, value  # noqa: E402
 from ppo.network.actor_critic import ActorCritic  # noqa: E402
 from ppo.network.distributions import Gaussian  # noqa: E402
-from ppo.network.flat import flatten  # noqa: E402
+from ppo.network.flat import Evaluate, build_evaluate, flatten  # noqa: E402
 from ppo.update.optim import Learner  # noqa: E402
-from ppo.update.step import Knobs, Terms  # noqa: E402
+from ppo.update.step import Knobs, Loss  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,7 +86,7 @@ class Problem(NamedTuple):
     """A network, the learner that owns its parameters, and samples that its behaviour policy drew."""
 
     module: ActorCritic  # an ordinary module with the learner's parameters, for autograd
-    network: ActorCritic  # the one whose parameters are views of the learner's
+    evaluate: Evaluate  # of the network whose parameters are views of the learner's
     learner: Learner
     batch: Batch  # [B, ...]
 
@@ -122,39 +122,29 @@ def problem():
             mask=torch.ones(samples, dtype=torch.bool),
             noise=torch.zeros(samples, 0, dtype=dtype),
         )
-        return Problem(module, network, Learner.start(flatten(network)), batch)
+        flat = flatten(network)
+        return Problem(module, build_evaluate(network), Learner.start(flat), batch)
 
     return make
 
 
 @pytest.fixture
 def numbers():
-    """A factory of knobs: lr 1e-3, clip [0.8, 1.2], no limits, coefficients 0.5 (value), 0 and 0."""
+    """A factory of knobs: lr 1e-3, clip [0.8, 1.2], no limits, weight 0.5 of the critic's loss and ``coef`` of the terms."""
 
-    def make(dtype=torch.float32, **changes) -> Knobs:
+    def make(dtype=torch.float32, *, coef: dict[str, float] | None = None, **changes: float) -> Knobs:
         inf = float("inf")
-        plain = {
-            "lr": 1e-3,
-            "clip_low": 0.8,
-            "clip_high": 1.2,
-            "kl_limit": inf,
-            "ratio_limit": inf,
-            "max_grad_norm": inf,
-            "value": 0.5,
-            "entropy": 0.0,
-            "kl": 0.0,
-            "reference": 0.0,
-            "demo": 0.0,
-        }
-        return Knobs(**{k: torch.tensor(v, dtype=dtype) for k, v in (plain | changes).items()})
+        plain = {"lr": 1e-3, "clip_low": 0.8, "clip_high": 1.2, "limit": inf, "max_grad_norm": inf, "value": 0.5}
+        tensors = {name: torch.tensor(x, dtype=dtype) for name, x in (plain | changes).items()}
+        return Knobs(**tensors, coef={name: torch.tensor(x, dtype=dtype) for name, x in (coef or {}).items()})
 
     return make
 
 
 @pytest.fixture
-def terms():
-    """A factory of loss terms: PPO, exact KL, squared error."""
-    return lambda **changes: Terms(objective.ppo, kl.exact, value.mse)._replace(**changes)
+def make_loss():
+    """A factory of losses: PPO, exact KL, squared error, no further term."""
+    return lambda **changes: Loss(option("objective", "ppo"), kl.exact, value.mse)._replace(**changes)
 
 
 @pytest.fixture

@@ -1,83 +1,147 @@
-"""Learning rates, and where an update ends: the rules alone."""
+"""Learning rates, clip ranges, penalties, and where an update ends: the rules alone, and the schedule that asks them."""
 
 import math
 
 import pytest
 
-from ppo.control import clip, lr, penalty, stop
-from ppo.control.progress import Seen
+from ppo.config.options import option
+from ppo.control import clip, lr, penalty
+from ppo.control.progress import Progress, Seen
+from ppo.control.schedule import Chosen, Schedule
+from ppo.control.stop import Limits
 
 
-def seen(kl: float, clip_fraction: float = 0.1) -> Seen:
-    return Seen(kl, clip_fraction)
+def at(done: float = 0.5, *, last=None, kl: float | None = None, clip_fraction: float = 0.1, target_kl=0.01) -> Progress:
+    """Half-way, after an update that chose ``last`` and ended at a KL of ``kl``."""
+    seen = Seen() if kl is None else Seen(kl=kl, clip_fraction=clip_fraction)
+    return Progress(done=done, last=last, seen=seen, target_kl=target_kl)
 
 
 def test_adaptive_lr_gives_the_reference_values(vectors):
+    rule = option("lr", "adaptive_kl", value=1e-2)
     for case in vectors["adaptive_lr"]:
-        got = lr.adaptive_kl(0.5, case["lr_before"], seen(case["kl"]), case["desired"], value=1.0)
+        got = rule(at(last=case["lr_before"], kl=case["kl"], target_kl=case["desired"]))
         assert got == pytest.approx(case["lr_after"]), case
 
 
 def test_adaptive_lr_starts_at_its_value_and_stays_within_its_bounds():
-    assert lr.adaptive_kl(0.0, None, None, 0.01, value=3e-4) == 3e-4
-    assert lr.adaptive_kl(0.5, 1.2e-5, seen(1.0), 0.01, value=3e-4) == 1e-5
-    assert lr.adaptive_kl(0.5, 9e-3, seen(1e-4), 0.01, value=3e-4) == 1e-2
+    rule = option("lr", "adaptive_kl", value=3e-4)
+    assert rule(at(0.0)) == 3e-4
+    assert rule(at(last=1.2e-5, kl=1.0)) == 1e-5
+    assert rule(at(last=9e-3, kl=1e-4)) == 1e-2
 
 
 @pytest.mark.parametrize("kl", [math.nan, math.inf])
 def test_a_non_finite_kl_counts_as_too_large(kl):
-    assert lr.adaptive_kl(0.5, 3e-3, seen(kl), 0.01, value=3e-4) == pytest.approx(2e-3)
+    assert option("lr", "adaptive_kl")(at(last=3e-3, kl=kl)) == pytest.approx(2e-3)
 
 
 def test_a_kl_of_nothing_does_not_raise_the_learning_rate():
     """After an update that was refused or undone the policy is where it was: no sign that steps were too small."""
-    assert lr.adaptive_kl(0.5, 1e-3, seen(0.0), 0.01, value=3e-4) == 1e-3
+    assert option("lr", "adaptive_kl")(at(last=1e-3, kl=0.0)) == 1e-3
 
 
 def test_adaptive_beta_gives_the_reference_values(vectors):
+    rule = option("penalty", "adaptive", beta=7.0)
     for case in vectors["adaptive_beta"]:
-        got = penalty.adaptive(0.5, case["beta_before"], seen(case["kl"]), case["target"], beta=7.0)
+        got = rule(at(last=case["beta_before"], kl=case["kl"], target_kl=case["target"]))
         assert got == case["beta_after"], case
 
 
 def test_adaptive_beta_starts_at_its_value_moves_by_one_factor_and_stays_within_its_bounds():
-    assert penalty.adaptive(0.0, None, None, 0.01, beta=3.0) == 3.0
-    beta = 1.0
+    assert option("penalty", "adaptive", beta=3.0)(at(0.0)) == 3.0
+    rule, beta = option("penalty", "adaptive", min=0.5, max=8.0), 1.0
     for kl, end in ((1e3, 8.0), (1e-9, 0.5), (math.nan, 8.0), (0.0, 8.0)):
         for _ in range(50):
-            last, beta = beta, penalty.adaptive(0.5, beta, seen(kl), 0.01, min=0.5, max=8.0)
+            last, beta = beta, rule(at(last=beta, kl=kl))
             assert beta / last in (0.5, 1.0, 2.0)
         assert beta == end
-    assert penalty.none(0.5, 3.0, seen(1.0), None) == 0.0
-    assert penalty.fixed(0.5, 3.0, seen(1.0), None, beta=0.3) == 0.3
+    assert penalty.none(at(last=3.0, kl=1.0)) == 0.0
+    assert option("penalty", "fixed", beta=0.3)(at(last=3.0, kl=1.0)) == 0.3
 
 
 def test_adaptive_clip_follows_the_kl_or_the_clip_fraction():
     """KL too large: narrower. Too many outside: wider, since a narrower range would clip more. Within the band: as it was."""
 
-    def e(last, measured, **options):
-        low, high = clip.adaptive(0.5, (1 - last, 1 + last), measured, 0.01, **options)
+    def e(last, kl, clip_fraction=0.1, **options):
+        low, high = option("clip", "adaptive", **options)(at(last=(1 - last, 1 + last), kl=kl, clip_fraction=clip_fraction))
         assert low == pytest.approx(2 - high)
         return pytest.approx(high - 1)
 
-    assert clip.adaptive(0.0, None, None, 0.01, eps=0.3) == (0.7, 1.3)
-    assert e(0.24, seen(0.016)) == 0.2 and e(0.2, seen(0.006)) == 0.24
-    assert e(0.2, seen(0.0149)) == e(0.2, seen(0.0067)) == e(0.2, seen(0.0)) == 0.2
-    assert e(0.24, seen(math.nan)) == 0.2
-    assert e(0.055, seen(1.0)) == 0.05 and e(0.49, seen(1e-4)) == 0.5
+    assert option("clip", "adaptive", eps=0.3)(at(0.0)) == (0.7, 1.3)
+    assert e(0.24, 0.016) == 0.2 and e(0.2, 0.006) == 0.24
+    assert e(0.2, 0.0149) == e(0.2, 0.0067) == e(0.2, 0.0) == 0.2
+    assert e(0.24, math.nan) == 0.2
+    assert e(0.055, 1.0) == 0.05 and e(0.49, 1e-4) == 0.5
     for share, expected in ((0.5, 0.24), (0.25, 0.2), (0.1, 0.2 / 1.2), (0.0, 0.2 / 1.2)):
-        assert e(0.2, seen(99.0, share), fraction=0.2) == expected
+        assert e(0.2, 99.0, share, fraction=0.2) == expected
 
 
-@pytest.mark.parametrize(("progress", "expected"), [(0.0, 1e-3), (0.25, 8e-4), (1.0, 2e-4)])
-def test_linear_lr(progress, expected):
-    assert lr.linear(progress, None, None, None, value=1e-3, end=2e-4) == pytest.approx(expected)
-    assert lr.constant(progress, None, None, None, value=1e-3) == 1e-3
+@pytest.mark.parametrize(("done", "expected"), [(0.0, 1e-3), (0.25, 8e-4), (1.0, 2e-4)])
+def test_linear_lr(done, expected):
+    assert option("lr", "linear", value=1e-3, end=2e-4)(at(done)) == pytest.approx(expected)
+    assert lr.constant(at(done), value=1e-3) == 1e-3
 
 
-def test_limits_are_factor_times_target_at_the_place_of_the_rule():
-    assert stop.none(None) == stop.none(0.01) == (math.inf,) * 4
-    assert stop.minibatch(0.01, factor=2.0) == (0.02, math.inf, math.inf, math.inf)
-    assert stop.epoch(0.01, factor=2.0) == (math.inf, 0.02, math.inf, math.inf)
-    assert stop.rollback(0.01, factor=2.0) == (math.inf, math.inf, 0.02, math.inf)
-    assert stop.ratio(None, limit=0.3) == (math.inf, math.inf, math.inf, 0.3)
+@pytest.mark.parametrize(
+    ("name", "options", "done", "expected"),
+    [
+        ("fixed", {"eps": 0.4}, 0.5, (0.6, 1.4)),
+        ("asymmetric", {"below": 0.2, "above": 0.28}, 0.5, (0.8, 1.28)),
+        ("linear", {"eps": 0.2, "end": 0.1}, 0.0, (0.8, 1.2)),
+        ("linear", {"eps": 0.2, "end": 0.1}, 0.5, (0.85, 1.15)),
+        ("linear", {"eps": 0.2, "end": 0.1}, 1.0, (0.9, 1.1)),
+        ("none", {}, 0.5, (0.0, math.inf)),
+    ],
+)
+def test_clip_ranges(name, options, done, expected):
+    assert option("clip", name, **options)(at(done)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "limits"),
+    [
+        ("none", {}, Limits("none")),
+        ("minibatch", {"factor": 2.0}, Limits("minibatch", step=0.02)),
+        ("epoch", {"factor": 2.0}, Limits("epoch", epoch=0.02)),
+        ("rollback", {"factor": 2.0}, Limits("rollback", batch=0.02)),
+        ("ratio", {"limit": 0.3}, Limits("ratio", step=0.3, metric="ratio/deviation")),
+    ],
+)
+def test_limits_are_factor_times_target_at_the_place_of_the_rule(name, options, limits):
+    assert option("stop", name, **options)(0.01) == limits
+    if name in ("none", "ratio"):
+        assert option("stop", name, **options)(None) == limits
+    assert Limits("none")[1:] == (math.inf, "kl/stop", math.inf, math.inf)
+
+
+# The schedule
+
+
+def test_every_choice_is_asked_with_what_it_chose_last_and_what_was_seen():
+    asked = {}
+
+    def choose(name, value):
+        def rule(progress: Progress):
+            asked[name] = progress
+            return value
+
+        return rule
+
+    coef = {"entropy": choose("entropy", 0.1), "kl": choose("kl", 2.0)}
+    schedule = Schedule(choose("lr", 1e-3), choose("clip", (0.8, 1.3)), coef, target_kl=0.02, total_steps=400)
+    seen = Seen(kl=0.05)
+    first = schedule(schedule.start(), Seen(), 0)
+    assert all(progress == Progress(0.0, None, Seen(), 0.02) for progress in asked.values()) and len(asked) == 4
+    assert first == Chosen(lr=1e-3, clip_low=0.8, clip_high=1.3, coef={"entropy": 0.1, "kl": 2.0})
+    assert schedule(first, seen, 100) == first
+    remembered = {"lr": 1e-3, "clip": (0.8, 1.3), "entropy": 0.1, "kl": 2.0}
+    assert asked == {name: Progress(0.25, last, seen, 0.02) for name, last in remembered.items()}
+
+
+def test_a_range_that_is_open_above_is_remembered_too():
+    """clip=none chooses (0, inf): nothing that is taken for 'not chosen yet'."""
+    asked = []
+    schedule = Schedule(lambda p: 1.0, lambda p: asked.append(p.last) or clip.none(p), {}, None, 10)
+    schedule(schedule(schedule.start(), Seen(), 0), Seen(), 5)
+    assert asked == [None, (0.0, math.inf)]

@@ -11,100 +11,115 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import torch
 from hydra import compose, initialize_config_dir
 
 from ppo.buffer.data import Batch, Pairs, tree_map
+from ppo.config.options import option
 from ppo.control.stop import Limits
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
-from ppo.network.actor_critic import mlp, widen
-from ppo.network.categorical import categorical
-from ppo.network.flat import flatten
-from ppo.network.gsde import gsde
-from ppo.network.state_std import state_std
-from ppo.run.record import Record
+from ppo.loss.terms import Term, demonstrations, entropy, penalty, reference
+from ppo.network.actor_critic import ActorCritic, widen
+from ppo.network.flat import Evaluate, build_evaluate, flatten
+from ppo.run import checkpoint
 from ppo.train import train
 from ppo.update.compile import compile_step
-from ppo.update.loop import update
+from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.optim import Learner
-from ppo.update.step import Guards, Knobs, Terms, build_step
+from ppo.update.step import GOING, Guards, Knobs, Loss, build_step
 
-INF = math.inf
-BUILDS = {
-    "gsde": gsde,
-    "state_std": partial(state_std, squash=True),
-    "squash": partial(mlp, squash=True),
-    "categorical": categorical,
+NETWORKS = {
+    "gsde": ("gsde", {}),
+    "state_std": ("state_std", {"squash": True}),
+    "squash": ("mlp", {"squash": True}),
+    "categorical": ("categorical", {}),
 }
 ROOT = Path(__file__).parents[2]
 
 
-def problem(samples: int, width: int = 16, build=mlp):
-    g = torch.Generator().manual_seed(0)
-    network = build(3, 2, g, actor=[width], critic=[width], activation="tanh")
+def build(name: str = "mlp", *, width: int = 16, **options) -> ActorCritic:
+    option_of = option("network", name, actor=[width], critic=[width], activation="tanh", **options)
+    return option_of(3, 2, torch.Generator().manual_seed(0))
+
+
+def problem(network: ActorCritic, samples: int) -> tuple[Evaluate, Learner, Batch]:
+    g = torch.Generator().manual_seed(1)
     obs = torch.randn(samples, 3, generator=g)
     with torch.no_grad():
-        policy, prediction = network(obs)
+        policy, value = network.policy(obs), network.value(obs)
         action = policy.sample(g)
         batch = Batch(
             obs=obs,
             action=action,
             policy=tree_map(torch.clone, policy),
-            value=prediction,
-            target=prediction + torch.randn(samples, generator=g),
+            value=value,
+            target=value + torch.randn(samples, generator=g),
             advantage=torch.randn(samples, generator=g),
             group=torch.arange(samples) % 3,
             mask=torch.rand(samples, generator=g) < 0.9,
             noise=torch.zeros(samples, 0),
         )
-    return network, Learner.start(flatten(network)), batch
+    flat = flatten(network)
+    return build_evaluate(network), Learner.start(flat), batch
+
+
+def knobs_of(coef: dict[str, float] | None = None, **numbers: float) -> Knobs:
+    """No limit, a weight of 0.5 of the critic's loss."""
+    plain = {"lr": 3e-3, "clip_low": 0.8, "clip_high": 1.2, "limit": math.inf, "max_grad_norm": math.inf, "value": 0.5}
+    tensors = {name: torch.tensor(x) for name, x in (plain | numbers).items()}
+    return Knobs(**tensors, coef={name: torch.tensor(x) for name, x in (coef or {}).items()})
 
 
 def same(words: list[str]) -> None:
     """Parameters and moments to 1e-6 after two updates of two epochs, the second with other numbers and a stop."""
-    build = next((BUILDS[word] for word in words if word in BUILDS), mlp)
-    network, learner, batch = problem(256, build=build)
-    penalised, parts = "penalty" in words, 2 if "micro" in words else 1
-    estimator = kl.k3 if "k3" in words else kl.exact
-    critic = next((getattr(value, word) for word in words if hasattr(value, word)), value.mse)
-    aim = next((getattr(objective, word) for word in words if hasattr(objective, word)), objective.ppo)
-    if critic is value.quantile:
+    name, options = next((NETWORKS[word] for word in words if word in NETWORKS), ("mlp", {}))
+    network = build(name, **options)
+    critic = next((word for word in words if hasattr(value, word)), "mse")
+    if critic == "quantile":
         widen(network, 32)
-        learner = Learner.start(flatten(network))
-    aim = partial(aim, dual=1.5) if "dual" in words else aim
-    terms = Terms(aim, estimator, critic, use_noise="rpo" in words, use_entropy=penalised, use_kl=penalised)
+    evaluate, learner, batch = problem(network, 256)
+    aim = next((word for word in words if hasattr(objective, word)), "ppo")
+    estimator = kl.k3 if "k3" in words else kl.exact
+    terms = [Term("entropy", entropy), penalty(estimator)] if "penalty" in words else []
     if "pulled" in words:
-        terms = terms._replace(reference=lambda policy, reference: policy.kl(reference), use_demo=True)
+        terms += [reference(lambda policy, frozen: policy.kl(frozen)), demonstrations()]
         pairs = Pairs(batch.obs + 0.1, batch.action)
         batch = batch._replace(reference=tree_map(lambda x: x + 0.1, batch.policy), demo=pairs)
-    reason, limits = ("ratio", Limits(ratio=0.15)) if "ratio" in words else ("minibatch", Limits(0.004))
-    at = (limits.minibatch, limits.ratio)
-    eager = build_step(network, terms, Guards(), micro_batches=parts)
-    measure, ends = build_measure(network, estimator, clamp=10.0), []
-    for step in (eager, compile_step(eager, "true", 0, " ".join(words))):
-        state, g = learner, torch.Generator().manual_seed(1)
-        for numbers, now in (((3e-3, 0.8, 1.2, INF, INF, 0.5), Limits()), ((1e-2, 0.7, 1.4, *at, INF), limits)):
-            knobs = Knobs(*torch.tensor([*numbers, 0.5, 0.01, 0.1, 0.2, 0.3]))
-            state, halt, _ = update(
-                step,
-                measure,
-                state,
-                batch,
-                knobs,
-                now,
-                norm.group,
-                g,
-                epochs=2,
-                minibatch_size=64,
-                rpo=0.3 * ("rpo" in words),
-            )
-        ends.append((state, halt))
+    loss = Loss(
+        option("objective", aim, **({"dual": 1.5} if "dual" in words else {})),
+        estimator,
+        option("value", critic),
+        terms=tuple(terms),
+        noise="rpo" in words,
+    )
+    limits = Limits("minibatch", step=0.004)
+    if "ratio" in words:
+        limits = Limits("ratio", step=0.15, metric="ratio/deviation")
+    eager = build_step(evaluate, loss, Guards(), watch=limits.metric, micro_batches=2 if "micro" in words else 1)
+    weights = {"entropy": 0.01, "kl": 0.1, "reference": 0.2, "demo": 0.3}
+    coef = {term.name: weights[term.name] for term in terms}
+    first = knobs_of(coef, max_grad_norm=0.5)
+    second = knobs_of(coef, lr=1e-2, clip_low=0.7, clip_high=1.4, limit=limits.step)
+    ends = []
+    for step in (eager, compile_step(eager, "true", 0)):
+        bound = Update(
+            step=step,
+            measure=build_measure(evaluate, estimator, clamp=10.0),
+            norm=norm.group,
+            limits=Limits("none"),
+            epochs=2,
+            minibatch_size=64,
+            rpo=0.3 * ("rpo" in words),
+        )
+        g = torch.Generator().manual_seed(1)
+        state, _, _ = update(bound, learner, batch, first, g)
+        ends.append(update(bound._replace(limits=limits), state, batch, second, g)[:2])
     (one, halt), (two, other) = ends
-    assert halt and other and halt.reason == other.reason == reason and halt[3:] == other[3:], (halt, other)
+    assert halt and other and halt.reason == other.reason == limits.name, (halt, other)
+    assert (halt.epoch, halt.minibatch) == (other.epoch, other.minibatch), (halt, other)
     for x, y in zip(one, two, strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-6)
     assert (one.params - learner.params).abs().max() > 0.01
@@ -112,24 +127,22 @@ def same(words: list[str]) -> None:
 
 def sigma() -> None:
     """Sigma stays within [e^-10, e^2] and finite, every step is taken, and from either bound it comes back."""
-    network, learner, batch = problem(4, width=1)
+    evaluate, learner, batch = problem(build(width=1), 4)
     batch = batch._replace(mask=torch.ones(4, dtype=torch.bool), target=batch.value)
     free = lambda log_ratio, advantage, low, high: log_ratio * advantage  # noqa: E731  the gradient never vanishes
-    chosen = Terms(free, kl.exact, value.mse, use_value=False, use_entropy=True)
-    step = compile_step(build_step(network, chosen, Guards()), "true", 0, "sigma")
-    at = [name for name, p in network.named_parameters() for _ in range(p.numel())].index("log_std")
+    chosen = Loss(free, kl.exact, value.mse, terms=(Term("entropy", entropy),), critic=False)
+    step = compile_step(build_step(evaluate, chosen, Guards()), "true", 0)
+    at = [name for name, p in evaluate.network.named_parameters() for _ in range(p.numel())].index("log_std")
     draw, touched = random.Random(0), []
     for push in range(1000):
         direction = draw.choice((-1.0, 1.0))
-        knobs = Knobs(
-            *torch.tensor([10 ** draw.uniform(-3, 0), 0.8, 1.2, INF, INF, INF, 0.0, 100 * direction, 0.0, 0.0, 0.0])
-        )
+        knobs = knobs_of({"entropy": 100 * direction}, lr=10 ** draw.uniform(-3, 0), value=0.0)
         learner = learner._replace(m=torch.zeros_like(learner.m), v=torch.zeros_like(learner.v))
         before = learner.params[at].item()
         for _ in range(100):
             learner, row = step(learner, batch, knobs)
         log_std = learner.params[at : at + 2]
-        assert learner.stopped == 0 and torch.isfinite(learner.params).all(), push
+        assert learner.stopped == GOING and torch.isfinite(learner.params).all(), push
         assert ((log_std >= -10) & (log_std <= 2)).all() and (log_std.exp() > 0).all(), log_std
         if before in (-10.0, 2.0) and (before < -4) == (direction > 0):
             assert learner.params[at].item() != before, push
@@ -148,15 +161,14 @@ def runs() -> None:
         "total_steps=5120",
         "epochs=4",
     )
-    words += ("network.actor=[32,32]", "network.critic=[32,32]", "lr.value=1e-3", "eval.every=0")
-    seen: dict[str, list[torch.Tensor]] = {"true": [], "false": []}
-    for choice, params in seen.items():
+    words += ("network.actor=[32,32]", "network.critic=[32,32]", "lr.value=1e-3", "eval.every=0", "checkpoint.every=512")
+    seen: dict[str, list[torch.Tensor]] = {}
+    for choice in ("true", "false"):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
-            with mock.patch.object(
-                Record, "_save", lambda _, state, *frozen, to=params: to.append(state.learner.params.clone())
-            ):
-                train(compose("config", [*words, f"compile={choice}"]), Run(Path(folder, "run"), "run", {}))
-    assert len(seen["true"]) == len(seen["false"]) == 1 + 10  # and where both begin
+            train(compose("config", [*words, f"compile={choice}"]), Run(Path(folder, "run"), "run", {}))
+            saved = sorted(Path(folder, "run", "checkpoints").glob("step_*.safetensors"))
+            seen[choice] = [checkpoint.load(path)[0]["learner.params"] for path in saved]
+    assert len(seen["true"]) == len(seen["false"]) == 10
     for one, two in zip(*seen.values(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
     assert (seen["true"][0] - seen["true"][-1]).abs().max() > 0.05

@@ -9,21 +9,25 @@ import pytest
 import torch
 import torch._inductor
 
-from ppo.buffer.data import tree_map
+from ppo.buffer.data import leaves, tree_map
+from ppo.loss import kl
+from ppo.loss.terms import Term, entropy
 from ppo.update import compile as subject
 from ppo.update.step import Guards, build_step
 
 
 @pytest.fixture
-def eager(problem, numbers, terms, monkeypatch, tmp_path):
+def eager(problem, numbers, make_loss, monkeypatch, tmp_path):
     """(the eager step, its arguments), with a cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    _, network, learner, batch = problem(16, moved=0.1)
-    return build_step(network, terms(), Guards()), (learner, batch, numbers())
+    _, evaluate, learner, batch = problem(16, moved=0.1)
+    term = Term("entropy", entropy)
+    step = build_step(evaluate, make_loss(terms=(term,)), Guards())
+    return step, (learner, batch, numbers(coef={term.name: 0.1}))
 
 
 def same(one, two):
-    for a, b in zip(subject._leaves(one), subject._leaves(two), strict=True):
+    for a, b in zip(leaves(one), leaves(two), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
@@ -55,7 +59,7 @@ def _same(x):
 
 def test_the_traced_step_is_the_step(eager, interpreted, capsys):
     step, arguments = eager
-    compiled = subject.compile_step(step, "true", 0, "")
+    compiled = subject.compile_step(step, "true", 0)
     for _ in range(2):
         same(compiled(*arguments), step(*arguments))
     assert capsys.readouterr().err == ""
@@ -63,9 +67,9 @@ def test_the_traced_step_is_the_step(eager, interpreted, capsys):
 
 def test_what_was_built_once_is_not_built_again(eager, interpreted, monkeypatch):
     step, arguments = eager
-    subject.compile_step(step, "true", 0, "")(*arguments)
+    subject.compile_step(step, "true", 0)(*arguments)
     monkeypatch.setattr(subject, "_build", lambda *_: pytest.fail("built again"))
-    same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
+    same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_what_was_built_once_is_not_built_again(eager, interpreted, monkeypatch)
 )
 def test_where_it_does_not_pay_the_step_stays_as_it_is(eager, monkeypatch, choice, planned, compiler):
     monkeypatch.setattr(subject, "_has_compiler", lambda: compiler)
-    assert subject.compile_step(eager[0], choice, planned, "") is eager[0]
+    assert subject.compile_step(eager[0], choice, planned) is eager[0]
 
 
 def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
@@ -83,7 +87,7 @@ def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
     monkeypatch.setattr(subject, "_build", build)
     monkeypatch.setattr(subject, "_apart", _here)
     step, arguments = eager
-    compiled = subject.compile_step(step, "true", 0, "")
+    compiled = subject.compile_step(step, "true", 0)
     for _ in range(2):
         same(compiled(*arguments), step(*arguments))
     assert capsys.readouterr().err == "compile: failed, the run goes on without it (g++: no such file)\n"
@@ -107,14 +111,14 @@ def _kill():
 def test_a_library_that_cannot_be_loaded_is_one_line(eager, monkeypatch, capsys):
     monkeypatch.setattr(subject, "_apart", lambda *_: None)
     step, arguments = eager
-    same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
+    same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_compiled_step_that_is_not_the_eager_one_is_not_used_and_not_kept(eager, interpreted, capsys):
     interpreted.append(lambda x: x + 1)
     step, arguments = eager
-    same(subject.compile_step(step, "true", 0, "")(*arguments), step(*arguments))
+    same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
     assert "the compiled step is not the eager one" in capsys.readouterr().err
     assert not [path for path in subject.cache_folder().iterdir() if path.suffix != ".lock"]
 
@@ -126,9 +130,9 @@ def test_other_shapes_and_layouts_are_left_to_the_eager_step(eager, interpreted)
 
     def counted(*arguments):
         calls.append(len(arguments[1].value))
-        return step(*arguments)
+        return step.take(*arguments)
 
-    compiled = subject.compile_step(counted, "true", 0, "")
+    compiled = subject.compile_step(step._replace(take=counted), "true", 0)
     compiled(learner, batch, knobs)
     calls.clear()
     compiled(learner, batch, knobs)
@@ -150,15 +154,34 @@ def test_a_torn_library_is_not_whole(tmp_path):
     assert not subject._whole(library)
 
 
-def test_a_library_is_that_of_the_choices_shapes_and_threads(eager):
-    _, (learner, batch, knobs) = eager
-    leaves = list(subject._leaves((learner, batch, knobs)))
-    smaller = list(subject._leaves((learner, tree_map(lambda x: x[:8], batch), knobs)))
-    one = subject._hash("a", leaves)
-    assert one == subject._hash("a", leaves)
-    assert len({one, subject._hash("b", leaves), subject._hash("a", smaller)}) == 3
+def test_a_library_is_that_of_the_step_shapes_and_threads(eager, problem, make_loss):
+    """What makes two steps the same is tested with the fingerprint."""
+    step, arguments = eager
+    tensors = list(leaves(arguments))
+    one = subject._hash(step.take, tensors)
+    other = build_step(problem(16).evaluate, make_loss(kl=kl.k3), Guards())
+    smaller = list(leaves((arguments[0], tree_map(lambda x: x[:8], arguments[1]), arguments[2])))
+    assert one == subject._hash(step.take, tensors)
+    assert len({one, subject._hash(other.take, tensors), subject._hash(step.take, smaller)}) == 3
     torch.set_num_threads(2)
     try:
-        assert subject._hash("a", leaves) != one
+        assert subject._hash(step.take, tensors) != one
     finally:
         torch.set_num_threads(1)
+
+
+def test_the_ranks_of_a_run_compile_together_or_not_at_all(eager, monkeypatch):
+    """Two programs round differently: where one has no compiler, or fails, all go on eagerly."""
+    monkeypatch.setattr(subject, "_compiled", lambda *_: lambda *_: pytest.fail("compiled alone"))
+    step, arguments = eager
+    asked = []
+
+    def agree(here):
+        asked.append(here)
+        return len(asked) == 1
+
+    compiled = subject.compile_step(step, "true", 0, agree=agree)
+    for _ in range(2):
+        same(compiled(*arguments), step(*arguments))
+    assert asked == [True, True]
+    assert subject.compile_step(step, "true", 0, agree=lambda here: False) is step

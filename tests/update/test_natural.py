@@ -7,26 +7,31 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from ppo.buffer.data import tree_map
+from ppo.config.options import option
 from ppo.control.stop import Limits
-from ppo.loss import kl, norm, objective
-from ppo.update.loop import update
+from ppo.loss import kl, norm
+from ppo.loss.terms import Term, entropy
+from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, conjugate_gradient
 from ppo.update.step import Guards, build_loss, build_step
+from tests.update.steps import watched
 
+TRPO = option("objective", "trpo")
 OPTIONS = {"cg_steps": 60, "damping": 1e-2, "backtracks": 10, "shrink": 0.8}
 
 
 @pytest.fixture
-def leap(terms, numbers):
+def leap(make_loss, numbers):
     """One natural step of a problem; returns (learner before, learner after, share of the full step)."""
 
-    def run(problem, target_kl=0.01, entropy=0.0, **options):
-        _, network, learner, batch = problem
-        chosen = terms(objective=objective.trpo, use_value=False, use_entropy=entropy > 0)
-        finish = build_natural_step(network, build_loss(network, chosen, Guards()), target_kl, **(OPTIONS | options))
+    def run(problem, target_kl=0.01, bonus=0.0, **options):
+        _, evaluate, learner, batch = problem
+        terms = (Term("entropy", entropy),) if bonus > 0 else ()
+        surrogate = build_loss(evaluate, make_loss(objective=TRPO, critic=False, terms=terms), Guards())
+        finish = build_natural_step(evaluate, surrogate, target_kl, **(OPTIONS | options))
         minibatches = tree_map(lambda x: x.unflatten(0, (4, 16)), batch)
-        after, metrics = finish(learner, minibatches, numbers(batch.obs.dtype, entropy=entropy))
+        after, metrics = finish(learner, minibatches, numbers(batch.obs.dtype, coef={"entropy": bonus}))
         return learner, after, metrics["trpo/step"].item()
 
     return run
@@ -68,7 +73,7 @@ def test_the_step_is_along_the_natural_gradient_and_as_long_as_the_kl_allows(pro
         [
             (a - b).flatten()
             for (n, a), b in zip(
-                _named(start.network, after.params), _values(start.network, before.params), strict=True
+                _named(start, after.params), _values(start, before.params), strict=True
             )
             if not n.startswith("critic")
         ]
@@ -78,14 +83,12 @@ def test_the_step_is_along_the_natural_gradient_and_as_long_as_the_kl_allows(pro
     assert 0.98e-10 < reached <= 1e-10 and share > 0.98
 
 
-def _named(network, flat):
-    shapes = [(n, p.shape) for n, p in network.named_parameters()]
-    parts = flat.split([math.prod(s) for _, s in shapes])
-    return [(n, x.view(s)) for (n, s), x in zip(shapes, parts, strict=True)]
+def _named(problem, flat):
+    return list(problem.evaluate.cut(flat).items())
 
 
-def _values(network, flat):
-    return [x for _, x in _named(network, flat)]
+def _values(problem, flat):
+    return [x for _, x in _named(problem, flat)]
 
 
 @pytest.mark.parametrize("target", [1e-3, 0.01, 0.1])
@@ -96,13 +99,10 @@ def test_the_kl_to_the_policy_that_acted_is_never_above_the_target_and_the_surro
     """Also where the policy had moved before: the constraint is on the way from the one that acted."""
     start = problem(moved=moved)
     before, after, share = leap(start, target)
-    measure = build_measure(start.network, kl.exact, clamp=10.0)
+    measure = build_measure(start.evaluate, kl.exact, clamp=10.0)
 
     def surrogate(params):
-        policy = start.network
-        torch.nn.utils.vector_to_parameters(params, policy.parameters())
-        with torch.no_grad():
-            ratio = policy.policy(start.batch.obs).log_ratio(start.batch.policy, start.batch.action).exp()
+        ratio = start.evaluate.policy(params, start.batch).log_ratio(start.batch.policy, start.batch.action).exp()
         return (ratio * start.batch.advantage).mean().item()
 
     reached = measure(after.params, start.batch).kl.item()
@@ -110,14 +110,14 @@ def test_the_kl_to_the_policy_that_acted_is_never_above_the_target_and_the_surro
     if not moved:
         assert reached > 0.1 * target and share > 0
     if share:
-        assert surrogate(after.params.clone()) > surrogate(before.params.clone())
+        assert surrogate(after.params) > surrogate(before.params)
 
 
 def test_the_critic_and_adam_are_left_alone(problem, leap):
     start = problem()
     before, after, share = leap(start)
     assert share > 0 and not torch.equal(before.params, after.params)
-    for (name, x), y in zip(_named(start.network, before.params), _values(start.network, after.params), strict=True):
+    for (name, x), y in zip(_named(start, before.params), _values(start, after.params), strict=True):
         assert torch.equal(x, y) == name.startswith("critic"), name
     assert all(torch.equal(getattr(before, f), getattr(after, f)) for f in ("m", "v", "count", "stopped"))
 
@@ -148,29 +148,30 @@ def test_an_entropy_bonus_joins_the_surrogate(problem, leap):
     """Without an advantage it is all there is: sigma grows, by as much as the KL allows."""
     start = problem()
     start.batch.advantage.zero_()
-    _, after, share = leap(start, target_kl=0.01, entropy=0.1)
-    sigma = dict(_named(start.network, after.params))["log_std"]
+    _, after, share = leap(start, target_kl=0.01, bonus=0.1)
+    sigma = dict(_named(start, after.params))["log_std"]
     assert share > 0 and (sigma > -0.5).all()
 
 
-def test_an_update_trains_the_critic_by_minibatches_and_then_moves_the_policy_once(problem, terms, numbers):
-    _, network, learner, batch = problem()
-    chosen = terms(objective=objective.trpo, use_policy=False)
-    loss = build_loss(network, chosen._replace(use_policy=True, use_value=False), Guards())
-    finish = build_natural_step(network, loss, 0.01, **OPTIONS)
-    step, rows = build_step(network, chosen, Guards()), []
-
-    def watched(*inputs):
-        rows.append(step(*inputs))
-        return rows[-1]
-
-    g = torch.Generator().manual_seed(5)
-    arguments = (build_measure(network, kl.exact, clamp=10.0), learner, batch, numbers(lr=1e-2), Limits(), norm.global_)
-    after, halt, metrics = update(watched, *arguments, g, epochs=3, minibatch_size=16, finish=finish)
-    start = dict(_named(network, learner.params))
-    for name, x in _named(network, rows[-1][0].params):
-        assert torch.equal(x, start[name]) != name.startswith("critic"), name
-    for name, x in _named(network, after.params):
-        assert not torch.equal(x, start[name]), name
-    assert halt is None and len(rows) == 12 and metrics["kl/exact"] == 0 and metrics["trpo/step"] > 0
+def test_an_update_trains_the_critic_by_minibatches_and_then_moves_the_policy_once(problem, make_loss, numbers):
+    _, evaluate, learner, batch = start = problem()
+    chosen = make_loss(objective=TRPO)
+    surrogate = build_loss(evaluate, chosen._replace(critic=False), Guards())
+    step, turns = watched(build_step(evaluate, chosen._replace(policy=False), Guards()))
+    bound = Update(
+        step=step,
+        measure=build_measure(evaluate, kl.exact, clamp=10.0),
+        norm=norm.global_,
+        limits=Limits("none"),
+        epochs=3,
+        minibatch_size=16,
+        finish=build_natural_step(evaluate, surrogate, 0.01, **OPTIONS),
+    )
+    after, halt, metrics = update(bound, learner, batch, numbers(lr=1e-2), torch.Generator().manual_seed(5))
+    before = dict(_named(start, learner.params))
+    for name, x in _named(start, turns[-1].learner.params):
+        assert torch.equal(x, before[name]) != name.startswith("critic"), name
+    for name, x in _named(start, after.params):
+        assert not torch.equal(x, before[name]), name
+    assert halt is None and len(turns) == 12 and metrics["kl/exact"] == 0 and metrics["trpo/step"] > 0
     assert 0.001 < metrics["kl/final"] <= 0.01
