@@ -44,11 +44,12 @@ class Vector:
         self._arena = part(arena, slice(envs.start, envs.stop))
         self._ready = False  # an episode is running everywhere
 
-    def reset(self, seed: int) -> np.ndarray:
-        """Start every sub-environment anew from ``seed``; returns ``obs [N, O]``."""
+    def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
+        """Start every sub-environment anew from ``seed``; returns ``obs [N, O]``. ``first``: with the seeds of as many
+        sub-environments further on."""
         self._alive("reset")
         self._ready = False
-        self._crew.reset(seeds(seed, self._envs))
+        self._crew.reset(seeds(seed, range(self._envs.start + first, self._envs.stop + first)))
         self._ready = True
         return self._arena.step.obs
 
@@ -90,6 +91,13 @@ class Vector:
         """What sub-environment ``index`` draws in the render mode it was made with."""
         self._alive("render")
         return self._crew.render(self._envs[index])
+
+    @property
+    def fps(self) -> float | None:
+        """States a second of what it draws, by the environment's own metadata; None where these do not say, or where the
+        environments are elsewhere."""
+        envs = getattr(self._crew, "envs", ())
+        return envs[0].metadata.get("render_fps") if envs else None
 
     def close(self) -> None:
         """Give everything back; a second call does nothing."""

@@ -45,11 +45,13 @@ class Guard:
 
 @dataclass
 class Eval:
-    """Deterministic evaluation in environments of its own, statistics frozen."""
+    """Evaluation in environments of its own, statistics frozen."""
 
     every: int = 50_000  # environment steps; 0: only at the end
     episodes: int = 10  # of each evaluation; 0: no evaluation at all
     seed: int = 1_000_000  # the same start states for every run, so that arms are compared on the same ground
+    stochastic: bool = False  # sampled actions, as in training, instead of the most likely ones
+    max_steps: int = 100_000  # an episode that is longer has no end: this evaluation is given up
 
 
 @dataclass

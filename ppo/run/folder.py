@@ -1,11 +1,11 @@
 """Runs on the disk: where they are, what one is worth, and which configuration may go on with one. Without torch."""
 
-import fcntl
+import itertools
 import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +23,13 @@ ROUNDING = ("threads", "compile", "device")  # ... and these only its rounding
 
 class DiskError(RuntimeError):
     """The run folder cannot be written: full, read-only, or gone. One line, which says what is safe."""
+
+
+def import_from_here() -> None:
+    """Let modules of the directory that the process was started in be imported, as ``python -m`` does; whatever became of
+    the working directory since."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
 
 
 def run_folders(below: Path) -> list[Path]:
@@ -54,6 +61,8 @@ def hold(folder: Path) -> Generator[None, None, None]:
 
     Raises ConfigError where one does.
     """
+    import fcntl  # here: a system without it can still read runs and compare them
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -65,12 +74,25 @@ def hold(folder: Path) -> Generator[None, None, None]:
         os.close(descriptor)
 
 
-def about(folder: Path) -> dict[str, Any]:
+def fresh(folder: Path) -> Path:
+    """Make ``folder``, or where it exists already the first of ``folder-2``, ``folder-3`` ... that does not. Of several
+    processes that ask for the same one, each gets its own."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        made = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with suppress(FileExistsError):
+            made.mkdir()
+            return made
+    raise AssertionError  # unreachable
+
+
+def run_json(folder: Path) -> dict[str, Any]:
     """What ``run.json`` says; nothing where there is none or it is damaged."""
     try:
-        return json.loads((folder / "run.json").read_text())
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -86,7 +108,7 @@ def result(folder: Path, config: dict[str, Any]) -> float | None:
 
     Raises ConfigError where the folder holds a finished run that ``config`` cannot go on with.
     """
-    if about(folder).get("status") != "finished":
+    if run_json(folder).get("status") != "finished":
         return None
     before = config_of(folder)
     check_same(folder, before, config)
@@ -101,7 +123,10 @@ def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
     wrong = [key for key in differing if key.split(".")[0] not in FREE + ROUNDING]
     if wrong:
         what = ", ".join(f"{key}={_value(now, key)} (was {_value(before, key)})" for key in wrong)
-        raise ConfigError(f"{folder}: holds a run of another configuration: {what}; choose another folder")
+        raise ConfigError(
+            f"{folder}: holds a run of another configuration: {what}; choose another folder"
+            f" (there, init={folder} starts from this run's policy, critic and statistics)"
+        )
     if now["total_steps"] < before["total_steps"]:
         raise ConfigError(f"total_steps={now['total_steps']}: the run in {folder} is one of {before['total_steps']}")
     for key in (key for key in differing if key.split(".")[0] in ROUNDING):

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ppo.config.options import ConfigError
+from ppo.logging.files import write_atomically
 from ppo.run import signals
-from ppo.run.folder import about, check_same, config_of, result, run_folders
+from ppo.run.folder import check_same, config_of, result, run_folders, run_json
 
 
 class Cell(NamedTuple):
@@ -107,7 +108,7 @@ def _end_with_parent() -> None:
 
 def inspect(folder: Path) -> Cell | None:
     """The cell in ``folder``; None where there is none."""
-    said = about(folder)
+    said = run_json(folder)
     return Cell(folder, said.get("status", "failed"), said.get("reason")) if said else None
 
 
@@ -146,8 +147,9 @@ def _put_aside(folder: Path) -> None:
 
 
 def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
-    (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
+    write_atomically(folder / "error.txt", "".join(traceback.format_exception(error)))
     if not (folder / "run.json").exists():  # it failed before it began; a comparison must still know its arm
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        (folder / "run.json").write_text(json.dumps({"status": "failed", "reason": reason, "name": folder.name}) + "\n")
+        failed = {"status": "failed", "reason": reason, "name": folder.name}
+        write_atomically(folder / "run.json", json.dumps(failed) + "\n")

@@ -153,7 +153,7 @@ def runs() -> None:
     for choice, params in seen.items():
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
             with mock.patch.object(
-                Record, "_save", lambda _, state, *frozen, to=params: to.append(state.learner.params.clone())
+                Record, "save", lambda _, state, worlds, to=params: to.append(state.learner.params.clone())
             ):
                 train(compose("config", [*words, f"compile={choice}"]), Run(Path(folder, "run"), "run", {}))
     assert len(seen["true"]) == len(seen["false"]) == 1 + 10  # and where both begin
