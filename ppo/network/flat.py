@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from ppo.network.actor_critic import ActorCritic
 from ppo.network.distributions import Policy
 
 
+@runtime_checkable
 class HasObs(Protocol):
     """What the network is given: a batch, demonstrations, or ``Inputs``."""
 
