@@ -92,13 +92,6 @@ class Vector:
         self._alive("render")
         return self._crew.render(self._envs[index])
 
-    @property
-    def fps(self) -> float | None:
-        """States a second of what it draws, by the environment's own metadata; None where these do not say, or where the
-        environments are elsewhere."""
-        envs = getattr(self._crew, "envs", ())
-        return envs[0].metadata.get("render_fps") if envs else None
-
     def close(self) -> None:
         """Give everything back; a second call does nothing."""
         crew, self._crew = self._crew, None

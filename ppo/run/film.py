@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.base import EnvError, VectorEnv
+from envs.base import VectorEnv
 from ppo.config.options import ConfigError
-from ppo.logging.base import first_line
 from ppo.logging.files import write_atomically
 from ppo.run.evaluation import Act, play
 
@@ -30,27 +29,11 @@ def film(envs: VectorEnv, act: Act, seed: int, path: Path, *, max_steps: int = 1
     """Play an episode in the first sub-environment, made with ``render_mode="rgb_array"``, and write the states that were
     acted on to ``path``; what was written, in words. Raises EnvError where the environment does not draw."""
     frames: list[np.ndarray] = []
-    play(envs, act, seed, 1, lambda: frames.append(_picture(envs)), max_steps=max_steps)
-    fps = float(getattr(envs, "fps", None) or _FPS)
+    play(envs, act, seed, 1, lambda: frames.append(envs.render().copy()), max_steps=max_steps)
+    fps = float(getattr(envs, "render_fps", None) or _FPS)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (_gif if path.suffix == ".gif" else _mp4)(np.stack(frames), fps))
     return f"video: {path} ({len(frames)} states, {len(frames) / fps:.2f} s at {fps:g} a second)"
-
-
-def _picture(envs: VectorEnv) -> np.ndarray:
-    """A frame ``[H, W, 3]`` of bytes."""
-    try:
-        drawn = envs.render()
-    except EnvError:
-        raise
-    except Exception as error:  # whatever an environment raises
-        what = f"render() raised {type(error).__name__}: {first_line(error)}"
-        raise EnvError(f"{envs.name}: {what}; no video was written") from error
-    frame = None if drawn is None else np.asarray(drawn)
-    if frame is None or frame.ndim != 3 or frame.shape[2] not in (3, 4) or frame.dtype != np.uint8:
-        what = "None" if frame is None else f"{frame.dtype} {list(frame.shape)}"
-        raise EnvError(f"{envs.name}: render() gave {what}, a video needs uint8 [H, W, 3]; no video was written")
-    return frame[:, :, :3].copy()  # an environment may draw into one array again and again
 
 
 def _gif(frames: np.ndarray, fps: float) -> bytes:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppo.config.options import ConfigError, plain
 from ppo.logging.jsonl import read
+from ppo.run.words import EXISTING, word
 
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
 FREE = ("total_steps", "workers", "logger", "eval", "checkpoint", "resume", "exact_resume", "on_nonfinite")
@@ -61,7 +62,7 @@ def hold(folder: Path) -> Generator[None, None, None]:
 
     Raises ConfigError where one does.
     """
-    import fcntl  # here: a system without it can still read runs and compare them
+    import fcntl  # here, since a system without it can still read runs and compare them
 
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -84,6 +85,15 @@ def fresh(folder: Path) -> Path:
             made.mkdir()
             return made
     raise AssertionError  # unreachable
+
+
+def remove_if_empty(folder: Path) -> None:
+    """A refused run leaves nothing: its folder was made, and perhaps that of the day, before it was refused."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:
+            return
 
 
 def run_json(folder: Path) -> dict[str, Any]:
@@ -119,19 +129,32 @@ def result(folder: Path, config: dict[str, Any]) -> float | None:
 
 def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise ConfigError, naming the keys, where ``now`` cannot go on with a run of ``before``."""
-    differing = _differing(before, json.loads(json.dumps(now)))
+    before, now = (_absolute_paths(json.loads(json.dumps(config))) for config in (before, now))
+    differing = _differing(before, now)
     wrong = [key for key in differing if key.split(".")[0] not in FREE + ROUNDING]
     if wrong:
         what = ", ".join(f"{key}={_value(now, key)} (was {_value(before, key)})" for key in wrong)
         raise ConfigError(
             f"{folder}: holds a run of another configuration: {what}; choose another folder"
-            f" (there, init={folder} starts from this run's policy, critic and statistics)"
+            f" (there, {word('init', folder)} starts from this run's policy, critic and statistics)"
         )
     if now["total_steps"] < before["total_steps"]:
         raise ConfigError(f"total_steps={now['total_steps']}: the run in {folder} is one of {before['total_steps']}")
     for key in (key for key in differing if key.split(".")[0] in ROUNDING):
         what = f"{key} was {_value(before, key)} and is {_value(now, key)}"
         print(f"{folder}: not to the bit what it would have been: {what}", file=sys.stderr, flush=True)
+
+
+def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with the paths in it as seen from here: earlier versions wrote them as they were typed."""
+    for key in EXISTING:
+        *groups, name = key.split(".")
+        node = config
+        for group in groups:
+            node = node.get(group) or {}
+        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name]:
+            node[name] = os.path.abspath(node[name])
+    return config
 
 
 def _differing(before: Any, now: Any, name: str = "") -> list[str]:

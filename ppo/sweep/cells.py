@@ -15,17 +15,17 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.table import Table
 
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import signals
-from ppo.run.folder import check_same, config_of, result, run_folders, run_json
+from ppo.run.folder import check_same, config_of, fresh, result, run_folders, run_json
 
 
 class Cell(NamedTuple):
@@ -37,13 +37,27 @@ class Cell(NamedTuple):
 
 
 class Sweep(Callback):
-    """Hydra's callback: remembers, in the process that was started, where the multirun is."""
+    """Hydra's callback: gives a run or a multirun whose folder is named by a clock one of its own, and remembers, in the
+    process that was started, where the multirun is."""
 
     folder: Path | None = None
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        _own_folder(config.hydra.run)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Sweep.folder = Path(config.hydra.sweep.dir)
+        Sweep.folder = _own_folder(config.hydra.sweep)
         signals.listen("the cells that run are finishing their updates", pass_on=True)
+
+
+def _own_folder(node: DictConfig) -> Path:
+    """The folder that ``node.dir`` says, absolute: an environment may change the working directory. Two that were started
+    within one tick of the clock that names it do not share it."""
+    named_by_clock = "${now:" in str(cast(dict, OmegaConf.to_container(node, resolve=False))["dir"])
+    folder = Path(node.dir).absolute()
+    with read_write(node):
+        node.dir = str(fresh(folder) if named_by_clock else folder)
+    return Path(node.dir)
 
 
 @contextmanager
