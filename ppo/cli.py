@@ -20,6 +20,7 @@ from envs.base import EnvError
 from ppo.config.check import check
 from ppo.config.options import CONF, MOVED, ConfigError, fit, plain, suggest
 from ppo.logging.base import LoggerError, Run
+from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty
 from ppo.run.signals import Interrupted, listening
 from ppo.run.words import EXISTING, paths_quoted
@@ -110,6 +111,7 @@ def arm(overrides: Sequence[str]) -> str:
 def main() -> None:
     """Errors that a person can mend come as one line and exit code 2; anything else is a bug and keeps its traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
+    home.settle()
     import_from_here()
     sys.argv[1:] = words = paths_quoted(sys.argv[1:])
     try:
