@@ -50,8 +50,11 @@ class VectorEnv(Protocol):
     observation_space: Box  # of one sub-environment, one axis
     action_space: ActionSpace  # of one sub-environment; a box has one axis
 
-    def reset(self, seed: int) -> np.ndarray:
-        """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``."""
+    def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
+        """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``.
+
+        ``first``: with the seeds of sub-environments ``first`` places further on, as those of a larger vector have.
+        """
         ...
 
     def step(self, action: np.ndarray) -> Step:

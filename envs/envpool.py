@@ -44,11 +44,11 @@ class _Pool:
         own = [seed & 0x7FFFFFFF for seed in own]
         return envpool.make_gymnasium(self.name, num_envs=self.num_envs, num_threads=self._threads, seed=own)
 
-    def reset(self, seed: int) -> np.ndarray:
+    def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
         """Start every sub-environment anew from ``seed``, in a new pool: a pool takes its seeds when it is made."""
         self._alive("reset")
         self._pool.close()
-        self._pool = self._make(seeds(seed, self._envs))
+        self._pool = self._make(seeds(seed, range(self._envs.start + first, self._envs.stop + first)))
         self._arena.step.obs[:] = self._rows(self._pool.reset()[0])
         self._return[:] = 0.0
         self._arena.length[:] = 0

@@ -44,11 +44,12 @@ class Vector:
         self._arena = part(arena, slice(envs.start, envs.stop))
         self._ready = False  # an episode is running everywhere
 
-    def reset(self, seed: int) -> np.ndarray:
-        """Start every sub-environment anew from ``seed``; returns ``obs [N, O]``."""
+    def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
+        """Start every sub-environment anew from ``seed``; returns ``obs [N, O]``. ``first``: with the seeds of as many
+        sub-environments further on."""
         self._alive("reset")
         self._ready = False
-        self._crew.reset(seeds(seed, self._envs))
+        self._crew.reset(seeds(seed, range(self._envs.start + first, self._envs.stop + first)))
         self._ready = True
         return self._arena.step.obs
 

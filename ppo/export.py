@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,9 @@ from torch import Tensor, nn
 
 from envs.base import EnvError
 from ppo.config.options import ConfigError
+from ppo.logging.files import write_atomically
 from ppo.run import checkpoint
+from ppo.run.folder import import_from_here
 from ppo.run.policy import Policy, restored
 
 FORMAT = "proximal-policy-1"
@@ -89,20 +90,20 @@ def export(
     with tempfile.TemporaryDirectory(prefix="proximal-export-") as scratch:
         model, recorded = Path(scratch) / "policy.onnx", Path(scratch) / "recorded.npz"
         with restored(path, 8, trust) as policy:
-            about = _about(policy)
+            metadata = _metadata(policy)
             obs, expected = record(policy, observations, seed)
-            _write(policy, about, model)
+            _write(policy, metadata, model)
         np.savez(recorded, obs=obs, action=expected)
         found = _check(model, recorded)
         limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not found["max_difference"] <= limit:
             raise ExportError(f"{path}: the exported policy differs by {found['max_difference']:.3g} > {limit:.3g}")
         content = model.read_bytes()
-    certificate = about | found | {"tolerance": limit, "checkpoint": str(path), "torch": torch.__version__}
+    certificate = metadata | found | {"tolerance": limit, "checkpoint": str(path), "torch": torch.__version__}
     certificate |= {"file": out.name, "sha256": hashlib.sha256(content).hexdigest()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    _replace(out, content)
-    _replace(out.with_suffix(".json"), (json.dumps(certificate, indent=2) + "\n").encode())
+    write_atomically(out, content)
+    write_atomically(out.with_suffix(".json"), json.dumps(certificate, indent=2) + "\n")
     return certificate
 
 
@@ -118,7 +119,7 @@ def record(policy: Policy, count: int, seed: int) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(seen)[:count], np.concatenate(done)[:count]
 
 
-def _about(policy: Policy) -> dict[str, Any]:
+def _metadata(policy: Policy) -> dict[str, Any]:
     """What the file says of itself, in its metadata."""
     space, config = policy.envs.action_space, json.dumps(policy.meta["config"], sort_keys=True)
     return {
@@ -132,7 +133,7 @@ def _about(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _write(policy: Policy, about: dict[str, Any], path: Path) -> None:
+def _write(policy: Policy, metadata: dict[str, Any], path: Path) -> None:
     rows = torch.zeros(2, policy.envs.observation_space.shape[0])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -148,7 +149,7 @@ def _write(policy: Policy, about: dict[str, Any], path: Path) -> None:
         )
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # where in the source it came from: paths of this machine
-    program.model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()})
+    program.model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
     program.save(path, external_data=False)
 
 
@@ -161,12 +162,6 @@ def _check(model: Path, recorded: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line. Exit code 2 on bad input or a policy that cannot be exported."""
     parser = argparse.ArgumentParser(description="Write a run's policy as one ONNX file, and check it.")
@@ -176,6 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--observations", type=int, default=1000, help="recorded for the check")
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
     args = parser.parse_args(argv)
+    import_from_here()
     out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "policy.onnx"
     try:
         if args.observations < 1:

@@ -4,36 +4,46 @@ import math
 import pkgutil
 import time
 from contextlib import closing
+from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from envs.base import EnvError, WorkerLost
 from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
-from ppo.evaluate import Evaluation
+from ppo.config.options import ConfigError
 from ppo.logging.base import Run
-from ppo.run import ranks, signals
-from ppo.run.assemble import assemble
-from ppo.run.describe import describe
+from ppo.run import ranks, resume, signals
+from ppo.run.assemble import Parts, assemble
+from ppo.run.describe import describe, moved
+from ppo.run.evaluation import evaluating
 from ppo.run.folder import endpoint
-from ppo.run.following import Following
 from ppo.run.machine import resolve
-from ppo.run.record import Record
+from ppo.run.record import Record, recording
+from ppo.run.state import State
 from ppo.update.loop import keep, undo, update
 from ppo.update.report import check_acting, check_on_policy
 
 
-def train(cfg: DictConfig, run: Run) -> float:
-    """Collect, prepare, update, move the statistics, log, save; until ``total_steps``. Returns the run's endpoint."""
+def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
+    """Collect, prepare, update, move the statistics, record, evaluate; until ``total_steps``, or for so many ``updates``
+    from here. Returns the run's endpoint."""
     cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
     parts = assemble(cfg)
-    recording = Record if ranks.first() else Following
-    with closing(parts.envs), recording(cfg, run, parts) as record, Evaluation(cfg) as evaluation:
-        state, obs = record.begin(parts.start)
+    with (
+        closing(parts.envs),
+        recording(cfg, run, parts) as record,
+        evaluating(cfg, parts, record.sink) as evaluation,
+    ):
+        state, obs = begin(cfg, parts, record)
+        evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
         memory = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
-        while state.env_steps < parts.total_steps:
+        last = state.updates + updates
+        while state.env_steps < parts.total_steps and state.updates < last:
             signals.check(*ranks.gather(signals.asked()))
             chosen = parts.schedule(state.chosen, state.seen, state.env_steps)
             normalise = parts.normaliser(state.obs_moments)
@@ -75,9 +85,35 @@ def train(cfg: DictConfig, run: Run) -> float:
             ).note(metrics, halt)
             seconds = (collected - began, updated - collected)
             metrics |= describe(parts, state, metrics, rollout, batch, normalise, scale, episodes, seconds)
-            state, evaluated = evaluation.when_due(state, parts, rollout.reward.numel())
-            record(state, metrics | evaluated, halt)
+            record(state, metrics, halt, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
+            evaluation.when_due(state)  # the update is on the disk: nothing beside training makes it be done again
     return endpoint(run.folder) if ranks.first() else math.nan
+
+
+def begin(cfg: DictConfig, parts: Parts, record: Record) -> tuple[State, np.ndarray]:
+    """The state and the observations to begin with: those of the run that resumes, else of a reset.
+
+    Raises ConfigError where the environments do not come back exactly and ``exact_resume`` asks for it.
+    """
+    path = ranks.gather(str(record.saved.path) if record.saved else None)[0]  # where the first rank found a checkpoint
+    if path is None:
+        obs = parts.envs.reset(cfg.seed)
+        record.save(parts.start, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
+        return parts.start, obs
+    saved = record.saved or resume.load(Path(path))
+    state = resume.thaw(saved, parts.start, parts.flat, parts.generator)
+    try:
+        obs = ranks.agreed(resume.put_back, saved, parts.envs, parts.own)
+    except WorkerLost:
+        raise
+    except EnvError as error:
+        if cfg.exact_resume:
+            raise ConfigError(
+                f"cannot resume exactly: {error}; exact_resume=false resumes with new episodes"
+            ) from error
+        obs = parts.envs.reset(cfg.seed + state.env_steps)
+    record.resumed(state, moved(parts.schedule, state, saved.meta["config"]["total_steps"]))
+    return state, obs
 
 
 if __name__ == "__main__":

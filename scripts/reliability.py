@@ -122,7 +122,7 @@ def second(victim: Victim) -> None:
             victim.process.send(signal.SIGKILL)
 
 
-ONE_BEFORE = "going on from the one before"
+ONE_BEFORE = "resuming from the one before"
 LOST_RANK = "waits for another that ended or hangs"
 FAULTS = [
     Fault("SIGTERM", send(signal.SIGTERM), (143,), "SIGTERM: finishing the update"),

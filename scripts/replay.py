@@ -9,46 +9,36 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from unittest.mock import patch
+from typing import cast
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import ppo.train
 from envs.base import EnvError, NotFinite
+from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError
 from ppo.logging.base import Run
 from ppo.run import checkpoint
 from ppo.run.crash import NonFinite, describe
-from ppo.run.record import Record
-from ppo.run.state import State
-from ppo.update.loop import Halt
-
-
-class NothingHappened(Exception):
-    """The iteration ended with finite numbers."""
-
-
-class Once(Record):
-    """Ends the run where its first update would be recorded."""
-
-    def __call__(self, state: State, metrics: dict, halt: Halt | None) -> None:
-        super().__call__(state, metrics, halt)
-        raise NothingHappened
+from ppo.run.folder import import_from_here
+from ppo.train import train
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
-    bundle = parser.parse_args(argv).bundle
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
+    args = parser.parse_args(argv)
+    import_from_here()
     try:
-        tensors, meta = checkpoint.load(bundle)
+        tensors, meta = checkpoint.load(args.bundle)
         if "crash" not in meta:
-            raise checkpoint.CheckpointError(f"{bundle}: a checkpoint, not a crash bundle")
+            raise checkpoint.CheckpointError(f"{args.bundle}: a checkpoint, not a crash bundle")
+        cfg = foreign(meta["config"], args.trust, args.bundle)
         with tempfile.TemporaryDirectory() as work:
-            found = replay(bundle, meta, Path(work, "replay"))
+            found = replay(args.bundle, cfg, meta["progress"]["updates"], Path(work, "replay"))
     except (checkpoint.CheckpointError, ConfigError, EnvError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -65,27 +55,25 @@ def main(argv: list[str] | None = None) -> int:
     return int(not (same_batch and meta["crash"] == meta_too["crash"]))
 
 
-def replay(bundle: Path, meta: dict, folder: Path) -> tuple[dict, dict] | None:
-    """What the bundle's iteration leaves when it is done again in ``folder``; None where nothing is wrong with it."""
+def replay(bundle: Path, cfg: DictConfig, update: int, folder: Path) -> tuple[dict, dict] | None:
+    """What the bundle's iteration, the one after ``update``, leaves when it is done again in ``folder``; None where nothing
+    is wrong with it."""
     latest = folder / "checkpoints" / "latest.safetensors"
     latest.parent.mkdir(parents=True)
     shutil.copyfile(bundle, latest)
-    rows = [{"update": meta["progress"]["updates"]}]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "metrics.jsonl").write_text(json.dumps({"update": update}) + "\n")
     changed = {
         "logger": {"_target_": "ppo.logging.none.none"},
         "on_nonfinite": "stop",
-        "doctor": meta["config"]["doctor"] | {"live": False},
+        "doctor": {"live": False},
         "plots": False,
+        "eval": {"episodes": 0},
     }
     try:
-        with patch.object(ppo.train, "Record", Once):
-            ppo.train.train(OmegaConf.create(meta["config"] | changed), Run(folder, "replay", {}))
+        train(cast(DictConfig, OmegaConf.merge(cfg, changed)), Run(folder, "replay", {}), updates=1)
     except (NonFinite, NotFinite):
         (again,) = folder.glob("crash/*.safetensors")
         return checkpoint.load(again)
-    except NothingHappened:
-        pass
     return None
 
 

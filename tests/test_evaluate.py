@@ -34,7 +34,7 @@ def pendulum(tmp_path_factory):
 def test_the_checkpoint_plays_the_episodes_that_training_logged(pendulum, capsys):
     logged = [json.loads(line) for line in (pendulum / "metrics.jsonl").read_text().splitlines()][-1]
     evaluate.main([str(pendulum), "--episodes", "3"])
-    expected = f"return {logged['eval/return']:.2f} +- {logged['eval/std']:.2f} (std), n = 3, length 200.0"
+    expected = f"return {logged['eval/return']:.2f} +- {logged['eval/std']:.2f} (std), n = 3, length 200.0, most likely actions"
     assert capsys.readouterr().out.strip() == expected
 
 
@@ -108,5 +108,5 @@ def test_every_sub_environment_counts_once_whatever_its_length():
 
 def test_an_episode_without_an_end_is_an_error():
     envs = vector(partial(Counter, length=1000), 2, 0, "endless")
-    with pytest.raises(EnvError, match="endless: an episode of 50 steps has no end"):
-        evaluate.play(envs, lambda obs: np.zeros((2, 2)), 0, patience=50)
+    with pytest.raises(EnvError, match="endless: an episode has no end after 50 steps"):
+        evaluate.play(envs, lambda obs: np.zeros((2, 2)), 0, max_steps=50)

@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppo.compare.sentence import number
+from ppo.logging.files import write_atomically
 
 ARM_COLUMNS = ("env", "arm", "endpoint", "n", "failed", "mean", "std", "se", "median", "iqm", "iqm_ci", "min", "max")
 PAIR_COLUMNS = ("env", "endpoint", "a", "b", "difference", "welch ci", "p_holm", "g", "P(A > B)", "mde_80", "verdict")
@@ -39,9 +39,7 @@ def plain(value):
 
 def write_json(verdict: dict, path: Path) -> None:
     """Write whole or not at all: another program may be waiting for it."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(plain(verdict), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps(plain(verdict), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def arm_cells(row: dict) -> list[str]:

@@ -59,11 +59,13 @@ class Guard:
 
 @dataclass(kw_only=True)
 class Eval:
-    """Deterministic evaluation, in environments of its own."""
+    """Evaluation in environments of its own, statistics frozen."""
 
     every: Annotated[int, Ge(0)]
     episodes: Annotated[int, Ge(0)]
     seed: Annotated[int, Ge(0)]
+    stochastic: bool  # sampled actions, as in training, instead of the most likely ones
+    max_steps: Annotated[int, Ge(1)]  # an episode that is longer has no end: this evaluation is given up
 
 
 @dataclass(kw_only=True)

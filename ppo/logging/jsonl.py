@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ class Jsonl:
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
+        # Unbuffered: when ``log`` returns, the row is with the operating system and survives a killed process. Not opened
+        # for appending, which would write at the end wherever ``extend`` says.
+        self._file = open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)  # noqa: SIM115
+        self._end = 0
         if self._path.is_file():
-            _cut_torn_line(self._path)
-        # Unbuffered: when ``log`` returns, the row is with the operating system and survives a killed process.
-        self._file = self._path.open("ab", buffering=0)
+            self._end = self._file.read().rfind(b"\n") + 1
+            self._file.truncate(self._end)
 
     def log(self, row: Mapping[str, Value]) -> None:
         """Write one row.
@@ -36,15 +40,32 @@ class Jsonl:
         Raises ValueError on an undeclared name, TypeError on a value that is no number, text or list of them (nothing is
         written then), and OSError when the disk refuses.
         """
-        metrics.check(row)
-        text = json.dumps({name: _plain(name, value) for name, value in row.items()}, allow_nan=False)
-        data = text.encode() + b"\n"
+        self._write(self._end, _text(row))
+
+    def extend(self, more: Mapping[str, Value]) -> None:
+        """Add ``more`` to the last row: what was measured after it was written.
+
+        Raises as ``log`` does; the row is then as it was. A process that is killed in here leaves it torn.
+        """
+        closing = b"}\n"
+        try:
+            self._write(self._end - len(closing), b", " + _text(more)[1:])
+        except OSError:
+            with suppress(OSError):
+                os.pwrite(self._file.fileno(), closing, self._end - len(closing))
+                os.ftruncate(self._file.fileno(), self._end)
+            raise
+
+    def _write(self, start: int, data: bytes) -> None:
+        """Write ``data`` from byte ``start`` on, where the file then ends."""
+        end = start + len(data)
         try:
             while data:  # a nearly full disk takes a part and raises on the rest
-                data = data[self._file.write(data) :]
+                data = data[os.pwrite(self._file.fileno(), data, end - len(data)) :]
             os.fsync(self._file.fileno())  # a checkpoint must not outlive the row of its update
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
+        self._end = end
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
@@ -92,11 +113,13 @@ def _row(found: object) -> dict[str, Any]:
 
 
 def rewind(path: Path, update: int) -> None:
-    """Leave out what comes after ``update``, atomically: a run that goes on from there will write it again."""
-    kept = [line for line in path.read_bytes().split(b"\n")[:-1] if json.loads(line).get("update", 0) <= update]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(b"".join(line + b"\n" for line in kept))
-    os.replace(temporary, path)
+    """Cut off what comes after ``update``: a run that resumes from there will write it again."""
+    end = start = 0
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        start += len(line) + 1
+        if json.loads(line).get("update", 0) <= update:
+            end = start
+    os.truncate(path, end)
 
 
 def _plain(name: str, value: object) -> Value:
@@ -115,7 +138,7 @@ def _plain(name: str, value: object) -> Value:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Truncate ``path`` after its last newline."""
-    with path.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+def _text(row: Mapping[str, Value]) -> bytes:
+    """One line. Raises ValueError and TypeError as ``Jsonl.log`` says."""
+    metrics.check(row)
+    return json.dumps({name: _plain(name, value) for name, value in row.items()}, allow_nan=False).encode() + b"\n"

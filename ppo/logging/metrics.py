@@ -48,6 +48,9 @@ METRICS: dict[str, Metric] = {
     "train/length": Metric("step", "episode length; mean over finished episodes", _FINISHED),
     "train/episodes": Metric("count", "episodes finished in this rollout", _FINISHED),
     "eval/return": Metric("reward", "return of deterministic episodes, statistics frozen; mean", _EVAL),
+    "eval/stochastic": Metric(
+        "", "1: the episodes above were played with sampled actions (eval.stochastic=true)", _EVAL
+    ),
     "eval/std": Metric("reward", "standard deviation of those returns over episodes (n - 1; 0 for one episode)", _EVAL),
     "eval/length": Metric("step", "length of those episodes; mean", _EVAL),
     "eval/episodes": Metric("count", "how many episodes were evaluated", _EVAL),

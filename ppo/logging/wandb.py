@@ -4,6 +4,8 @@ The mode is decided here because wandb's own way of deciding asks on a terminal,
 a half for a dead network. Its files live in the run folder; offline ones are uploaded later by ``wandb sync``.
 """
 
+import shlex
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,8 +65,8 @@ def wandb(
         "group": group or run.group,
         "job_type": job_type or run.job_type,
         "tags": [tag[:_TAG] for tag in dict.fromkeys((*run.tags, *tags))],
-        "id": id or run.id,
-        "resume": "allow" if id or run.id else None,
+        "id": id or _on_the_server(run),
+        "resume": "allow" if id or _on_the_server(run) else None,
         "reinit": "create_new",  # the default hands out the previous run again
         "settings": sdk.Settings(
             silent=True,
@@ -86,12 +88,20 @@ def wandb(
             why = first_line(error)
         if mode == "online":
             raise LoggerError(f"logger.mode=online is not possible: {why}; logger.mode=auto would go offline")
+    arguments |= {"resume": None, "id": id}  # an earlier part keeps its id to itself
     try:
-        handle = sdk.init(mode="offline", **(arguments | {"resume": None}))
+        handle = sdk.init(mode="offline", **arguments)
     except Exception as error:  # a full disk, a name that wandb refuses
         raise LoggerError(f"logger=wandb cannot start: {first_line(error)}; logger=none does without") from error
-    say(f"wandb: offline{f' ({why})' if why else ''}; upload with: wandb sync {_folder(handle)}")
+    say(f"wandb: offline{f' ({why})' if why else ''}; upload with: wandb sync {shlex.quote(str(_folder(handle)))}")
     return Wandb(handle)
+
+
+def _on_the_server(run: Run) -> str | None:
+    """The id of the run that this one continues, unless it is kept offline: parts of one id, uploaded one after the other,
+    would each take the place of the one before. They become runs of their own, of one name."""
+    kept = [*(run.folder / "wandb").glob(f"offline-run-*-{escape(run.id)}")] if run.id else []
+    return None if kept else run.id
 
 
 class Wandb:
@@ -123,7 +133,9 @@ class Wandb:
         try:
             self._handle.finish(exit_code=int(failed))
         except TimeoutError:
-            raise TimeoutError(f"upload not finished; do it later with: wandb sync {_folder(self._handle)}") from None
+            raise TimeoutError(
+                f"upload not finished; do it later with: wandb sync {shlex.quote(str(_folder(self._handle)))}"
+            ) from None
 
 
 def _folder(handle: "sdk.Run") -> Path:

@@ -3,11 +3,13 @@
 Without a screen there is only the file.
 """
 
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 from ppo.logging.base import LoggerError, first_line, say
+from ppo.logging.files import write_atomically
 from ppo.logging.panels import draw
 
 
@@ -42,7 +44,10 @@ class Window:
             return self._plt.figure(**options)
 
     def update(self, row: dict) -> None:
-        """Take an update's metrics, and draw when it is time; keeps a window alive in between."""
+        """Take an update's metrics, in place of those it gave before, and draw when it is time; keeps a window alive in
+        between."""
+        if self._rows and self._rows[-1].get("env_steps") == row.get("env_steps"):
+            self._rows.pop()
         self._rows.append({name: row[name] for name in _SHOWN if name in row})
         now = time.monotonic()
         try:
@@ -62,7 +67,9 @@ class Window:
         """Write the picture."""
         self._saved = time.monotonic()
         draw(self._figure, self._rows, self._total)
-        self._figure.savefig(self._path, dpi=110)
+        picture = io.BytesIO()
+        self._figure.savefig(picture, dpi=110, format="png")
+        write_atomically(self._path, picture.getvalue())
 
     def close(self) -> Path | None:
         """Write the picture a last time and close the window; the file, None where nothing was drawn."""

@@ -76,8 +76,9 @@ def assemble(cfg: DictConfig) -> Parts:
         network = build_network(chosen["network"], envs, generator, quantiles=quantiles).to(device)
         flat, evaluate = flatten(network), build_evaluate(network)
         moments = Moments.empty(*envs.observation_space.shape, device=device)
+        reward_scale = RewardScale.empty(cfg.num_envs, device=device)
         if cfg.init is not None:
-            moments = restore(cfg, flat, moments)
+            moments, reward_scale = restore(cfg, flat, moments, reward_scale)
         normaliser = partial(obs_normaliser, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs)
         frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
@@ -146,7 +147,7 @@ def assemble(cfg: DictConfig) -> Parts:
             start=State(
                 Learner.start(flat.clone()),
                 moments,
-                RewardScale.empty(cfg.num_envs, device=device),
+                reward_scale,
                 schedule.start(),
             ),
             total_steps=cfg.total_steps,

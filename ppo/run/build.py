@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from envs.base import VectorEnv
 from ppo.buffer.collect import collect
 from ppo.buffer.minibatches import allocate
+from ppo.buffer.rewards import RewardScale
 from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.loss.reference import Reference
@@ -69,19 +71,33 @@ def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, d
     return Frozen(network, obs_normaliser(moments, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs))
 
 
-def restore(cfg: DictConfig, flat: Tensor, moments: Moments) -> Moments:
-    """Write the parameters of ``cfg.init`` into ``flat``; returns its observation statistics."""
+def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale) -> tuple[Moments, RewardScale]:
+    """Write the parameters of ``cfg.init`` into ``flat``; returns its observation statistics, and ``scale`` with its
+    statistics of the rewards, in whose unit its critic predicts. Episodes begin anew.
+
+    Raises ConfigError where it does not fit.
+    """
     try:
         tensors, meta = checkpoint.load(checkpoint.find(Path(cfg.init)))
         flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
         moments = checkpoint.from_leaves(moments, tensors, "obs_moments")
+        scale = scale._replace(moments=checkpoint.from_leaves(scale.moments, tensors, "reward_scale.moments"))
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"init={cfg.init}: {error}") from error
-    theirs, ours = plain(foreign(meta.get("config"), cfg.trust, Path(cfg.init))), plain(cfg)
+    theirs, ours = plain(foreign(meta.get("config"), _trusted(cfg), Path(cfg.init))), plain(cfg)
     for group, key in (("network", "_target_"), ("network", "activation"), ("normalise", "obs")):
         if theirs[group].get(key) != ours[group].get(key):
             raise ConfigError(f"init={cfg.init}: was trained with {group}.{key}={theirs[group].get(key)}")
-    return moments
+    if theirs["normalise"]["reward"] != ours["normalise"]["reward"]:
+        what = f"was trained with normalise.reward={str(theirs['normalise']['reward']).lower()}"
+        print(f"init={cfg.init}: {what}: its critic predicts returns of another scale", file=sys.stderr, flush=True)
+    return moments, scale
+
+
+def _trusted(cfg: DictConfig) -> list[str]:
+    """Packages that a file may name: those of ``trust``, and that of the environment, which the command line names too."""
+    module, colon, _ = str(cfg.env.get("id")).rpartition(":")
+    return [*cfg.trust, module.split(".")[0]] if colon else list(cfg.trust)
 
 
 def choose_reference(
@@ -92,7 +108,9 @@ def choose_reference(
     def read(run: str) -> Frozen:
         try:
             tensors, meta = checkpoint.load(checkpoint.find(Path(run)))
-            return saved_policy(foreign(meta.get("config"), cfg.trust, Path(run)), tensors, envs, normalise.mean.device)
+            return saved_policy(
+                foreign(meta.get("config"), _trusted(cfg), Path(run)), tensors, envs, normalise.mean.device
+            )
         except checkpoint.CheckpointError as error:
             raise ConfigError(f"reference.run={run}: {error}") from error
 

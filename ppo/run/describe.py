@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition
 from ppo.buffer.rewards import RewardNormaliser
+from ppo.control.schedule import Chosen, Schedule
 from ppo.loss.reference import Reference
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
@@ -73,6 +74,29 @@ def describe(
 def kl_elsewhere(network: ActorCritic, reference: Reference, normalise: ObsNormaliser, obs: Tensor) -> float:
     """How far the policy is from the reference at states from which nothing was learned [nats]."""
     return reference.divergence(network.policy(normalise(obs)), reference.policy(obs)).mean().item()
+
+
+def moved(schedule: Schedule, state: State, planned: int) -> str:
+    """In words, which numbers of the next update are others because the run was ``planned`` to be one of so many steps; ""
+    where none is: what adapts and what is constant does not look at how far a run is."""
+    now = _numbers(schedule(state.chosen, state.seen, state.env_steps))
+    then = _numbers(schedule._replace(total_steps=planned)(state.chosen, state.seen, state.env_steps))
+    jumps = [
+        f"{name} {before:.3g} -> {now[name]:.3g}"
+        for name, before in _numbers(state.chosen).items()
+        if before is not None and now[name] != then[name]
+    ]
+    if not jumps:
+        return ""
+    return f"total_steps was {planned:,} and is {schedule.total_steps:,}, so schedules jump: {', '.join(jumps)}"
+
+
+def _numbers(chosen: Chosen) -> dict[str, float | None]:
+    return {
+        "lr": chosen.lr,
+        "clip/low": chosen.clip_low,
+        "clip/high": chosen.clip_high,
+    } | {f"weight of {name}": weight for name, weight in chosen.coef.items()}
 
 
 def explain(halt: Halt, *, kl: str, target_kl: float | None) -> str:

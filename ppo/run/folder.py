@@ -1,11 +1,11 @@
 """Runs on the disk: where they are, what one is worth, and which configuration may go on with one. Without torch."""
 
-import fcntl
+import itertools
 import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppo.config.foreign import current
 from ppo.config.options import ConfigError, plain
 from ppo.logging.jsonl import read
+from ppo.run.words import EXISTING, word
 
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
 FREE = ("total_steps", "workers", "logger", "eval", "checkpoint", "resume", "exact_resume", "on_nonfinite")
@@ -24,6 +25,13 @@ ROUNDING = ("threads", "compile", "device")  # ... and these only its rounding
 
 class DiskError(RuntimeError):
     """The run folder cannot be written: full, read-only, or gone. One line, which says what is safe."""
+
+
+def import_from_here() -> None:
+    """Let modules of the directory that the process was started in be imported, as ``python -m`` does; whatever became of
+    the working directory since."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
 
 
 def run_folders(below: Path) -> list[Path]:
@@ -55,6 +63,8 @@ def hold(folder: Path) -> Generator[None, None, None]:
 
     Raises ConfigError where one does.
     """
+    import fcntl  # here, since a system without it can still read runs and compare them
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -66,12 +76,34 @@ def hold(folder: Path) -> Generator[None, None, None]:
         os.close(descriptor)
 
 
-def about(folder: Path) -> dict[str, Any]:
+def fresh(folder: Path) -> Path:
+    """Make ``folder``, or where it exists already the first of ``folder-2``, ``folder-3`` ... that does not. Of several
+    processes that ask for the same one, each gets its own."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        made = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with suppress(FileExistsError):
+            made.mkdir()
+            return made
+    raise AssertionError  # unreachable
+
+
+def remove_if_empty(folder: Path) -> None:
+    """A refused run leaves nothing: its folder was made, and perhaps that of the day, before it was refused."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def run_json(folder: Path) -> dict[str, Any]:
     """What ``run.json`` says; nothing where there is none or it is damaged."""
     try:
-        return json.loads((folder / "run.json").read_text())
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -87,7 +119,7 @@ def result(folder: Path, config: dict[str, Any]) -> float | None:
 
     Raises ConfigError where the folder holds a finished run that ``config`` cannot go on with.
     """
-    if about(folder).get("status") != "finished":
+    if run_json(folder).get("status") != "finished":
         return None
     before = config_of(folder)
     check_same(folder, before, config)
@@ -98,17 +130,32 @@ def result(folder: Path, config: dict[str, Any]) -> float | None:
 
 def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise ConfigError, naming the keys, where ``now`` cannot go on with a run of ``before``."""
-    before, now = current(before), current(json.loads(json.dumps(now)))
+    before, now = (_absolute_paths(current(json.loads(json.dumps(config)))) for config in (before, now))
     differing = _differing(before, now)
     wrong = [key for key in differing if key.split(".")[0] not in FREE + ROUNDING]
     if wrong:
         what = ", ".join(f"{key}={_value(now, key)} (was {_value(before, key)})" for key in wrong)
-        raise ConfigError(f"{folder}: holds a run of another configuration: {what}; choose another folder")
+        raise ConfigError(
+            f"{folder}: holds a run of another configuration: {what}; choose another folder"
+            f" (there, {word('init', folder)} starts from this run's policy, critic and statistics)"
+        )
     if now["total_steps"] < before["total_steps"]:
         raise ConfigError(f"total_steps={now['total_steps']}: the run in {folder} is one of {before['total_steps']}")
     for key in (key for key in differing if key.split(".")[0] in ROUNDING):
         what = f"{key} was {_value(before, key)} and is {_value(now, key)}"
         print(f"{folder}: not to the bit what it would have been: {what}", file=sys.stderr, flush=True)
+
+
+def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with the paths in it as seen from here: earlier versions wrote them as they were typed."""
+    for key in EXISTING:
+        *groups, name = key.split(".")
+        node = config
+        for group in groups:
+            node = node.get(group) or {}
+        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name]:
+            node[name] = os.path.abspath(node[name])
+    return config
 
 
 def _differing(before: Any, now: Any, name: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,10 +15,13 @@ from torch import Tensor
 from envs.base import VectorEnv
 from ppo.config.foreign import foreign
 from ppo.config.options import strategy
+from ppo.network.acting import actor
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
 from ppo.run import checkpoint
 from ppo.run.build import saved_policy, torch_device
+
+_BLOCK = 64  # steps whose noise is drawn at once
 
 
 class Policy(NamedTuple):
@@ -30,13 +34,28 @@ class Policy(NamedTuple):
     meta: dict[str, Any]  # of the checkpoint: "config", "progress"
 
     def __call__(self, obs: Tensor) -> np.ndarray:
-        """The mean action at ``obs [N, O]``, as the environment receives it."""
+        """The most likely action at ``obs [N, O]``, as the environment receives it."""
         return deterministic(self.network, self.normalise, self.to_world, next(self.network.parameters()).device)(obs)
 
+    def sampled(self, seed: int) -> Callable[[Tensor], np.ndarray]:
+        """The same with sampled actions, as in training."""
+        return sampled(self.network, self.normalise, self.to_world, self.envs.num_envs, seed)
 
-def deterministic(network, normalise, to_world, device) -> Callable[[Tensor], np.ndarray]:
-    """The policy's most likely action, as the environment receives it."""
+
+def deterministic(
+    network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, device: torch.device
+) -> Callable[[Tensor], np.ndarray]:
+    """``act(obs [N, O])``: the policy's most likely action, as the environment receives it."""
     return lambda obs: to_world(network.policy(normalise(obs.to(device))).mode().cpu().numpy())
+
+
+def sampled(
+    network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, rows: int, seed: int
+) -> Callable[[Tensor], np.ndarray]:
+    """``act(obs [N, O])``, N = ``rows``: a sampled action as in training, by the random numbers of ``seed``."""
+    act, generator = actor(network, normalise, rows), torch.Generator().manual_seed(seed)
+    noise = chain.from_iterable(network.noise(_BLOCK, rows, generator) for _ in repeat(None))
+    return lambda obs: to_world(act(obs.numpy(), next(noise))[0])
 
 
 @contextmanager

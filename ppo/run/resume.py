@@ -1,4 +1,4 @@
-"""Going on exactly where a run was: what it is between two updates, as plain data, and back.
+"""Resuming a run exactly where it was: what it is between two updates, as plain data, and back.
 
 The environments go with it as the beginnings of their running episodes and the actions since (see envs.shard), in one
 JSON text: PyBullet's own saved worlds are not exact in another process.
@@ -11,21 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from envs.base import EnvError, NoState, WorkerLost
-from ppo.config.options import ConfigError, plain
+from envs.base import NoState, VectorEnv
+from ppo.config.options import ConfigError
 from ppo.logging.jsonl import read
-from ppo.run import checkpoint, ranks
-from ppo.run.assemble import Parts
+from ppo.run import checkpoint
 from ppo.run.checkpoint import CheckpointError
 from ppo.run.folder import check_same
 from ppo.run.state import State, current
 
 
 class Saved(NamedTuple):
-    """A checkpoint that a run can go on from."""
+    """A checkpoint that a run can resume from."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -36,70 +34,90 @@ class Saved(NamedTuple):
         return self.meta["progress"]["updates"]
 
 
-def freeze(state: State, parts: Parts) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, plain numbers): all that must be known to go on bit for bit."""
+def load(path: Path) -> Saved:
+    """The checkpoint at ``path``. Raises CheckpointError."""
+    return Saved(path, *checkpoint.load(path))
+
+
+def episodes(envs: VectorEnv) -> list[dict] | None:
+    """The running episodes, one plain dict a sub-environment; None where this world cannot tell. Raises EnvError."""
+    try:
+        return envs.state()
+    except NoState:
+        return None  # such a run can be evaluated, and continued with new episodes
+
+
+def freeze(
+    state: State, generator: torch.Generator, worlds: list[list[dict] | None]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, plain numbers): all that must be known to continue bit for bit. ``worlds``: every rank's ``episodes``."""
     leaves = checkpoint.to_leaves(state)
     tensors = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Tensor)}
-    tensors["generator"] = parts.generator.get_state()
-    try:
-        states = ranks.gather(ranks.agreed(parts.envs.state))
-        worlds = json.dumps([world for part in states for world in part]).encode()
-        tensors["envs"] = torch.from_numpy(np.frombuffer(worlds, np.uint8).copy())
-    except NoState:
-        pass  # such a run can be evaluated, and continued with new episodes
-    return tensors, {name: leaf for name, leaf in leaves.items() if name not in tensors}
+    numbers = {name: leaf for name, leaf in leaves.items() if name not in tensors}
+    tensors["generator"] = generator.get_state()
+    if None not in worlds:
+        text = json.dumps([world for part in worlds for world in part or ()]).encode()
+        tensors["envs"] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
+    return tensors, numbers
 
 
-def thaw(cfg: DictConfig, saved: Saved, template: State, parts: Parts) -> tuple[State, np.ndarray]:
-    """Put network, generator and environments where they were; the state, and the observations to act on next.
-
-    Raises ConfigError where the environments do not come back exactly and ``cfg.exact_resume`` asks for it.
-    """
+def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator) -> State:
+    """The saved state; puts the network's parameters ``flat [P]`` and the generator where they were."""
     state = checkpoint.from_leaves(template, saved.tensors | current(saved.meta["progress"]))
-    parts.flat.copy_(state.learner.params)
-    parts.generator.set_state(saved.tensors["generator"])
-    try:
-        if "envs" not in saved.tensors:
-            raise NoState(f"{parts.envs.name}: its episodes cannot be saved")
-        worlds = json.loads(saved.tensors["envs"].numpy().tobytes())
-        return state, ranks.agreed(parts.envs.set_state, worlds[parts.own])
-    except WorkerLost:
-        raise
-    except EnvError as error:
-        if cfg.exact_resume:
-            raise ConfigError(f"cannot go on exactly: {error}; exact_resume=false goes on with new episodes") from error
-        return state, parts.envs.reset(cfg.seed + state.env_steps)
+    flat.copy_(state.learner.params)
+    generator.set_state(saved.tensors["generator"])
+    return state
 
 
-def find(folder: Path, cfg: DictConfig) -> Saved | None:
-    """What the run in ``folder`` goes on from: its latest checkpoint, or the one before it where that is damaged,
-    which is said aloud. None where there is no run. Nothing is changed.
+def put_back(saved: Saved, envs: VectorEnv, own: slice) -> np.ndarray:
+    """Put the sub-environments ``own`` where they were; the observations to act on next ``[N, O]``.
 
-    Raises ConfigError where ``cfg`` is another run's, CheckpointError where no checkpoint is whole.
+    Raises EnvError where they do not come back exactly, NoState where they were not saved.
     """
-    rows = read(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
+    if "envs" not in saved.tensors:
+        raise NoState(f"{envs.name}: its episodes cannot be saved")
+    return envs.set_state(json.loads(saved.tensors["envs"].numpy().tobytes())[own])
+
+
+def find(folder: Path, config: dict[str, Any]) -> Saved | None:
+    """What the run in ``folder`` resumes from: its latest checkpoint, or the one before it where that is damaged or its
+    row of metrics is, which is reported. None where there is no run. Nothing is changed.
+
+    Raises ConfigError where ``config`` is another run's, CheckpointError where no checkpoint is whole.
+    """
+    rows = _rows(folder / "metrics.jsonl")
     latest = checkpoint.find(folder)
     if not latest.exists() and not checkpoint.before(latest).exists():
         if rows:
             raise ConfigError(f"{folder}: already holds a run, but no checkpoint; choose another folder")
         return None
-    saved = _newest(latest)
-    check_same(folder, saved.meta["config"], plain(cfg))
-    if saved.updates and saved.updates not in [row.get("update") for row in rows]:
-        raise CheckpointError(
-            f"{folder}: metrics.jsonl lacks update {saved.updates}, which the checkpoint was made after"
-        )
+    saved = _newest(latest, {row.get("update") for row in rows})
+    check_same(folder, saved.meta["config"], config)
     return saved
 
 
-def _newest(latest: Path) -> Saved:
+def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        return Saved(latest, *checkpoint.load(latest))
+        return read(path) if path.is_file() else []
+    except ValueError as error:
+        raise CheckpointError(f"{error}; choose another folder, or mend the line") from error
+
+
+def _newest(latest: Path, updates: set) -> Saved:
+    """The latest checkpoint of one of the ``updates`` that there are rows of, or the one before."""
+    try:
+        return _recorded(latest, updates)
     except CheckpointError as error:
-        before = checkpoint.before(latest)
         try:
-            saved = Saved(before, *checkpoint.load(before))
+            saved = _recorded(checkpoint.before(latest), updates)
         except CheckpointError:
             raise error from None
-        print(f"{error}; going on from the one before, of update {saved.updates}", file=sys.stderr, flush=True)
+        print(f"{error}; resuming from the one before, of update {saved.updates}", file=sys.stderr, flush=True)
         return saved
+
+
+def _recorded(path: Path, updates: set) -> Saved:
+    saved = load(path)
+    if saved.updates and saved.updates not in updates:
+        raise CheckpointError(f"{path}: metrics.jsonl lacks update {saved.updates}, which it was made after")
+    return saved

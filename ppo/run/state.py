@@ -25,7 +25,6 @@ class State(NamedTuple):
     env_steps: int = 0
     updates: int = 0
     advantage_scale: float | None = None  # what norm= kept
-    best: float | None = None  # the best evaluation so far
 
     def note(self, metrics: Mapping[str, Any], halt: Halt | None) -> "State":
         """With what the options of the next update will read of this one.

@@ -15,16 +15,17 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.table import Table
 
 from ppo.config.options import ConfigError
+from ppo.logging.files import write_atomically
 from ppo.run import signals
-from ppo.run.folder import about, check_same, config_of, result, run_folders
+from ppo.run.folder import check_same, config_of, fresh, result, run_folders, run_json
 
 
 class Cell(NamedTuple):
@@ -36,13 +37,27 @@ class Cell(NamedTuple):
 
 
 class Sweep(Callback):
-    """Hydra's callback: remembers, in the process that was started, where the multirun is."""
+    """Hydra's callback: gives a run or a multirun whose folder is named by a clock one of its own, and remembers, in the
+    process that was started, where the multirun is."""
 
     folder: Path | None = None
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        _own_folder(config.hydra.run)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Sweep.folder = Path(config.hydra.sweep.dir)
+        Sweep.folder = _own_folder(config.hydra.sweep)
         signals.listen("the cells that run are finishing their updates", pass_on=True)
+
+
+def _own_folder(node: DictConfig) -> Path:
+    """The folder that ``node.dir`` says, absolute: an environment may change the working directory. Two that were started
+    within one tick of the clock that names it do not share it."""
+    named_by_clock = "${now:" in str(cast(dict, OmegaConf.to_container(node, resolve=False))["dir"])
+    folder = Path(node.dir).absolute()
+    with read_write(node):
+        node.dir = str(fresh(folder) if named_by_clock else folder)
+    return Path(node.dir)
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def _end_with_parent() -> None:
 
 def inspect(folder: Path) -> Cell | None:
     """The cell in ``folder``; None where there is none."""
-    said = about(folder)
+    said = run_json(folder)
     return Cell(folder, said.get("status", "failed"), said.get("reason")) if said else None
 
 
@@ -146,8 +161,9 @@ def _put_aside(folder: Path) -> None:
 
 
 def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
-    (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
+    write_atomically(folder / "error.txt", "".join(traceback.format_exception(error)))
     if not (folder / "run.json").exists():  # it failed before it began; a comparison must still know its arm
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        (folder / "run.json").write_text(json.dumps({"status": "failed", "reason": reason, "name": folder.name}) + "\n")
+        failed = {"status": "failed", "reason": reason, "name": folder.name}
+        write_atomically(folder / "run.json", json.dumps(failed) + "\n")

@@ -11,7 +11,9 @@ from ppo.control.schedule import Chosen, Schedule
 from ppo.control.stop import Limits
 
 
-def at(done: float = 0.5, *, last=None, kl: float | None = None, clip_fraction: float = 0.1, target_kl=0.01) -> Progress:
+def at(
+    done: float = 0.5, *, last=None, kl: float | None = None, clip_fraction: float = 0.1, target_kl=0.01
+) -> Progress:
     """Half-way, after an update that chose ``last`` and ended at a KL of ``kl``."""
     seen = Seen() if kl is None else Seen(kl=kl, clip_fraction=clip_fraction)
     return Progress(done=done, last=last, seen=seen, target_kl=target_kl)
@@ -64,7 +66,9 @@ def test_adaptive_clip_follows_the_kl_or_the_clip_fraction():
     """KL too large: narrower. Too many outside: wider, since a narrower range would clip more. Within the band: as it was."""
 
     def e(last, kl, clip_fraction=0.1, **options):
-        low, high = option("clip", "adaptive", **options)(at(last=(1 - last, 1 + last), kl=kl, clip_fraction=clip_fraction))
+        low, high = option("clip", "adaptive", **options)(
+            at(last=(1 - last, 1 + last), kl=kl, clip_fraction=clip_fraction)
+        )
         assert low == pytest.approx(2 - high)
         return pytest.approx(high - 1)
 

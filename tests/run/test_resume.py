@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(go, tmp_path, capsys,
     said = capsys.readouterr().err
     assert checkpoint.load(latest)[1]["progress"]["updates"] == 2  # what is damaged is never copied over what is whole
     go(*LONG, name="parts")
-    assert "latest.safetensors" in said and "going on from the one before, of update 2" in said
+    assert "latest.safetensors" in said and "resuming from the one before, of update 2" in said
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -141,7 +141,9 @@ def test_what_is_left_of_a_checkpoint_that_was_being_written_is_removed(go, tmp_
 def test_another_configuration_is_refused_with_its_keys_and_nothing_is_touched(go, tmp_path):
     go(name="run", cut=2)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(ConfigError, match=r"lr.value=0.5 \(was 0.001\), seed=7 \(was 1\); choose another folder"):
+    with pytest.raises(
+        ConfigError, match=r"lr.value=0.5 \(was 0.001\), seed=7 \(was 1\); choose another folder .there, init="
+    ):
         go("lr.value=0.5", "seed=7", name="run")
     with pytest.raises(ConfigError, match="total_steps=128: the run in .* is one of 256"):
         go("total_steps=128", name="run")
@@ -235,7 +237,7 @@ def test_resume_names_a_run_and_takes_its_configuration(command, tmp_path):
     folder, elsewhere = tmp_path / "run", f"hydra.run.dir={tmp_path / 'day' / 'other'}"
     assert command(*SMALL, "total_steps=128", "lr.value=3e-3", f"hydra.run.dir={folder}")[0] == 0
     code, out, _ = command(f"resume={folder}", "total_steps=256", elsewhere)
-    assert code == 0 and "goes on after update 2" in out and not (tmp_path / "day").exists()
+    assert code == 0 and "resumes after update 2" in out and not (tmp_path / "day").exists()
     assert [row["update"] for row in jsonl.read(folder / "metrics.jsonl")] == [1, 2, 3, 4]
     code, _, err = command(*SMALL, "total_steps=256", "lr.value=3e-3", f"hydra.run.dir={folder}")
     assert code == 0 and "finished already" in err

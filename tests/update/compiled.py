@@ -9,7 +9,6 @@ import math
 import random
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -161,7 +160,13 @@ def runs() -> None:
         "total_steps=5120",
         "epochs=4",
     )
-    words += ("network.actor=[32,32]", "network.critic=[32,32]", "lr.value=1e-3", "eval.every=0", "checkpoint.every=512")
+    words += (
+        "network.actor=[32,32]",
+        "network.critic=[32,32]",
+        "lr.value=1e-3",
+        "eval.every=0",
+        "checkpoint.every=512",
+    )
     seen: dict[str, list[torch.Tensor]] = {}
     for choice in ("true", "false"):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), tempfile.TemporaryDirectory() as folder:

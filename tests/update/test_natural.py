@@ -72,9 +72,7 @@ def test_the_step_is_along_the_natural_gradient_and_as_long_as_the_kl_allows(pro
     moved = torch.cat(
         [
             (a - b).flatten()
-            for (n, a), b in zip(
-                _named(start, after.params), _values(start, before.params), strict=True
-            )
+            for (n, a), b in zip(_named(start, after.params), _values(start, before.params), strict=True)
             if not n.startswith("critic")
         ]
     )

@@ -187,7 +187,8 @@ def test_each_guard_counts_beyond_its_own_bound(problem, numbers, make_loss, sig
 def test_with_nothing_clamped_the_clamp_changes_no_bit(problem, numbers, make_loss):
     _, evaluate, learner, batch = problem(moved=0.1)
     (one, metrics), (two, same_metrics) = (
-        turn(build_step(evaluate, make_loss(), Guards(clamp=clamp)), learner, batch, numbers()) for clamp in (10.0, 80.0)
+        turn(build_step(evaluate, make_loss(), Guards(clamp=clamp)), learner, batch, numbers())
+        for clamp in (10.0, 80.0)
     )
     assert metrics["guard/clamped"] == 0
     assert same(one, two) and metrics == same_metrics
@@ -338,7 +339,9 @@ def test_sigma_stops_at_its_bound_and_can_come_back(problem, numbers, make_loss,
 
 def test_the_clipped_value_loss_reads_the_old_prediction(problem, numbers, make_loss):
     module, evaluate, learner, batch = problem(moved=0.3)
-    _, metrics = turn(build_step(evaluate, make_loss(value=option("value", "clipped", eps=0.2)), Guards()), learner, batch, numbers())
+    _, metrics = turn(
+        build_step(evaluate, make_loss(value=option("value", "clipped", eps=0.2)), Guards()), learner, batch, numbers()
+    )
     with torch.no_grad():
         now = module.value(batch.obs)
     kept = torch.min(torch.max(now, batch.value - 0.2), batch.value + 0.2)

@@ -1,0 +1,186 @@
+"""Evaluation: whole episodes of a policy as it is, in environments of its own, its statistics frozen."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from envs.base import EnvError, VectorEnv
+from ppo.config.options import strategy
+from ppo.logging.base import first_line
+from ppo.network.acting import one_thread
+from ppo.run.assemble import Parts
+from ppo.run.policy import deterministic, sampled
+from ppo.run.sink import Sink
+from ppo.run.state import State
+
+Act = Callable[[Tensor], np.ndarray]  # observations [N, O] -> what the world receives
+
+# At most so many worlds, which play as many rounds as it takes. Divisible by 2, 3, 4 and 6: where sub-environments are of
+# several kinds in turn (env.variants), every episode is played by the kind that would play it in a world of its own.
+WORLDS = 12
+
+
+@torch.no_grad()
+@one_thread()
+def play(
+    envs: VectorEnv,
+    act: Act,
+    seed: int,
+    episodes: int | None = None,
+    before_step: Callable[[], None] = lambda: None,
+    *,
+    max_steps: int = 100_000,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(returns, lengths) of ``episodes``, by default one in every sub-environment; episode i begins as seed i does.
+
+    In rounds of one episode for each, and all of them count: taking the first ones to end would favour short ones.
+    ``before_step`` is called in every state that is acted on. Raises EnvError where an episode has no end after
+    ``max_steps`` steps.
+    """
+    episodes = envs.num_envs if episodes is None else episodes
+    returns, lengths = np.full(episodes, np.nan), np.zeros(episodes, dtype=np.int64)
+    for first in range(0, episodes, envs.num_envs):
+        count = min(envs.num_envs, episodes - first)
+        _round(envs, act, seed, first, (returns[first:][:count], lengths[first:][:count]), before_step, max_steps)
+    return returns, lengths
+
+
+def _round(
+    envs: VectorEnv, act: Act, seed: int, first: int, into: tuple, before_step: Callable, max_steps: int
+) -> None:
+    """Fill the views (returns, lengths) ``into`` with an episode of each of the first sub-environments."""
+    returns, lengths = into
+    obs = torch.tensor(envs.reset(seed, first=first) if first else envs.reset(seed))
+    for _ in range(max_steps):
+        before_step()
+        step = envs.step(act(obs))
+        ended = (step.terminated | step.truncated)[: len(lengths)] & (lengths == 0)
+        returns[ended] = step.episode_return[: len(lengths)][ended]
+        lengths[ended] = step.episode_length[: len(lengths)][ended]
+        if (lengths > 0).all():
+            return
+        obs = torch.tensor(step.obs)
+    raise EnvError(
+        f"{envs.name}: an episode has no end after {max_steps:,} steps;"
+        " the task needs a time limit (env=gym: env.kwargs.max_episode_steps=1000)"
+    )
+
+
+class Schedule(NamedTuple):
+    """When to evaluate, and how."""
+
+    every: int  # environment steps; 0: only at the end
+    episodes: int  # of each evaluation; 0: no evaluation at all
+    seed: int
+    stochastic: bool  # sampled actions instead of the most likely ones
+    max_steps: int  # of an episode
+    rollout: int  # environment steps of an update
+    total_steps: int
+
+    def due(self, state: State) -> bool:
+        """Whether one of the last update's environment steps was due, or training is over."""
+        if self.episodes == 0 or state.updates == 0:
+            return False
+        passed = self.every > 0 and state.env_steps // self.every > (state.env_steps - self.rollout) // self.every
+        return passed or state.env_steps >= self.total_steps
+
+
+class Evaluation:
+    """Evaluations beside training; a context manager that closes their environments.
+
+    ``make(number of worlds)``. ``player(state)``: how the policy of ``state`` acts. What fails here costs the numbers of
+    this evaluation and nothing else. ``sink``: None where nobody evaluates.
+    """
+
+    def __init__(
+        self,
+        sink: Sink | None,
+        schedule: Schedule,
+        make: Callable[[int], VectorEnv],
+        player: Callable[[State, int], Act],
+    ):
+        self._sink, self._schedule, self._make, self._player = sink, schedule, make, player
+        self._envs: VectorEnv | None = None
+        self._foreseen = False
+
+    def __enter__(self) -> "Evaluation":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._close()
+
+    def when_due(self, state: State) -> None:
+        """Evaluate where the last update made it due and its row of metrics has no evaluation yet."""
+        sink, schedule = self._sink, self._schedule
+        if sink is None or not schedule.due(state) or sink.has("eval/return"):
+            return
+        self._foresee(sink)
+        began = time.perf_counter()
+        try:
+            if self._envs is None:
+                self._envs = self._make(min(schedule.episodes, WORLDS))
+            act = self._player(state, self._envs.num_envs)
+            returns, lengths = play(self._envs, act, schedule.seed, schedule.episodes, max_steps=schedule.max_steps)
+        except (EnvError, OSError, MemoryError) as error:
+            with suppress(Exception):  # of a world that is broken already
+                self._close()
+            what = f"update {state.updates}: in an evaluation: {first_line(error)}"
+            sink.warn("evaluation failed", f"{what}; training goes on without its numbers, eval.episodes=0 without any")
+            return
+        mean = float(returns.mean())
+        metrics: dict[str, float | int | str] = {
+            "eval/return": mean,
+            "eval/std": float(returns.std(ddof=min(1, len(returns) - 1))),
+            "eval/length": float(lengths.mean()),
+            "eval/episodes": len(returns),
+            "time/eval": time.perf_counter() - began,
+        }
+        if schedule.stochastic:
+            metrics["eval/stochastic"] = 1
+        sink.extend(metrics, mean)
+
+    def _foresee(self, sink: Sink) -> None:
+        """An evaluation plays whole episodes; say so before the wait where training has not seen one."""
+        if not (self._foreseen or sink.ever_had("train/return")):
+            self._foreseen = True
+            sink.say(
+                "no episode has ended in training yet, and an evaluation plays them to their ends, of at most eval.max_steps="
+                f"{self._schedule.max_steps:,} steps; env.kwargs.max_episode_steps=1000 sets a time limit (env=gym), "
+                "eval.episodes=0 does without evaluations"
+            )
+
+    def _close(self) -> None:
+        envs, self._envs = self._envs, None
+        if envs is not None:
+            envs.close()
+
+
+def evaluating(cfg: DictConfig, parts: Parts, sink: Sink | None) -> Evaluation:
+    """The evaluations that ``cfg`` asks for."""
+    schedule = Schedule(
+        every=cfg.eval.every,
+        episodes=cfg.eval.episodes,
+        seed=cfg.eval.seed,
+        stochastic=cfg.eval.stochastic,
+        max_steps=cfg.eval.max_steps,
+        rollout=cfg.num_envs * cfg.num_steps,
+        total_steps=cfg.total_steps,
+    )
+    env = strategy("env", cfg.env, cfg.trust)
+
+    def make(worlds: int) -> VectorEnv:
+        return env(worlds, min(cfg.workers, worlds))
+
+    def player(state: State, worlds: int) -> Act:
+        normalise = parts.normaliser(state.obs_moments)
+        if cfg.eval.stochastic:
+            return sampled(parts.network, normalise, parts.to_world, worlds, cfg.eval.seed)
+        return deterministic(parts.network, normalise, parts.to_world, parts.flat.device)
+
+    return Evaluation(sink, schedule, make, player)

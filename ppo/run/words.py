@@ -1,0 +1,46 @@
+"""Words of the command line whose values are paths: a path is a path, whatever is in its name."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+EXISTING = ("init", "resume", "reference.run", "demo.path")  # these name what is there already
+_NEW = ("hydra.run.dir", "hydra.sweep.dir")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:+-]*")  # neither Hydra nor a shell sees anything in these
+
+
+def word(key: str, value: str | Path) -> str:
+    """``key=value`` as a person would have to type it: quoted for Hydra, and that for the shell, where it must be."""
+    text = str(value)
+    return f"{key}={text}" if _PLAIN.fullmatch(text) else shlex.quote(f"{key}={quoted(text)}")
+
+
+def quoted(text: str) -> str:
+    """``text`` as a quoted value of Hydra's; interpolations in it are still resolved."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{escaped[len(escaped) - trailing :]}'"
+
+
+def paths_quoted(words: Sequence[str]) -> list[str]:
+    """``words`` with the values that are paths quoted for Hydra, to which ``=``, ``,``, brackets, blanks and letters such as
+    ``ä`` would mean something else. A list of several paths, for a sweep, is none that exists and stays as it is."""
+    return [_quoted_path(typed) for typed in words]
+
+
+def _quoted_path(typed: str) -> str:
+    key, equals, value = typed.partition("=")
+    name = key.lstrip("+")
+    if not equals or _PLAIN.fullmatch(value) or value[:1] in ("'", '"'):
+        return typed
+    if name in _NEW or (name in EXISTING and _exists(value)):
+        return f"{key}={quoted(value)}"
+    return typed
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is too long for one
+        return False
