@@ -13,7 +13,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ppo.compare.arms import flatten
+from ppo.compare.arms import dotted
 from ppo.logging.jsonl import read
 from ppo.run.folder import run_folders
 
@@ -60,7 +60,7 @@ def varied(run: Path) -> list[str]:
 def about(run: Path, words: list[str]) -> dict:
     """What trackio groups and filters by: arm and sweep, then every key of the configuration, options by their names."""
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
-    flat = dict(flatten(config)) if isinstance(config, dict) else {}
+    flat = dict(dotted(config)) if isinstance(config, dict) else {}
     options = {key.removesuffix("._target_"): str(flat.pop(key)) for key in [*flat] if key.endswith("._target_")}
     arm = ",".join(word for word in words if not word.startswith("seed="))
     return {"arm": arm, "_Group": run.parent.name} | flat | {k: v.rsplit(".", 1)[-1] for k, v in options.items()}

@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from ppo.compare.load import COMPLETE, CompareError, Trial
+import numpy as np
+
+from ppo.compare.trial import CompareError, Trial
 from ppo.config.options import suggest
 
 # Of the configuration, what may differ: it changes no result.
@@ -15,7 +17,7 @@ Arms = dict[str, list[Trial]]
 
 
 def group(trials: Sequence[Trial], by: Sequence[str]) -> Arms:
-    """Label -> runs, in the order they were found. A label is ``kl=exact,norm=none``, or the arm's name in a CSV.
+    """Label -> runs, in the order they were found. A label is ``kl=exact,norm=none``, or the arm's name in a table.
 
     Raises CompareError on an unknown factor.
     """
@@ -99,8 +101,8 @@ def differences(arms: Arms, by: Sequence[str]) -> dict[str, list[str]]:
     """Key -> its values, for what differs between the runs of one environment and is no declared factor.
 
     Compared: the resolved configuration without seed and logger, the commit, the versions of Python and of every
-    package that several of them had; of a CSV only how long its arms ran. A factor explains what changes between arms, never a
-    difference within one: ``--by clip`` does not cover two values of ``clip.eps`` in ``clip=fixed``.
+    package that several of them had. A factor explains what changes between arms, never a difference within one:
+    ``--by clip`` does not cover two values of ``clip.eps`` in ``clip=fixed``.
     """
     table = {label: [_facts(trial) for trial in trials] for label, trials in arms.items()}
     every = [facts for rows in table.values() for facts in rows]
@@ -117,28 +119,55 @@ def differences(arms: Arms, by: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _facts(trial: Trial) -> dict[str, object]:
-    flat = dict(flatten(trial.config or {}))
+    flat = dict(dotted(trial.config or {}))
     return {key: value for key, value in flat.items() if not any(_covers(name, key) for name in FREE)} | trial.code
 
 
 def _distinct(key: str, rows: Sequence[dict]) -> list[str]:
     """The values of ``key``, as text. What a run does not know of itself (no git, no run.json) does not differ, and a
     package that was installed between two runs made none of them different: the first did without it."""
-    if key == "steps":
-        lengths = [row[key] for row in rows]
-        return [f"{n:g}" for n in (min(lengths), max(lengths))] if min(lengths) < COMPLETE * max(lengths) else []
     if key in UNKNOWN or key.startswith("versions."):
         rows = [row for row in rows if row.get(key) is not None]
     return list(dict.fromkeys(json.dumps(row[key]) if key in row else "absent" for row in rows))
 
 
-def flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Dotted keys and values."""
+def dotted(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The leaves of a configuration: ``lr.value`` and what it is set to."""
     for key, value in node.items():
         if isinstance(value, dict) and value:
-            yield from flatten(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+_LEARNT = ("train/", "eval/", "loss/", "grad/", "policy/", "value/")  # of a row: what learning did, not how fast
+
+
+def same_runs(a: Sequence[Trial], b: Sequence[Trial]) -> list[int]:
+    """The seeds whose runs in both arms are equal to the last bit: what sets the arms apart changed nothing there.
+
+    Compared is what learning left behind: returns, losses, gradients; of a table the returns. A run that logged one and
+    the same return all the time says nothing by itself: it is among them only where all other seeds are equal, too.
+    """
+    others = {trial.seed: trial for trial in b}
+    common = [(trial, others[trial.seed]) for trial in a if trial.seed in others]
+    equal = [one.seed for one, other in common if _equal(one, other)]
+    telling = [one.seed for one, _ in common if one.seed in equal and _varies(one)]
+    return equal if telling and len(equal) == len(common) else telling
+
+
+def _equal(a: Trial, b: Trial) -> bool:
+    if a.rows or b.rows:
+        first, second = ([[(k, row[k]) for k in row if k.startswith(_LEARNT)] for row in t.rows] for t in (a, b))
+        return repr(first) == repr(second)  # repr: NaN is NaN here
+    return a.curves.keys() == b.curves.keys() and all(
+        np.array_equal(a.curves[name][axis], b.curves[name][axis]) for name in a.curves for axis in (0, 1)
+    )
+
+
+def _varies(trial: Trial) -> bool:
+    logged = any("loss/policy" in row for row in trial.rows)
+    return logged or any(np.ptp(values) > 0 for _, values in trial.curves.values())
 
 
 def lock(env: str, arms: Arms, by: Sequence[str], allow: Sequence[str]) -> list[str]:

@@ -1,21 +1,25 @@
 """The command line of a comparison: ``python scripts/compare_runs.py outputs/ab --by kl --baseline kl=exact``."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from ppo.compare import report
-from ppo.compare.compare import compare
-from ppo.compare.load import CompareError, load
-
-WIDTH = 160  # columns of a pipe or a file, which have none of their own
+from ppo.compare.compare import Comparison, compare
+from ppo.compare.load import load
+from ppo.compare.page import write_page
+from ppo.compare.printed import console, stream_that_fits
+from ppo.compare.trial import CompareError
+from ppo.logging.base import first_line
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options, each with its meaning."""
     p = argparse.ArgumentParser(prog="compare_runs.py", description="From runs to a verdict; see docs/comparing.md.")
-    p.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, at any depth, or a CSV")
+    p.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="run folders, at any depth, or CSV files or folders of them"
+    )
     p.add_argument("--by", default="", help="what was changed: groups or dotted keys, such as kl,norm,lr.value")
     p.add_argument("--baseline", help="the arm to compare with (norm=none); without it every two arms are compared")
     p.add_argument("--window", type=int, metavar="K", help="final endpoint: mean of the last K evaluations [a tenth]")
@@ -29,8 +33,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare and write; the exit code. What a person can mend comes as one line and exit code 2."""
+    """Compare and write; the exit code. What a person can mend comes as one line and exit code 2.
+
+    First the numbers: a picture that cannot be drawn costs one line, and a reader who closes the pipe nothing.
+    """
     args = parser().parse_args(arguments)
+    stream_that_fits(sys.stdout)
+    stream_that_fits(sys.stderr)
     try:
         comparison = compare(
             load(args.paths),
@@ -46,18 +55,32 @@ def main(arguments: list[str] | None = None) -> int:
     except (CompareError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report.show(comparison.verdict, Console(width=None if sys.stdout.isatty() else WIDTH))
-    plots = {}
+    try:
+        report.show(comparison.verdict, console())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    pictures = _pictures(comparison, args.out)
+    title = f"Comparison: {', '.join(comparison.envs)}"
+    try:
+        write_page(comparison.verdict, pictures, args.out / "report.html", title=title)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out / 'verdict.json'}\n{args.out / 'report.html'}")
+    return 0
+
+
+def _pictures(comparison: Comparison, out: Path) -> dict[str, Path]:
     try:
         from ppo.compare.plots import draw
 
-        plots = draw(comparison, args.out)
+        return draw(comparison, out, lambda line: print(line, file=sys.stderr))
     except ImportError:
         print("no plots: matplotlib is missing (pip install 'proximal[plots]')", file=sys.stderr)
-    title = f"Comparison: {', '.join(comparison.envs)}"
-    (args.out / "report.html").write_text(report.page(comparison.verdict, plots, title=title), encoding="utf-8")
-    print(f"{args.out / 'verdict.json'}\n{args.out / 'report.html'}")
-    return 0
+    except Exception as error:  # whatever a drawing library or its installation raises: the numbers are there
+        print(f"no plots: {first_line(error)}", file=sys.stderr)
+    return {}
 
 
 def _words(texts: list[str]) -> list[str]:

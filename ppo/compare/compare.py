@@ -4,15 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from ppo.compare import stats
-from ppo.compare.arms import Arms, group, lock, one_run_a_seed, pairs
-from ppo.compare.endpoints import available, scores
-from ppo.compare.load import CompareError, Trial
+from ppo.compare.arms import Arms, group, lock, one_run_a_seed, pairs, same_runs
+from ppo.compare.endpoints import Sample, available, samples
+from ppo.compare.notes import about_curves, about_same
 from ppo.compare.sentence import decide, more_seeds, sentence
 from ppo.compare.sequential import sequential as always_valid
 from ppo.compare.stability import rollback, stability
+from ppo.compare.trial import CompareError, Trial
 
 ROLLBACK_BY = ("eval/final", "return/final", "train/final")  # the first that there is
 
@@ -22,6 +21,7 @@ class Comparison(NamedTuple):
 
     verdict: dict
     envs: dict[str, Arms]  # a run for each seed
+    samples: dict[tuple[str, str], dict[str, Sample]]  # (environment, endpoint) -> arm -> what the verdict read
 
 
 def compare(
@@ -34,10 +34,11 @@ def compare(
     alpha: float = 0.05,
     sequential: bool = False,
 ) -> Comparison:
-    """Compare the arms that ``by`` makes, environment by environment.
+    """Compare the arms that ``by`` makes, environment by environment, over the steps that all their runs have.
 
     ``verdict["pairs"]`` are the arms with their baseline, or every two. Holm corrects over the pairs and environments of
-    one endpoint. ``sequential`` decides by an always-valid test of the seeds that both arms have, instead of Welch's.
+    one endpoint. ``sequential`` decides by an always-valid test of the seeds that both arms have, instead of Welch's;
+    then all that is said of a pair is of these seeds.
     Raises CompareError on runs that must not be compared.
     """
     if not 0 < alpha < 1:
@@ -47,23 +48,28 @@ def compare(
     envs, notes = _envs(trials, by, allow)
     labels = list(dict.fromkeys(label for arms in envs.values() for label in arms))
     couples = pairs(labels, baseline)
-    arm_rows, pair_rows = [], []
+    arm_rows, pair_rows, spans, found = [], [], [], {}
     for env, arms in envs.items():
+        same = {(a, b): same_runs(arms[a], arms[b]) for a, b in couples if a in arms and b in arms}
         for endpoint in available([trial for runs in arms.values() for trial in runs]):
-            values, dead = _scored(arms, endpoint, window)
-            for label in arms:
-                row = {"env": env, "arm": label, "endpoint": endpoint, "failed": int(dead[label].sum())}
-                arm_rows.append(row | stats.summary(values[label], level=1 - alpha))
+            sampled, span = samples(arms, endpoint, window=window)
+            found[env, endpoint] = sampled
+            spans.append({"env": env, "endpoint": endpoint, "steps": span})
+            for label, sample in sampled.items():
+                row = {"env": env, "arm": label, "endpoint": endpoint, "failed": int(sample.failed.sum())}
+                arm_rows.append(row | stats.summary(sample.values, level=1 - alpha))
             for a, b in couples:
-                if a in arms and b in arms:
+                if a in sampled and b in sampled:
                     names = {"env": env, "endpoint": endpoint, "a": a, "b": b}
-                    counts = {"failed_a": int(dead[a].sum()), "failed_b": int(dead[b].sum())}
-                    pair_rows.append(names | counts | _pair(arms, values, a, b, alpha=alpha, sequential=sequential))
+                    tested = _pair(sampled[a], sampled[b], same[a, b], names, alpha=alpha, sequential=sequential)
+                    pair_rows.append(names | tested)
+        ranges = {row["endpoint"].split("/")[0]: row["steps"] for row in spans if row["env"] == env}
+        notes += about_curves(env, arms, ranges) + about_same(env, same)
     if not arm_rows:
         raise CompareError("no run has logged a return: nothing to compare")
     _correct(pair_rows)
     for row in pair_rows:
-        tests = sum(other["endpoint"] == row["endpoint"] for other in pair_rows)
+        tests = sum(other["endpoint"] == row["endpoint"] and not _untested(other) for other in pair_rows)
         row["verdict"] = decide(row, alpha=alpha)
         row["sentence"] = sentence(row, alpha=alpha, tests=tests)
         row["more_seeds"] = more_seeds(row, [*envs[row["env"]][row["a"]], *envs[row["env"]][row["b"]]])
@@ -73,6 +79,7 @@ def compare(
         "baseline": baseline,
         "window": window,
         "sequential": sequential,
+        "spans": spans,
         "arms": arm_rows,
         "pairs": pair_rows,
         "stability": _stability(envs, couples if baseline else [], arm_rows),
@@ -85,7 +92,7 @@ def compare(
         ],
         "notes": notes,
     }
-    return Comparison(verdict, envs)
+    return Comparison(verdict, envs, found)
 
 
 def _envs(trials: Sequence[Trial], by: Sequence[str], allow: Sequence[str]) -> tuple[dict[str, Arms], list[str]]:
@@ -99,6 +106,7 @@ def _envs(trials: Sequence[Trial], by: Sequence[str], allow: Sequence[str]) -> t
         for label, runs in arms.items():
             envs[env][label], again = one_run_a_seed(label, runs)
             notes += again
+            notes += [f"{env}, {label}, seed {t.seed}: {note}" for t in envs[env][label] for note in t.notes]
         if any(trial.code.get("git.dirty") for runs in arms.values() for trial in runs):
             notes.append(
                 f"{env}: runs of a checkout with uncommitted changes: that they ran the same code is not known"
@@ -108,23 +116,34 @@ def _envs(trials: Sequence[Trial], by: Sequence[str], allow: Sequence[str]) -> t
     return envs, notes
 
 
-def _scored(arms: Arms, endpoint: str, window: int | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Label -> values, label -> failed. Scored together: a failed run's value is the lowest of the environment."""
-    values, failed = scores([trial for runs in arms.values() for trial in runs], endpoint, window=window)
-    ends = np.cumsum([len(runs) for runs in arms.values()])[:-1]
-    return dict(zip(arms, np.split(values, ends))), dict(zip(arms, np.split(failed, ends)))
-
-
-def _pair(arms: Arms, values: dict[str, np.ndarray], a: str, b: str, *, alpha: float, sequential: bool) -> dict:
-    seeds = {label: [trial.seed for trial in arms[label]] for label in (a, b)}
-    row = stats.pair(values[a], values[b], same_seeds=seeds[a] == seeds[b], alpha=alpha)
+def _pair(a: Sample, b: Sample, same: Sequence[int], names: dict, *, alpha: float, sequential: bool) -> dict:
+    """All about one pair, of one sample: every seed, or in sequential mode those that both arms have."""
+    common = [seed for seed in a.seeds if seed in b.seeds]
+    if common and {*same} >= {*common}:
+        a, b = a.of(common), b.of(common)
+        return stats.untested(a.values, b.values) | {"same_run": True, "flat": False} | _failed(a, b)
     if sequential:
-        at = {label: dict(zip(seeds[label], values[label])) for label in (a, b)}
-        d = np.array([at[a][seed] - at[b][seed] for seed in seeds[a] if seed in at[b]])
-        if not len(d):
-            raise CompareError(f"--sequential: {a} and {b} have no seed in common")
-        row["sequential"] = always_valid(d, alpha=alpha)
-    return row
+        if not common:
+            raise CompareError(f"--sequential: {names['a']} and {names['b']} have no seed in common ({names['env']})")
+        a, b = a.of(common), b.of(common)
+    row = (
+        stats.pair(a.values, b.values, same_seeds=a.seeds == b.seeds, alpha=alpha) | {"same_run": False} | _failed(a, b)
+    )
+    if not sequential:
+        return row | {"flat": stats.flat(a.values) and stats.flat(b.values)}
+    d = a.values - b.values
+    test, flat = always_valid(d, alpha=alpha), stats.flat(d)
+    return row | {"flat": flat, "sequential": test | ({"p": math.nan} if flat else {})}
+
+
+def _failed(a: Sample, b: Sample) -> dict:
+    dead_a, dead_b = int(a.failed.sum()), int(b.failed.sum())
+    p = stats.failures_p(dead_a, len(a.failed), dead_b, len(b.failed))
+    return {"failed_a": dead_a, "failed_b": dead_b, "failures_p": p}
+
+
+def _untested(row: dict) -> bool:
+    return math.isnan((row.get("sequential") or row["welch"])["p_holm"])
 
 
 def _correct(rows: list[dict]) -> None:

@@ -1,27 +1,37 @@
 """The pictures of a comparison, written as PNG. Needs matplotlib (the extra ``plots``)."""
 
+import hashlib
+import textwrap
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from ppo.compare.arms import Arms
 from ppo.compare.compare import Comparison
-from ppo.compare.endpoints import CURVES, scores
-from ppo.compare.load import Trial
+from ppo.compare.endpoints import Sample
+from ppo.compare.printed import visible
+from ppo.compare.trial import CURVES, Curve, Trial
+from ppo.logging.base import first_line
 from ppo.logging.panels import shade
 
-AXES = {"eval": "evaluation return", "train": "training return", "return": "return"}
-PANELS = {  # metric: title
+TRUST_REGION = {  # metric: title
     "kl/final": "KL(old‖new) after each update [nat]",
     "clip/fraction": "clip fraction",
     "policy/entropy": "entropy [nat]",
     "update/epochs": "epochs done",
 }
+# Names are drawn as they are: a dollar in one begins no formula, and no layout of the user's is asked.
+_STYLE: dict = {"text.parse_math": False, "text.usetex": False}
 
 
-def draw(comparison: Comparison, out: Path) -> dict[str, Path]:
-    """Write every picture that the runs have data for; name -> file. Raises ImportError without matplotlib."""
+def draw(comparison: Comparison, out: Path, say: Callable[[str], None]) -> dict[str, Path]:
+    """Write every picture that the runs have data for; name -> file. One that fails costs a line, passed to ``say``.
+
+    Raises ImportError without matplotlib.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -37,15 +47,23 @@ def draw(comparison: Comparison, out: Path) -> dict[str, Path]:
     colours = {label: palette(i % palette.N) for i, label in enumerate(labels)}
     drawn = {}
     for draw_one in (curves, final, improvement, profile, panels):
-        figure = draw_one(plt, comparison, colours)
-        if figure is not None:
-            drawn[draw_one.__name__] = out / f"{draw_one.__name__}.png"
-            figure.savefig(drawn[draw_one.__name__], dpi=110)
-            plt.close(figure)
+        file = out / f"{draw_one.__name__}.png"
+        file.unlink(missing_ok=True)  # one of an earlier comparison must not stand beside this one's numbers
+        try:
+            with plt.rc_context(_STYLE), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks are drawn as boxes
+                if (figure := draw_one(plt, comparison, colours)) is not None:
+                    figure.savefig(file, dpi=110)
+                    drawn[draw_one.__name__] = file
+        except Exception as error:  # whatever a drawing library raises; the numbers must not be lost by it
+            file.unlink(missing_ok=True)
+            say(f"no picture {file.name}: {first_line(error)}")
+        finally:
+            plt.close("all")
     return drawn
 
 
-def interpolated(runs: list[tuple[np.ndarray, np.ndarray]], *, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
+def interpolated(runs: Sequence[Curve], *, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Curves on one grid [P] of steps: [runs, P], NaN where a run has no data (before its first point, after its last)."""
     every = np.unique(np.concatenate([steps for steps, _ in runs]))
     grid = every if len(every) <= points else np.linspace(every[0], every[-1], points)
@@ -63,72 +81,82 @@ def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarra
     return mean, mean - half, mean + half
 
 
+def mean_range(values: np.ndarray, *, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[runs, P] -> mean, lowest, highest [P] of the runs that are there; the signature of ``mean_interval``."""
+    return mean_interval(values, level=level)[0], np.fmin.reduce(values, 0), np.fmax.reduce(values, 0)
+
+
 def curves(plt, comparison: Comparison, colours: dict):
+    """Returns over environment steps: an environment a column, a curve that was logged a row."""
     names = [name for name in CURVES if any(name in t.curves for t in _trials(comparison))]
-    figure, axes = plt.subplots(
-        *(len(names), len(comparison.envs)),
-        figsize=(max(7, 5 * len(comparison.envs)), 3.6 * len(names)),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = _grid(plt, len(names), len(comparison.envs), width=5, height=3.6)
+    drawn: dict[str, Any] = {}
     for column, (env, arms) in enumerate(comparison.envs.items()):
         for axis, name in zip(axes[:, column], names):
             for label, trials in arms.items():
                 runs = [trial.curves[name] for trial in trials if name in trial.curves]
                 if runs:
-                    _band_of_runs(axis, runs, colours[label], label, mean_interval, comparison.verdict["alpha"])
-            axis.set(title=f"{env}: {AXES[name]}", xlabel="environment steps")
+                    line = _band_of_runs(axis, runs, colours[label], mean_interval, comparison.verdict["alpha"])
+                    drawn.setdefault(label, line)
+            axis.set(title=f"{shortened(env)}: {CURVES[name]}", xlabel="environment steps")
             axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+    _legend(axes[0, 0], drawn)
     return figure
 
 
-def _band_of_runs(axis, runs, colour, label, interval, alpha) -> None:
+def _grid(plt, rows: int, columns: int, *, width: float, height: float):
+    size = (max(7, width * columns), height * rows)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+
+
+def _band_of_runs(axis, runs: Sequence[Curve], colour, interval: Callable, alpha: float):
+    """Every run thin, their mean, and the band of ``interval``; the line of the mean."""
     for steps, values in runs:
         axis.plot(steps, values, color=colour, lw=0.7, alpha=0.35)
     grid, values = interpolated(runs)
     mean, low, high = interval(np.where(np.isfinite(values), values, np.nan), level=1 - alpha)
-    axis.plot(grid, mean, color=colour, lw=2, label=label)
     axis.fill_between(grid, low, high, color=colour, alpha=0.15, lw=0)
+    return axis.plot(grid, mean, color=colour, lw=2)[0]
 
 
 def final(plt, comparison: Comparison, colours: dict):
     """Strip plot: a dot a seed, failed ones as crosses, mean and interval beside."""
     endpoint = _main_endpoint(comparison)
-    figure, axes = plt.subplots(
-        *(1, len(comparison.envs)),
-        figsize=(max(7, 4 * len(comparison.envs)), 4),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, (env, arms) in zip(axes[0], comparison.envs.items()):
-        for place, (label, values, failed) in enumerate(_scored(arms, endpoint, comparison.verdict["window"])):
-            shift = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1)
-            for marker, which in (("o", ~failed), ("x", failed)):
-                axis.scatter(place + shift[which], values[which], color=colours[label], marker=marker, s=28, alpha=0.8)
-            mean, low, high = (
-                float(x[0]) for x in mean_interval(values[:, None], level=1 - comparison.verdict["alpha"])
+    figure, axes = _grid(plt, 1, len(comparison.envs), width=4, height=4)
+    for axis, env in zip(axes[0], comparison.envs):
+        arms = comparison.samples[env, endpoint]
+        for place, (label, sample) in enumerate(arms.items()):
+            n = len(sample.values)
+            shift = np.linspace(-0.12, 0.12, n) if n > 1 else np.zeros(1)
+            for marker, which in (("o", ~sample.failed), ("x", sample.failed)):
+                xy = place + shift[which], sample.values[which]
+                axis.scatter(*xy, color=colours[label], marker=marker, s=28, alpha=0.8)
+            mean, low, high = np.concatenate(
+                mean_interval(sample.values[:, None], level=1 - comparison.verdict["alpha"])
             )
             error = [[mean - low], [high - mean]]
             axis.errorbar(place + 0.28, mean, error, color=colours[label], marker="D", ms=5, capsize=4)
-        axis.set(title=f"{env}: {endpoint}", xticks=range(len(arms)))
-        axis.set_xticklabels([label.replace(",", "\n") for label in arms], fontsize=8)
+        axis.set(title=f"{shortened(env)}: {endpoint}", xticks=range(len(arms)))
+        axis.set_xticklabels([shortened(label, wide=16) for label in arms], fontsize=8)
         axis.grid(alpha=0.3, axis="y")
     return figure
 
 
 def improvement(plt, comparison: Comparison, colours: dict):
+    """P(A > B) with its interval, a pair a line."""
     endpoint = _main_endpoint(comparison)
-    rows = [row for row in comparison.verdict["pairs"] if row["endpoint"] == endpoint]
+    rows = [row for row in comparison.verdict["pairs"] if row["endpoint"] == endpoint and not row["same_run"]]
     if not rows:
         return None
-    figure, axis = plt.subplots(figsize=(8, 1.4 + 0.45 * len(rows)), layout="constrained")
+    names = [f"{shortened(row['env'])}: {shortened(row['a'])}\n> {shortened(row['b'])}" for row in reversed(rows)]
+    lines = sum(name.count("\n") + 1 for name in names)
+    figure, axis = plt.subplots(figsize=(8, 1.4 + 0.25 * lines), layout="constrained")
     for place, row in enumerate(reversed(rows)):
         p, (low, high) = row["superiority"]["p"], row["superiority"]["ci"]
         axis.errorbar(p, place, xerr=[[p - low], [high - p]], color=colours[row["a"]], marker="o", capsize=4)
     axis.axvline(0.5, color="grey", lw=1, ls="--")
     axis.set(xlim=(-0.02, 1.02), xlabel=f"P(A > B), {endpoint}", yticks=range(len(rows)))
-    axis.set_yticklabels([f"{row['env']}: {row['a']} > {row['b']}" for row in reversed(rows)], fontsize=8)
+    axis.set_yticklabels(names, fontsize=8)
     axis.grid(alpha=0.3, axis="x")
     return figure
 
@@ -137,24 +165,25 @@ def profile(plt, comparison: Comparison, colours: dict, *, resamples: int = 1_00
     """Share of runs above each score, averaged over environments; band: runs resampled within each environment."""
     endpoint = _main_endpoint(comparison)
     scaled: dict[str, list[np.ndarray]] = {}
-    for arms in comparison.envs.values():
-        rows = list(_scored(arms, endpoint, comparison.verdict["window"]))
-        every = np.concatenate([values for _, values, _ in rows])
+    for env in comparison.envs:
+        arms: Mapping[str, Sample] = comparison.samples[env, endpoint]
+        every = np.concatenate([sample.values for sample in arms.values()])
         low, width = every.min(), np.ptp(every)
-        for label, values, _ in rows:
-            scaled.setdefault(label, []).append((values - low) / width if width > 0 else np.zeros(len(values)))
+        for label, sample in arms.items():
+            scores = (sample.values - low) / width if width > 0 else np.zeros(len(sample.values))
+            scaled.setdefault(label, []).append(scores)
     grid, rng = np.linspace(0, 1, 101), np.random.default_rng(0)
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    drawn = {}
     for label, strata in scaled.items():
         shares = np.mean([np.mean(x[:, None] > grid, axis=0) for x in strata], axis=0)
-        drawn = [np.mean(rng.choice(x, (resamples, len(x)))[..., None] > grid, axis=1) for x in strata]
-        low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975), axis=0)
-        axis.step(grid, shares, where="post", color=colours[label], lw=2, label=label)
+        again = [np.mean(rng.choice(x, (resamples, len(x)))[..., None] > grid, axis=1) for x in strata]
+        low, high = np.quantile(np.mean(again, axis=0), (0.025, 0.975), axis=0)
+        drawn[label] = axis.step(grid, shares, where="post", color=colours[label], lw=2)[0]
         axis.fill_between(grid, low, high, step="post", color=colours[label], alpha=0.15, lw=0)
-    axis.set(
-        xlabel=f"score: {endpoint}, 0 the lowest and 1 the highest run of its environment", ylabel="share of runs above"
-    )
-    axis.legend(fontsize=8)
+    axis.set_xlabel(f"score: {endpoint}, 0 the lowest and 1 the highest run of its environment")
+    axis.set_ylabel("share of runs above")
+    _legend(axis, drawn)
     axis.grid(alpha=0.3)
     return figure
 
@@ -163,43 +192,54 @@ def panels(plt, comparison: Comparison, colours: dict):
     """What the trust region did: mean over seeds and the range of them, an environment a row."""
     if not any(trial.rows for trial in _trials(comparison)):
         return None
-    size = (len(comparison.envs), len(PANELS))
-    figure, axes = plt.subplots(*size, figsize=(17, 3.6 * size[0]), squeeze=False, layout="constrained")
+    figure, axes = _grid(plt, len(comparison.envs), len(TRUST_REGION), width=4.25, height=3.6)
+    drawn: dict[str, Any] = {}
     for row, (env, arms) in enumerate(comparison.envs.items()):
-        for axis, (metric, title) in zip(axes[row], PANELS.items()):
+        for axis, (metric, title) in zip(axes[row], TRUST_REGION.items()):
             for label, trials in arms.items():
                 runs = [series for trial in trials if (series := _series(trial, metric))]
                 if runs:
-                    _band_of_runs(axis, runs, colours[label], label, _range, comparison.verdict["alpha"])
+                    line = _band_of_runs(axis, runs, colours[label], mean_range, comparison.verdict["alpha"])
+                    drawn.setdefault(label, line)
             if metric == "kl/final":
                 shade(axis)
-            axis.set(title=f"{env}: {title}" if metric == "kl/final" else title, xlabel="environment steps")
+            axis.set(title=f"{shortened(env)}: {title}" if metric == "kl/final" else title, xlabel="environment steps")
             axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+    _legend(axes[0, 0], drawn)
     return figure
 
 
-def _range(values: np.ndarray, *, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, lowest and highest of the runs that are there; the signature of ``mean_interval``."""
-    low, high = (
-        np.nan_to_num(f(np.where(np.isfinite(values), values, s), 0)) for f, s in ((np.min, 1e30), (np.max, -1e30))
-    )
-    return mean_interval(values, level=level)[0], low, high
+def shortened(name: str, *, wide: int = 32) -> str:
+    """``name`` for a picture: in lines of ``wide`` letters, at most three; of a longer one beginning and end are kept,
+    and a digest of all of it between them. The tables have it whole."""
+    name = visible(name)
+    if len(name) > 3 * wide:
+        half, digest = 3 * wide // 2 - 3, hashlib.sha256(name.encode(errors="replace")).hexdigest()[:4]
+        name = f"{name[:half]}…{digest}…{name[-half:]}"
+    lines = [""]
+    for part in name.replace(",", ",\n").split("\n"):
+        for piece in textwrap.wrap(part, wide, replace_whitespace=False, drop_whitespace=False):
+            if len(lines[-1]) + len(piece) <= wide:
+                lines[-1] += piece
+            else:
+                lines.append(piece)
+    return "\n".join(lines)
 
 
-def _series(trial: Trial, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _legend(axis, drawn: Mapping[str, Any]) -> None:
+    """A legend of every name: matplotlib by itself leaves out those that begin with an underscore."""
+    if drawn:
+        legend = axis.legend([*drawn.values()], [str(i) for i in range(len(drawn))], fontsize=8)
+        for text, label in zip(legend.get_texts(), drawn):
+            text.set_text(shortened(label))
+
+
+def _series(trial: Trial, metric: str) -> Curve | None:
     points = [(row["env_steps"], row[metric]) for row in trial.rows if metric in row]
     if not points:
         return None
     steps, values = np.array(points, dtype=float).T
     return steps, values
-
-
-def _scored(arms: Arms, endpoint: str, window: int | None):
-    """(label, values, failed) of each arm, as the verdict has them."""
-    values, failed = scores([trial for trials in arms.values() for trial in trials], endpoint, window=window)
-    ends = np.cumsum([len(trials) for trials in arms.values()])[:-1]
-    yield from zip(arms, np.split(values, ends), np.split(failed, ends))
 
 
 def _main_endpoint(comparison: Comparison) -> str:

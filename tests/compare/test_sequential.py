@@ -34,13 +34,23 @@ def test_unit_and_sign_do_not_matter():
     assert evidence(1000 * D) == pytest.approx(evidence(D)) and evidence(-D) == pytest.approx(evidence(D))
 
 
-def test_p_never_rises_again():
-    d = np.random.default_rng(0).normal(size=(50, 40))
-    assert (np.diff(p_values(d), axis=-1) <= 0).all()
+def test_the_interval_leaves_out_zero_exactly_where_p_is_below_alpha():
+    """At every moment, also where a difference that was clear is gone again."""
+    d = np.random.default_rng(0).normal(size=(200, 40)) + np.linspace(2, -2, 40)
+    p, (low, high) = p_values(d), confidence_sequence(d)
+    assert ((p < 0.05) == ((low > 0) | (high < 0))).all() and (p < 0.05).any() and (np.diff(p) > 0).any()
+    means = np.cumsum(d, -1) / np.arange(1, 41)
+    assert ((low <= means) & (means <= high)).all()
+
+
+def test_a_spread_far_below_the_mean_keeps_its_digits():
+    d = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    far = sequential(1e9 + 1e-3 * d)
+    assert far["ci"][1] - far["ci"][0] == pytest.approx(1e-3 * np.ptp(sequential(d)["ci"]), rel=1e-3)
 
 
 def test_the_sequence_holds_exactly_the_means_that_are_not_rejected():
-    low, high = (x[-1] for x in confidence_sequence(D, alpha=0.2, running=False))
+    low, high = (x[-1] for x in confidence_sequence(D, alpha=0.2))
     assert math.isfinite(low) and low < D.mean() < high
     for end in (low, high):
         assert evidence(D - end)[-1] == pytest.approx(5.0)

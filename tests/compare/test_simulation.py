@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ppo.compare import sequential, stats
+from ppo.compare import power, sequential, stats
 from ppo.compare.sentence import UNDECIDED, decide
 
 ROUNDS, ALPHA = 2_000, 0.05
@@ -45,7 +45,7 @@ def test_holm_holds_the_rate_over_all_pairs():
 
 def test_power_is_what_was_computed():
     rng = np.random.default_rng(3)
-    effect = stats.detectable(1.0, 2.0, 8, 10)
+    effect = power.detectable(1.0, 2.0, 8, 10)
     found = [
         stats.welch(a, b)["p"] < ALPHA
         for a, b in zip(rng.normal(effect, 1.0, (ROUNDS, 8)), rng.normal(0.0, 2.0, (ROUNDS, 10)))
@@ -94,7 +94,7 @@ def test_peeking_at_an_ordinary_test_does_not():
 
 def test_the_confidence_sequence_covers_at_all_times_at_once():
     d = np.random.default_rng(8).normal(0.7, 3.0, size=(ROUNDS, 100))
-    low, high = sequential.confidence_sequence(d, running=False)
+    low, high = sequential.confidence_sequence(d)
     assert np.mean(((low < 0.7) & (high > 0.7)).all(-1)) >= 1 - ALPHA
 
 
