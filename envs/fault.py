@@ -21,7 +21,7 @@ _PYTHON = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
 def raised(where: str, error: BaseException) -> EnvError:
     """The EnvError that says ``where`` and what was raised, with file and line in the environment's own code.
 
-    Its ``traceback`` is the whole of it; ``kept`` writes that to a file.
+    Its ``traceback`` is the whole of it; ``keep`` writes that to a file.
     """
     text = " ".join(str(error).split()) or "no message"
     short = text if len(text) <= 400 else f"{text[:400]} ..."
@@ -45,22 +45,22 @@ def place(error: BaseException) -> str | None:
     return None
 
 
-def kept(error: BaseException, folder: Path | None = None) -> str:
-    """The error's line; of the environment's own exceptions it names a file with the whole traceback, written here:
-    ``traceback.txt`` in ``folder``, or a temporary file where there is no such folder."""
-    text = getattr(error, "traceback", "")
-    if not text:
-        return str(error)
+def keep(error: Exception, folder: Path | None = None) -> None:
+    """Write the traceback that the error carries, and have its line name the file: ``traceback.txt`` in ``folder``, or a
+    temporary file. Does nothing to an error without one, and nothing the second time."""
+    if not isinstance(error, EnvError) or not error.traceback:
+        return
     with suppress(OSError):  # a disk that is full must not hide the line
-        if folder is not None and folder.is_dir():
+        if folder is not None:
             path = folder / "traceback.txt"
-            path.write_text(text, encoding="utf-8")
+            path.write_text(error.traceback, encoding="utf-8")
         else:
-            with tempfile.NamedTemporaryFile("w", prefix="traceback-", suffix=".txt", delete=False) as file:
-                file.write(text)
+            with tempfile.NamedTemporaryFile(
+                "w", prefix="traceback-", suffix=".txt", encoding="utf-8", delete=False
+            ) as file:
+                file.write(error.traceback)
             path = Path(file.name)
-        return f"{error}; the whole traceback: {path}"
-    return str(error)
+        error.args, error.traceback = (f"{error}; the whole traceback: {path}",), ""
 
 
 def first_of(failures: Sequence[EnvError]) -> None:

@@ -40,11 +40,14 @@ def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) 
     except gymnasium.error.Error as error:
         raise EnvError(f"{id}: gymnasium cannot make it: {' '.join(str(error).split())}") from error
     except ModuleNotFoundError as error:
-        module = id.partition(":")[0] if ":" in id else ""
-        if not error.name or not f"{module}.".startswith(f"{error.name}."):
+        module, missing = (
+            id.rpartition(":")[0],
+            getattr(error.__cause__, "name", error.name),
+        )  # gymnasium raises it anew
+        if not missing or not f"{module}.".startswith(f"{missing}."):
             raise  # something that the module itself imports
         raise EnvError(
-            f"{id}: there is no module {error.name} on Python's path; start in the folder that holds it, set "
+            f"{id}: there is no module {missing} on Python's path; start in the folder that holds it, set "
             "PYTHONPATH=FOLDER, or install it (pip install -e FOLDER)"
         ) from error
     except TypeError as error:

@@ -70,9 +70,14 @@ class Reader:
         return self._observation(obs, "reset"), group
 
     def frame(self, result: Any) -> np.ndarray:
-        """What ``render()`` returned: a picture [H, W, 3] of bytes."""
-        if isinstance(result, np.ndarray) and result.ndim == 3 and result.shape[2] == 3 and result.dtype == np.uint8:
-            return result
+        """What ``render()`` returned: a picture [H, W, 3] of bytes; how transparent it is, [H, W, 4] says, is left out."""
+        if (
+            isinstance(result, np.ndarray)
+            and result.dtype == np.uint8
+            and result.ndim == 3
+            and result.shape[2] in (3, 4)
+        ):
+            return result[..., :3].copy()  # an environment may draw into one array again and again
         what = f"{said(result)} of {result.dtype}" if isinstance(result, np.ndarray) else said(result)
         raise Unreadable(f"render() gave {what}, not a picture: an array [height, width, 3] of uint8")
 

@@ -20,11 +20,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 import ppo.config.options
 import ppo.config.schema
 from envs.base import EnvError, WorkerLost
+from envs.fault import keep
 from ppo.config.check import bind
 from ppo.config.options import MOVED, suggest
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
-from ppo.run.folder import DiskError, config_of, hold, result
+from ppo.run.folder import DiskError, about, config_of, hold, result
 from ppo.run.signals import Interrupted, listening
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
@@ -75,6 +76,7 @@ def job(cfg: DictConfig) -> float:
         *(ppo.config.options.ConfigError, CheckpointError, NonFinite, EnvError),
         *(LoggerError, DiskError, ranks.RankLost),
     ) as error:
+        keep(error, folder if about(folder) else None)
         if multirun:
             raise
         _remove_if_empty(folder)

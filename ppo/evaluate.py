@@ -15,6 +15,7 @@ from torch import Tensor
 from yaml import YAMLError
 
 from envs.base import EnvError, VectorEnv
+from envs.fault import keep
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.network.acting import one_thread
 from ppo.run import checkpoint, ranks
@@ -154,6 +155,7 @@ def _film(policy: Policy, *, seed: int, path: Path, fps: int = 30) -> None:
 
 
 def _fail(error: Exception) -> int:
+    keep(error)
     print(f"error: {error}", file=sys.stderr)
     return 2
 
