@@ -1,5 +1,7 @@
 """From the policy's unbounded action to one the environment takes. The policy's own action is what a trainer stores."""
 
+import math
+
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
@@ -15,14 +17,32 @@ def clip(action: np.ndarray, space: ActionSpace) -> np.ndarray:
 
 
 def tanh(action: np.ndarray, space: ActionSpace) -> np.ndarray:
-    """``low + (high - low) (tanh(action) + 1) / 2`` of ``action [*B, A]``; EnvError where the space has no bounds."""
-    if not isinstance(space, Box) or not space.is_bounded():
-        raise EnvError(f"action=tanh needs an action space with bounds on both sides, not {space}; use action=clip")
-    squashed = space.low + (space.high - space.low) * (0.5 * (np.tanh(action) + 1.0))
+    """``low + (high - low) (tanh(action) + 1) / 2`` of ``action [*B, A]``; EnvError where a bound is missing."""
+    if not isinstance(space, Box):
+        raise EnvError(f"action=tanh is for continuous actions, not {space}; use action=clip")
+    with np.errstate(over="ignore"):
+        width = space.high - space.low
+    if not math.isfinite(width.sum()):
+        raise EnvError(f"action=tanh needs bounds on both sides, and {_open(space)}; use action=clip")
+    squashed = space.low + width * (0.5 * (np.tanh(action) + 1.0))
     return clip(squashed, space)  # rounding may step over a bound
 
 
 def untanh(received: np.ndarray, space: Box) -> np.ndarray:
-    """The action that ``tanh`` makes this of; at most arctanh(0.999) in size, as the bounds themselves have none."""
-    unit = 2 * (received - space.low) / (space.high - space.low) - 1
+    """The action that ``tanh`` makes this of; at most arctanh(0.999) in size, as the bounds themselves have none. 0 where
+    ``low`` and ``high`` are equal: every action becomes this."""
+    width = space.high - space.low
+    unit = 2 * (received - space.low) / np.where(width > 0, width, 1) - (width > 0)
     return np.arctanh(np.clip(unit, -0.999, 0.999))
+
+
+def _open(space: Box) -> str:
+    """The first action without two bounds, in words."""
+    with np.errstate(over="ignore"):
+        width = space.high - space.low
+    i = int(np.argmin(np.isfinite(width)))
+    low, high = float(space.low[i]), float(space.high[i])
+    if math.isfinite(low) and math.isfinite(high):
+        return f"action {i} reaches from {low:g} to {high:g}, a width that {space.dtype} cannot hold"
+    sides = [side for side, bound in (("below", low), ("above", high)) if not math.isfinite(bound)]
+    return f"action {i} of [{low:g}, {high:g}] has none {' and '.join(sides)}"

@@ -22,27 +22,35 @@ class Arena(NamedTuple):
 
 
 def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionSpace]:
-    """The two spaces of one sub-environment, a box with a single axis; EnvError if they are of another kind."""
-    observations = _box(observation, "observation", name)
-    low, high = (bound.ravel().astype(np.float32) for bound in (observations.low, observations.high))
+    """The two spaces of one sub-environment, a box with a single axis. EnvError, with a way out, if they are of another
+    kind."""
+    if not isinstance(observation, Box):
+        raise EnvError(
+            f"{name}: its observation space is {observation}; needed is a Box. Register the environment wrapped in "
+            "gymnasium.wrappers.FlattenObservation, which makes a Box of Dict, Tuple, Discrete and MultiBinary"
+        )
+    low, high = (bound.ravel().astype(np.float32) for bound in (observation.low, observation.high))
     flat = Box(low, high, dtype=np.float32)
+    _has_entries(observation, "observation", name)
     if isinstance(action, Discrete):
         return flat, action
-    actions = _box(action, "action", name)
-    if not np.issubdtype(actions.dtype, np.floating):
-        raise EnvError(f"{name}: its action space {actions} holds {actions.dtype}, not floating-point numbers")
-    return flat, Box(actions.low.ravel(), actions.high.ravel(), dtype=np.dtype(actions.dtype).type)
-
-
-def _box(space: object, role: str, name: str) -> Box:
-    if not isinstance(space, Box):
+    if not isinstance(action, Box):
         raise EnvError(
-            f"{name}: its {role} space is {space}; this framework needs a continuous one (Box)"
-            + (", or Discrete" if role == "action" else "")
+            f"{name}: its action space is {action}; needed is a Box, or Discrete. Make it Discrete, one number for each "
+            "combination (with network=categorical), or a Box of float32 that the environment rounds inside"
         )
+    if not np.issubdtype(action.dtype, np.floating):
+        raise EnvError(
+            f"{name}: its action space {action} holds {action.dtype}, not floating-point numbers. Make it a Box of float32 "
+            "with the same bounds and round inside of the environment, or Discrete (with network=categorical)"
+        )
+    _has_entries(action, "action", name)
+    return flat, Box(action.low.ravel(), action.high.ravel(), dtype=np.dtype(action.dtype).type)
+
+
+def _has_entries(space: Box, role: str, name: str) -> None:
     if math.prod(space.shape) == 0:
         raise EnvError(f"{name}: its {role} space {space} is empty")
-    return space
 
 
 def arena_bytes(num_envs: int, observation_space: Box, action_space: ActionSpace) -> int:

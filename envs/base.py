@@ -4,6 +4,8 @@ Time-step semantics are *same-step reset*: when an episode ends, ``obs`` already
 ``next_obs`` still holds the true last observation. Every row is a real environment step.
 """
 
+import sys
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +16,12 @@ Envs = int | range  # how many sub-environments; or which ones, of a vector that
 
 
 class EnvError(RuntimeError):
-    """The world broke its promise (non-finite value, dead worker, unusable space). The message says which environment."""
+    """The world broke its promise (non-finite value, dead worker, unusable space). The message says which environment.
+
+    ``traceback``: of what the environment's own code raised, where that is the reason; see ``envs.fault``.
+    """
+
+    traceback: str = ""
 
 
 class NotFinite(EnvError):
@@ -22,7 +29,8 @@ class NotFinite(EnvError):
 
 
 class WorkerLost(EnvError):
-    """A worker process died or hung. Nothing says that the world itself is at fault: made anew, it may well go on."""
+    """A worker process died, or did not answer within the time limit. Nothing says that the world itself is at fault:
+    made anew, it may well go on."""
 
 
 class NoState(EnvError):
@@ -49,6 +57,8 @@ class VectorEnv(Protocol):
     num_envs: int
     observation_space: Box  # of one sub-environment, one axis
     action_space: ActionSpace  # of one sub-environment; a box has one axis
+    fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
+    time_limit: float  # s that a worker process may take to answer; infinite: as long as it lives
 
     def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
         """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``.
@@ -93,3 +103,9 @@ def seeds(seed: int, envs: Envs) -> list[int]:
     """
     own = indices(envs)
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(own.stop)[own.start :]]
+
+
+@cache
+def say_once(text: str) -> None:
+    """A line on stderr, the first time that this process says it: what is worth knowing and no error."""
+    print(text, file=sys.stderr, flush=True)

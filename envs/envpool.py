@@ -1,5 +1,6 @@
 """MuJoCo tasks stepped by EnvPool's C++ threads, behind the same protocol."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ class _Pool:
     """Left alone, EnvPool begins the next episode in the step after its end and ignores that step's action. Here the
     ended ones are reset at once, by name, so that every row is a real step. Its generators cannot be read: no state.
     """
+
+    fps = None
+    time_limit = math.inf  # there are no processes to wait for
 
     def __init__(self, envs: range, threads: int, id: str):
         self.name, self.num_envs, self._envs, self._threads = id, len(envs), envs, threads

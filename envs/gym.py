@@ -6,11 +6,14 @@ from typing import Any
 import gymnasium
 
 from envs.base import EnvError, Envs, VectorEnv
+from envs.display import check_window, draw_off_screen
 from envs.vector import vector
 
 
 def gym(num_envs: Envs, workers: int, *, id: str, kwargs: dict[str, Any], render_mode: str | None) -> VectorEnv:
     """``gymnasium.make(id, **kwargs)``; ``id`` may be ``module:Name-v0``. Observations of several axes are flattened.
+
+    ``kwargs``: of the environment's constructor; ``max_episode_steps`` among them is gymnasium's, and truncates episodes.
 
     gymnasium's own vector environments are not used: their default autoreset inserts a row whose action was ignored.
     """
@@ -27,10 +30,30 @@ def mujoco(num_envs: Envs, workers: int, *, id: str, render_mode: str | None) ->
 def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) -> gymnasium.Env:
     if render_mode is not None:  # an environment that never renders need not know the argument
         kwargs = kwargs | {"render_mode": render_mode}
+        check_window(render_mode)
+        draw_off_screen(render_mode)
     try:
         # The checker costs time in every step and says nothing that the vector does not check.
         return gymnasium.make(id, disable_env_checker=True, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{id}: {error} (for MuJoCo tasks: pip install 'gymnasium[mujoco]')") from error
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+    except gymnasium.error.Error as error:
         raise EnvError(f"{id}: gymnasium cannot make it: {' '.join(str(error).split())}") from error
+    except ModuleNotFoundError as error:
+        module, missing = (
+            id.rpartition(":")[0],
+            getattr(error.__cause__, "name", error.name),
+        )  # gymnasium raises it anew
+        if not missing or not f"{module}.".startswith(f"{missing}."):
+            raise  # something that the module itself imports
+        raise EnvError(
+            f"{id}: there is no module {missing} on Python's path; start in the folder that holds it, set "
+            "PYTHONPATH=FOLDER, or install it (pip install -e FOLDER)"
+        ) from error
+    except TypeError as error:
+        if render_mode is None or "'render_mode'" not in str(error):
+            raise
+        raise EnvError(
+            f"{id}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
+            "__init__(self, render_mode=None) and render()"
+        ) from error

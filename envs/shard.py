@@ -1,17 +1,21 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Sequence
 from mmap import mmap
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from envs.arena import Arena, arena, not_finite, part, spaces
-from envs.base import ActionSpace, EnvError, NotFinite
+from envs.base import ActionSpace, EnvError, NoState, NotFinite, say_once
+from envs.fault import RAISED, first_of, raised
+from envs.generator import Globals, decoded, encoded, restore, state_of
+from envs.reader import Answer, Reader, Unreadable
+
+LONGEST = 10_000  # actions kept of a running episode: what is saved, and the time to replay it, must not grow for ever
 
 
 class Shard:
@@ -21,32 +25,56 @@ class Shard:
     since: replayed, they give the same episode in any process, which a physics engine's own save file does not.
     """
 
+    time_limit = float("inf")  # nobody watches over this process
+
     def __init__(self, make: Callable[[int], gymnasium.Env], name: str, first: int, count: int):
         self.first, self.name = first, name
         self.envs: list[gymnasium.Env] = []
         try:
             for index in range(first, first + count):
-                self.envs.append(make(index))
+                self.envs.append(self._made(make, index))
             self.spaces = self._one_space()
         except BaseException:
             self.close()
             raise
         self._seed = [0] * count
-        self._start: list[dict] = [{}] * count  # how the running episode began
-        self._log: deque[np.ndarray] = deque()  # [n, A] actions of the last steps, as far back as an episode needs
+        self._start: list[dict] = [{}] * count  # how the running episode began; "lost": why that is not known
+        self._log: deque[np.ndarray] = deque(maxlen=LONGEST)  # [n, A] actions of the last steps, as far as needed
         self._steps = 0  # steps since reset
         self._since = [0] * count  # the step at which the running episode began
         self._return = np.zeros(count)
         self._group = np.arange(first, first + count)
         self._ended: list[int] = []  # whose episode ended in the last step
 
+    def _made(self, make: Callable[[int], gymnasium.Env], index: int) -> gymnasium.Env:
+        try:
+            return make(index)
+        except EnvError:
+            raise
+        except RAISED as error:
+            raise raised(f"{self.name}: making sub-environment {index}", error) from error
+
     def _one_space(self) -> tuple[Box, ActionSpace]:
-        kinds = [(env.observation_space, env.action_space) for env in self.envs]
+        try:
+            kinds = [(env.observation_space, env.action_space) for env in self.envs]
+        except RAISED as error:
+            raise raised(f"{self.name}: reading its observation_space and action_space", error) from error
         if any(kind != kinds[0] for kind in kinds):
             raise EnvError(f"{self.name}: its sub-environments have different observation or action spaces")
         flat = spaces(*kinds[0], self.name)
         self._observation_shape, self._action_shape = (tuple(space.shape or ()) for space in kinds[0])
+        self._discrete = isinstance(kinds[0][1], Discrete)
+        self._read = Reader(self._observation_shape)
         return flat
+
+    @property
+    def fps(self) -> float | None:
+        """Pictures a second, as the environment's metadata say; None where they do not."""
+        try:
+            fps = float(self.envs[0].metadata["render_fps"])
+        except Exception:  # anything may be there, or nothing
+            return None
+        return fps if 0 < fps < float("inf") else None
 
     def attach(self, memory: mmap | bytearray, num_envs: int) -> Arena:
         """Lay the arrays of all ``num_envs`` over ``memory`` and take the rows of this share; called once, first."""
@@ -62,11 +90,17 @@ class Shard:
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Start every sub-environment anew, each from its own seed."""
+        before = Globals.now()
         self._seed = list(seeds)
         self._restart()
         for i in range(len(self.envs)):
             self._begin(i, {"seed": self._seed[i]})
         self._check_finite(self._step.obs)
+        if self.first == 0 and (used := before.used()):
+            say_once(
+                f"{self.name}: {_draws(used)}; such a run can neither be repeated nor resumed exactly (exact_resume=false "
+                "resumes it with new episodes)"
+            )
 
     def step(self) -> None:
         """One step with the actions of the arena; an ended episode is followed by its reset at once."""
@@ -77,15 +111,11 @@ class Shard:
         self._log.append(self._action.copy())
         self._steps += 1
         self._length += 1
-        actions = self._action.copy().reshape(-1, *self._action_shape)  # an environment may keep or change its action
-        for i, env in enumerate(self.envs):
+        for i, action in enumerate(self._as_taken(self._action)):
             cursor[0] = self.first + i
-            try:
-                next_obs[i], out.reward[i], terminated, truncated, info = env.step(actions[i])
-            except Exception as error:
-                raise self._failure(i, f"raised {type(error).__name__}: {error}") from error
-            if "group" in info:
-                out.group[i] = self._group[i] = info["group"]
+            next_obs[i], out.reward[i], terminated, truncated, group = self._advance(i, action)
+            if group is not None:
+                out.group[i] = self._group[i] = group
             if terminated or truncated:
                 self._ended.append(i)
                 out.terminated[i], out.truncated[i] = terminated, truncated
@@ -96,12 +126,30 @@ class Shard:
         if self._ended:
             self._end()
 
+    def _as_taken(self, actions: np.ndarray) -> Iterable[Any]:
+        """``actions [n, A]`` one by one, in the shape of the space and in memory of their own: an environment may keep or
+        change its action. A discrete one is a number; one of a box without axes an array, as ``space.sample()`` gives."""
+        actions = actions.copy().reshape(-1, *self._action_shape)
+        if self._action_shape or self._discrete:
+            return actions
+        return [actions[i, ...] for i in range(len(actions))]
+
+    def _advance(self, i: int, action: Any) -> Answer:
+        """One step of sub-environment ``i``, and what it gave."""
+        try:
+            return self._read.step(self.envs[i].step(action))
+        except Unreadable as error:
+            raise self._failure(i, f": {error}") from None
+        except RAISED as error:
+            raise self._raised(i, "step()", error) from error
+
     def _end(self) -> None:
         """Report the episodes that ended and begin the next ones."""
         for i in self._ended:
             self._step.episode_return[i] = self._return[i]
             self._step.episode_length[i] = self._length[i]
-            self._begin(i, {"rng": self._generator(i).bit_generator.state})
+            state = state_of(self.envs[i])
+            self._begin(i, {"lost": state} if isinstance(state, str) else {"rng": state})
         for _ in range(len(self._log) - (self._steps - min(self._since))):
             self._log.popleft()
         self._check_finite(self._step.obs)
@@ -114,21 +162,34 @@ class Shard:
         self._step.episode_length.fill(0)
 
     def state(self) -> list[dict]:
-        """One plain dict a sub-environment: strings, numbers, dicts."""
+        """One plain dict a sub-environment: strings, numbers, dicts. NoState where an episode cannot be replayed."""
+        starts = [self._beginning(i) for i in range(len(self.envs))]
+        log = np.array(self._log) if self._log else np.zeros((0, *self._action.shape), self._action.dtype)
         return [
             {
                 "seed": self._seed[i],
-                "start": deepcopy(self._start[i]),
-                "actions": b"".join(action[i].tobytes() for action in self._past(i)).hex(),
+                "start": starts[i],
+                "actions": log[len(log) - (self._steps - self._since[i]) :, i].tobytes().hex(),
                 "obs": self._step.obs[i].tobytes().hex(),
             }
             for i in range(len(self.envs))
         ]
 
-    def _past(self, i: int) -> list[np.ndarray]:
-        """The logged actions since the episode of ``i`` began."""
+    def _beginning(self, i: int) -> dict:
+        """How the running episode of ``i`` began, as JSON can hold it."""
+        where = f"{self.name}: sub-environment {self.first + i}"
         length = self._steps - self._since[i]
-        return list(self._log)[len(self._log) - length :]
+        if length > len(self._log):
+            raise NoState(
+                f"{where}: its episode of {length:,} steps cannot be saved, as at most {LONGEST:,} actions are kept; a time "
+                "limit would end it (env=gym: env.kwargs.max_episode_steps=1000)"
+            )
+        if "lost" in self._start[i]:
+            raise NoState(f"{where}: its episodes cannot be saved: {self._start[i]['lost']}")
+        try:
+            return encoded(self._start[i])
+        except TypeError as error:
+            raise NoState(f"{where}: its episodes cannot be saved: {error} is in the state of its np_random") from error
 
     def set_state(self, states: Sequence[dict]) -> None:
         """Replay every running episode from its beginning."""
@@ -149,7 +210,7 @@ class Shard:
             self._bytes(state["obs"], np.float32).reshape(self._step.obs[i].shape)
             return self._bytes(state["actions"], self._action.dtype).reshape(-1, *self._action.shape[1:])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            what = f"was given a state that does not fit it ({type(error).__name__}: {error})"
+            what = f" was given a state that does not fit it ({type(error).__name__}: {error})"
             raise self._failure(i, what) from error
 
     @staticmethod
@@ -157,35 +218,50 @@ class Shard:
         return np.frombuffer(bytes.fromhex(text), dtype)
 
     def _replay(self, i: int, state: dict, past: np.ndarray) -> None:
-        start = deepcopy(state["start"])
+        before, start = Globals.now(), state["start"]
         if "rng" in start:
-            # A generator of the saved kind must exist before its state can be put back.
-            self._cursor[0] = self.first + i
-            self.envs[i].reset(seed=self._seed[i])
-            self._generator(i).bit_generator.state = start["rng"]
+            start = {"rng": decoded(start["rng"])}
+            self._reset(i, self._seed[i])  # a generator of the saved kind must exist before its state can be put back
+            try:
+                restore(self.envs[i], start["rng"])
+            except RAISED as error:
+                raise self._raised(i, "taking the saved state of its np_random", error) from error
         self._begin(i, start)
         self._since[i] = self._steps - len(past)
         ended = False
-        for action in past:
+        for action in self._as_taken(past):
             self._length[i] += 1
-            step = self.envs[i].step(action.reshape(self._action_shape).copy()[()])  # a discrete one as a number
-            self._obs[i], reward, terminated, truncated, info = step
-            self._group[i] = info.get("group", self._group[i])
-            self._return[i] += float(reward)
-            if ended := bool(terminated or truncated):
+            self._obs[i], reward, terminated, truncated, group = self._advance(i, action)
+            self._group[i] = self._group[i] if group is None else group
+            self._return[i] += reward
+            if ended := terminated or truncated:
                 break
         if ended or not np.array_equal(self._step.obs[i], self._bytes(state["obs"], np.float32)):
-            what = "came to another observation when its episode was replayed: it is not determined by seed and actions"
-            raise self._failure(i, what)
+            used = before.used()
+            why = _draws(used) if used else "it is not determined by seed and actions"
+            raise self._failure(i, f" came to another observation when its episode was replayed: {why}")
 
     def close(self) -> None:
-        """Close every sub-environment that was made."""
+        """Close every sub-environment that was made, whatever the others do; then raise what the first raised."""
+        failures = []
         while self.envs:
-            self.envs.pop().close()
+            try:
+                self.envs.pop().close()
+            except RAISED as error:
+                failures.append(raised(f"{self.name}: close() of sub-environment {self.first + len(self.envs)}", error))
+        first_of(failures)
 
-    def render(self, index: int) -> Any:
-        """What sub-environment ``index`` of the vector draws; None where it is in another share."""
-        return self.envs[index - self.first].render() if 0 <= index - self.first < len(self.envs) else None
+    def render(self, index: int) -> np.ndarray | None:
+        """The picture of sub-environment ``index`` of the vector; None where it is in another share."""
+        i = index - self.first
+        if not 0 <= i < len(self.envs):
+            return None
+        try:
+            return self._read.frame(self.envs[i].render())
+        except Unreadable as error:
+            raise self._failure(i, f": {error}") from None
+        except RAISED as error:
+            raise self._raised(i, "render()", error) from error
 
     def _restart(self) -> None:
         self._log.clear()
@@ -199,21 +275,43 @@ class Shard:
         self._since[i] = self._steps
         self._return[i] = 0.0
         self._length[i] = 0
-        try:
-            self._obs[i], info = self.envs[i].reset(seed=start.get("seed"))
-        except Exception as error:
-            raise self._failure(i, f"raised {type(error).__name__} in reset: {error}") from error
-        own = getattr(self.envs[i].unwrapped, "group", self.first + i)
-        self._group[i] = info.get("group", own)
+        self._obs[i], group = self._reset(i, start.get("seed"))
+        self._group[i] = self.first + i if group is None else group
 
-    def _generator(self, i: int) -> np.random.Generator:
-        return self.envs[i].unwrapped.np_random
+    def _reset(self, i: int, seed: int | None) -> tuple[np.ndarray, int | None]:
+        """``reset()`` of sub-environment ``i``: the observation, and the group where it names one."""
+        self._cursor[0] = self.first + i
+        try:
+            return self._read.reset(self.envs[i].reset(seed=seed))
+        except Unreadable as error:
+            raise self._failure(i, f": {error}") from None
+        except RAISED as error:
+            text = str(error)
+            if (
+                isinstance(error, TypeError)
+                and "unexpected keyword" in text
+                and ("'seed'" in text or "'options'" in text)
+            ):
+                what = f": reset() must take seed and options: def reset(self, *, seed=None, options=None) ({error})"
+                raise self._failure(i, what) from error
+            raise self._raised(i, "reset()", error) from error
 
     def _check_finite(self, rows: np.ndarray) -> None:
         if (i := not_finite(rows)) is not None:
             what = "reward" if rows is self._step.reward else "observation"
-            raise self._failure(i, f"gave a non-finite {what}: {rows[i]}", NotFinite)
+            raise self._failure(i, f" gave a non-finite {what}: {rows[i]}", NotFinite)
+
+    def _raised(self, i: int, call: str, error: BaseException) -> EnvError:
+        return raised(f"{self._where(i)}: {call}", error)
 
     def _failure(self, i: int, what: str, kind: type[EnvError] = EnvError) -> EnvError:
-        where = f"sub-environment {self.first + i} (seed {self._seed[i]}, step {self._length[i]} of its episode)"
-        return kind(f"{self.name}: {where} {what}")
+        return kind(f"{self._where(i)}{what}")
+
+    def _where(self, i: int) -> str:
+        place = f"(seed {self._seed[i]}, step {self._length[i]} of its episode)"
+        return f"{self.name}: sub-environment {self.first + i} {place}"
+
+
+def _draws(used: Sequence[str]) -> str:
+    """That an environment draws from generators of the whole process."""
+    return f"it draws from {' and '.join(used)}, which no seed of a sub-environment governs; draw from self.np_random"

@@ -5,60 +5,62 @@ It would only wait otherwise: a core and half of the wake-ups saved are a fifth 
 A worker is a fresh interpreter (``python -c``), not a fork: a fork copies the trainer's threads and locks, and the
 standard library's spawn imports the trainer's main module, torch included, into every worker. The shared block is an
 anonymous file and a worker ends when its pipe does, so that nothing is left behind however the parent ends.
+
+A worker is waited for as long as its process lives, as this process's own share is; ``time_limit`` bounds that.
 """
 
-import json
 import math
 import mmap
 import os
 import pickle
 import select
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import cloudpickle
 import gymnasium
+import numpy as np
 from gymnasium.spaces import Box
 
 from envs.arena import Arena, arena_bytes
 from envs.base import ActionSpace, EnvError, WorkerLost
+from envs.fault import RAISED, first_of, raised
+from envs.process import GRACE, STEP, Process, comes, end
 from envs.shard import Shard
 
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.workers import main; main(*map(int, sys.argv[2:]))"
-_STEP = b""  # the message that asks for a step, and the answer that it went well
-_AWAKE = 1e-3  # s: what is waited for without sleeping; longer than a policy takes to act, shorter than anyone minds
-_PATIENCE = 10  # making environments or replaying episodes may take this many time limits
+_PATIENCE = 10  # replaying episodes may take this many time limits
+_GLANCE = 1.0  # s of waiting after which a look is taken whether the process still lives
+_LONG = 10.0  # s of waiting after which that is said, once
 
 
 class Workers:
     """The crew of a vector: this process and ``workers`` others, each with its share of the sub-environments."""
 
-    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, envs: range, workers: int, time_limit: float):
-        self.name, self._envs, self._limit = name, envs, time_limit
+    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, envs: range, workers: int):
+        self.name, self._envs = name, envs
+        self.time_limit = math.inf  # s that a worker may take to answer
+        self._said = False  # that a worker is being waited for
         self._arena: Arena | None = None
         self._seed: Sequence[int] = [0] * len(envs)
-        self._workers: list[_Worker] = []
+        self._workers: list[Process] = []
         self._file = _anonymous_file()
         self._own: Shard | None = None
         self._mine = len(envs) // (workers + 1)
-        self._finish = weakref.finalize(self, _finish, self._workers)  # runs at interpreter exit too
+        self._finish = weakref.finalize(self, end, self._workers)  # runs at interpreter exit too
         bounds = [envs.start + len(envs) * w // (workers + 1) for w in range(1, workers + 2)]
         task = cloudpickle.dumps((make, name))
         try:
-            for first, end in zip(bounds, bounds[1:]):
-                self._workers.append(_Worker(self._file.fileno(), first, end))
+            for first, last in zip(bounds, bounds[1:]):
+                self._workers.append(Process(self._file.fileno(), first, last))
             mine = partial(self._make_own, make, self._mine)
-            kinds = self._share(lambda w: ("make", task, w.first, w.end - w.first), mine, _PATIENCE * time_limit)
+            kinds = self._share(lambda w: pickle.dumps(("make", task, w.first, w.end - w.first)), mine)
             if any(kind != kinds[0] for kind in kinds):
                 raise EnvError(f"{name}: its sub-environments have different observation or action spaces")
             self.spaces = kinds[0]
@@ -70,6 +72,11 @@ class Workers:
         self._own = Shard(make, self.name, self._envs.start, count)
         return self._own.spaces
 
+    @property
+    def fps(self) -> float | None:
+        """Pictures a second, as the environments' metadata say."""
+        return self._own.fps
+
     def attach(self) -> Arena:
         """Lay out the arrays, shared with every worker."""
         num_envs = self._envs.stop
@@ -77,60 +84,78 @@ class Workers:
         self._file.truncate(size)
         memory = mmap.mmap(self._file.fileno(), size)
         self._arena, *_ = self._share(
-            lambda w: ("attach", num_envs), lambda: self._own.attach(memory, num_envs), self._limit
+            lambda w: pickle.dumps(("attach", num_envs)), lambda: self._own.attach(memory, num_envs)
         )
         return self._arena
 
     def reset(self, seeds: Sequence[int]) -> None:
         self._seed = seeds
         self._share(
-            lambda w: ("reset", seeds[self._rows(w)]), lambda: self._own.reset(seeds[: self._mine]), self._limit
+            lambda w: pickle.dumps(("reset", seeds[self._rows(w)])), lambda: self._own.reset(seeds[: self._mine])
         )
 
     def step(self) -> None:
-        self._share(lambda w: _STEP, self._own.step, self._limit)
+        self._share(_ask_step, self._own.step)
 
     def state(self) -> list[dict]:
-        parts = self._share(lambda w: ("state",), self._own.state, self._limit)
+        parts = self._share(lambda w: pickle.dumps(("state",)), self._own.state)
         return [state for part in parts for state in part]
 
     def set_state(self, states: Sequence[dict]) -> None:
         self._seed = [state.get("seed", 0) for state in states]
         self._share(
-            lambda w: ("set_state", states[self._rows(w)]),
+            lambda w: pickle.dumps(("set_state", states[self._rows(w)])),
             lambda: self._own.set_state(states[: self._mine]),
-            _PATIENCE * self._limit,
+            patience=_PATIENCE,
         )
 
-    def _rows(self, worker: "_Worker") -> slice:
+    def render(self, index: int) -> np.ndarray:
+        frames = self._share(lambda w: pickle.dumps(("render", index)), lambda: self._own.render(index))
+        return next(frame for frame in frames if frame is not None)
+
+    def close(self) -> None:
+        """Close every environment and end the workers; then raise what the first environment raised."""
+        failures = self._closed()
+        self._finish()
+        if self._own is not None:
+            try:
+                self._own.close()
+            except EnvError as error:
+                failures.insert(0, error)
+        self._file.close()
+        first_of(failures)
+
+    def _closed(self) -> list[EnvError]:
+        """Have every worker close its environments; what these raised. One that is busy, or is no more, is left."""
+        asked, failures = [worker for worker in self._workers if not worker.owes], []
+        for worker in asked:
+            with suppress(OSError):
+                worker.send(pickle.dumps(("close",)))
+        deadline = time.monotonic() + GRACE
+        for worker in asked:
+            with suppress(EOFError, OSError):
+                if worker.answers(deadline - time.monotonic()) and isinstance(said := worker.receive(), EnvError):
+                    failures.append(said)
+        return failures
+
+    def _rows(self, worker: Process) -> slice:
         """Those of a worker among ours."""
         return slice(worker.first - self._envs.start, worker.end - self._envs.start)
 
-    def render(self, index: int) -> Any:
-        frames = self._share(lambda w: ("render", index), lambda: self._own.render(index), self._limit)
-        return next((frame for frame in frames if frame is not None), None)
-
-    def close(self) -> None:
-        self._finish()
-        if self._own is not None:
-            self._own.close()
-        self._file.close()
-
-    def _share(self, call: Callable[["_Worker"], tuple | bytes], own: Callable[[], Any], limit: float) -> list[Any]:
-        """Every worker does what ``call`` asks of it while this process does ``own``; what came out, in the order of the
+    def _share(self, ask: Callable[[Process], bytes], own: Callable[[], Any], *, patience: int = 1) -> list[Any]:
+        """Every worker does what ``ask`` asks of it while this process does ``own``; what came out, in the order of the
         sub-environments. Where ``own`` raises, the workers' answers wait until the next call."""
         if not self._workers:
             raise EnvError(f"{self.name}: closed after it lost a worker")
         for worker in self._workers:
-            message = call(worker)
-            self._send(worker, message if isinstance(message, bytes) else pickle.dumps(message))
-        return [own(), *self._answers(limit)]
+            self._send(worker, ask(worker))
+        return [own(), *self._answers(patience * self.time_limit)]
 
-    def _send(self, worker: "_Worker", message: bytes) -> None:
+    def _send(self, worker: Process, message: bytes) -> None:
         try:
             # An interrupted call (Ctrl-C in a notebook) may have left its answer behind.
             while worker.owes:
-                worker.receive(self._limit)
+                self._answer(worker, time.monotonic() + self.time_limit)
             worker.send(message)
         except (EOFError, OSError) as error:
             self._lost(worker, error)
@@ -141,104 +166,63 @@ class Workers:
         answers = []
         for worker in self._workers:
             try:
-                answers.append(worker.receive(deadline - time.monotonic()))
+                answers.append(self._answer(worker, deadline))
             except (EOFError, OSError) as error:
                 self._lost(worker, error)
         for answer in answers:
-            if isinstance(answer, _Failure):
-                raise answer.kind(answer.message) from RuntimeError(f"in the worker:\n{answer.traceback}")
+            if isinstance(answer, EnvError):
+                raise answer
         return answers
 
-    def _lost(self, worker: "_Worker", error: Exception) -> NoReturn:
+    def _answer(self, worker: Process, deadline: float) -> Any:
+        """What a worker answers, waited for as long as its process lives but not beyond ``deadline``; after a while that
+        is said. TimeoutError, or EOFError or OSError where the process is no more."""
+        began = now = time.monotonic()
+        while not worker.answers(min(_GLANCE, deadline - now)):
+            now = time.monotonic()
+            if now >= deadline:
+                raise TimeoutError
+            # A child that it started may hold the pipe open.
+            if worker.process.poll() is not None and not worker.answers(0.0):
+                raise EOFError
+            if now - began >= _LONG and not self._said:
+                self._say_waiting(worker)
+        return worker.receive()
+
+    def _say_waiting(self, worker: Process) -> None:
+        self._said = True
+        print(
+            f"{self._who(worker)} is busy for more than {_LONG:g} s, {self._where(worker)}; it is waited for as long as its "
+            "process lives (env_timeout=SECONDS ends that sooner)",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _lost(self, worker: Process, error: Exception) -> NoReturn:
         if isinstance(error, TimeoutError):
-            what = f"did not answer in time ({self._limit:g} s for a step)"
-        else:
-            code = worker.process.wait(self._limit)
-            what = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            what += " (out of memory?)" if code == -signal.SIGKILL else ""  # whom the kernel kills is not told why
-        where = "while making them"
-        if self._arena is not None:
-            index = int(self._arena.cursor[worker.first])
-            seed, step = self._seed[index - self._envs.start], self._arena.length[index]
-            where = f"at {index} (seed {seed}, step {step} of its episode)"
-        self.close()
-        raise WorkerLost(
-            f"{self.name}: the worker of sub-environments {worker.first} to {worker.end - 1} {what}, {where}"
-        ) from error
-
-
-class _Failure(NamedTuple):
-    """An exception on its way to the parent."""
-
-    kind: type[EnvError]
-    message: str
-    traceback: str
-
-
-class _Worker:
-    """One process and the parent's ends of its pipes."""
-
-    def __init__(self, file: int, first: int, end: int):
-        self.first, self.end = first, end
-        self.owes = 0  # messages not answered yet
-        # Two one-way pipes: half the round trip of a socket pair.
-        question, self._out = Pipe(duplex=False)
-        self._in, answer = Pipe(duplex=False)
-        with question, answer:
-            descriptors = (question.fileno(), answer.fileno(), file)
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(sys.path), *map(str, descriptors)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=descriptors,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                process_group=0,  # Ctrl-C is for the trainer, which closes us
+            what = (
+                f"did not answer in time (env_timeout={self.time_limit:g} s; null waits as long as its process lives)"
             )
-        self._poll = select.poll()
-        self._poll.register(self._in.fileno(), select.POLLIN)
+        else:
+            what = worker.how_it_ended()
+        lost = WorkerLost(f"{self._who(worker)} {what}, {self._where(worker)}")
+        worker.owes += 1  # it answers nothing any more
+        self.close()
+        raise lost from error
 
-    def send(self, message: bytes) -> None:
-        self.owes += 1
-        self._out.send_bytes(message)
+    def _who(self, worker: Process) -> str:
+        return f"{self.name}: the worker of sub-environments {worker.first} to {worker.end - 1}"
 
-    def receive(self, limit: float) -> Any:
-        """The answer to the oldest message; TimeoutError, or EOFError or OSError where the process is no more."""
-        if not _comes(self._poll, limit):
-            raise TimeoutError
-        message = self._in.recv_bytes()
-        self.owes -= 1
-        return None if message == _STEP else pickle.loads(message)
-
-    def hang_up(self) -> None:
-        """Close the pipes, which ends the process when it next asks for a message."""
-        self._out.close()
-        self._in.close()
+    def _where(self, worker: Process) -> str:
+        if self._arena is None:
+            return "while making them"
+        index = int(self._arena.cursor[worker.first])
+        seed, step = self._seed[index - self._envs.start], self._arena.length[index]
+        return f"at {index} (seed {seed}, step {step} of its episode)"
 
 
-def _comes(poll: select.poll, limit: float = math.inf) -> bool:
-    """Whether there is something to read within ``limit`` seconds.
-
-    Who sleeps is awake again some 50 us after the message, on a virtual machine 100: as long as the stepping of four
-    robots. So this asks for a while before it sleeps, and lets whoever else wants the core have it.
-    """
-    began = time.monotonic()
-    while (waited := time.monotonic() - began) < min(_AWAKE, limit):
-        if poll.poll(0):
-            return True
-        os.sched_yield()
-    return bool(poll.poll(None if limit == math.inf else max(0.0, 1e3 * (limit - waited))))
-
-
-def _finish(workers: list[_Worker]) -> None:
-    """Let every worker end; kill what does not. A worker that owes an answer may never give it."""
-    for worker in workers:
-        worker.hang_up()
-    for worker in workers:
-        try:
-            worker.process.wait(0.5 if worker.owes else 5.0)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
-    workers.clear()
+def _ask_step(worker: Process) -> bytes:
+    return STEP
 
 
 def _anonymous_file() -> Any:
@@ -256,11 +240,11 @@ def main(question: int, answer: int, file: int) -> None:
     shard: Shard | None = None
     try:
         while True:
-            _comes(poll)
+            comes(poll)
             message = questions.recv_bytes()
             reply: Any = None
             try:
-                if message == _STEP and shard is not None:
+                if message == STEP and shard is not None:
                     shard.step()
                 else:
                     method, *arguments = pickle.loads(message)
@@ -272,13 +256,14 @@ def main(question: int, answer: int, file: int) -> None:
                         shard.attach(mmap.mmap(file, 0), *arguments)
                     else:
                         reply = getattr(shard, method)(*arguments)
-            except Exception as error:
-                known = isinstance(error, EnvError)
-                said = str(error) if known else f"{type(error).__name__}: {error}"
-                reply = _Failure(type(error) if known else EnvError, said, traceback.format_exc())
-            answers.send_bytes(_STEP if reply is None else pickle.dumps(reply))
+            except EnvError as error:
+                reply = error
+            except RAISED as error:  # the task's module, for one, may raise when it is imported
+                reply = raised("a worker process", error)
+            answers.send_bytes(STEP if reply is None else pickle.dumps(reply))
     except (EOFError, OSError):
         pass  # the parent closed, or is no more
     finally:
         if shard is not None:
-            shard.close()
+            with suppress(EnvError):
+                shard.close()

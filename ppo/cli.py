@@ -17,11 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from envs.base import EnvError
+from envs.fault import keep
 from ppo.config.check import bind
 from ppo.config.options import CONF, MOVED, ConfigError, fit, plain, suggest
 from ppo.logging.base import LoggerError, Run
 from ppo.run import home
-from ppo.run.folder import DiskError, import_from_here, remove_if_empty
+from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
 from ppo.run.signals import Interrupted, listening
 from ppo.run.words import EXISTING, paths_quoted
 
@@ -37,12 +38,14 @@ _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes 
 def job(cfg: DictConfig) -> float:
     """One run, or one cell of a multirun: its result, as an optimiser reads it."""
     with contextlib.chdir(os.getcwd()):  # an environment may go elsewhere; the next cell begins here again
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return _run(cfg)
         try:
             return _run(cfg)
         except Exception as error:
-            _end(error, Path(HydraConfig.get().runtime.output_dir))
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            keep(error, folder if about(folder) else None)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            _end(error, folder)
 
 
 def _run(cfg: DictConfig) -> float:

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from envs.base import EnvError
+from envs.fault import keep
 from ppo.config.options import ConfigError, plain
 from ppo.run import checkpoint
 from ppo.run.evaluation import WORLDS, Act, play
@@ -83,6 +84,7 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _fail(error: Exception) -> int:
+    keep(error)
     print(f"error: {error}", file=sys.stderr)
     return 2
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.base import EnvError
+from envs.fault import keep
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import checkpoint
@@ -180,6 +181,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError(f"--out {out}: the file must end in .onnx")
         said = export(args.run, out, which=args.checkpoint, trust=args.trust, observations=args.observations)
     except (ExportError, ConfigError, EnvError, checkpoint.CheckpointError) as error:
+        keep(error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     where = f"{said['observations']} observations of {said['env']}"

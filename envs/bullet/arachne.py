@@ -73,7 +73,7 @@ class Arachne(BulletEnv):
     ):
         if variant not in VARIANTS:
             raise EnvError(f"arachne: unknown variant {variant!r}, known are {', '.join(VARIANTS)}")
-        self.variant, self.group = VARIANTS[variant], group
+        self.variant, self.about = VARIANTS[variant], {"group": group}
         self.weights = Weights(forward, upright, energy, smoothness)
         super().__init__(render_mode, gravity=_GRAVITY, time_step=1 / 60, substeps=4)
 

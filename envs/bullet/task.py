@@ -2,8 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -13,6 +14,7 @@ from gymnasium.wrappers import TimeLimit
 
 from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.world import World
+from envs.display import check_window
 from envs.vector import vector
 
 RenderMode = Literal["rgb_array", "human"]
@@ -24,10 +26,12 @@ class BulletEnv(gymnasium.Env):
 
     metadata = {"render_modes": list(_RENDER_MODES), "render_fps": 60}  # noqa: RUF012 - as gymnasium declares it
     distance = 3.0  # m from which the camera looks
+    about: Mapping[str, int] = MappingProxyType({})  # what the info of every reset holds
 
     def __init__(self, render_mode: str | None, *, gravity: float, time_step: float, substeps: int):
         if render_mode not in (None, *_RENDER_MODES):
             raise EnvError(f"render_mode {render_mode!r} is none of {', '.join(_RENDER_MODES)}")
+        check_window(render_mode)
         self.render_mode = render_mode
         self.world = World(gravity=gravity, time_step=time_step, substeps=substeps, gui=render_mode == "human")
         try:
@@ -59,7 +63,7 @@ class BulletEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.world.restore()
-        return self.begin(), {}
+        return self.begin(), dict(self.about)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.world.alive()

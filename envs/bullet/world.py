@@ -45,7 +45,9 @@ class World:
         self.time_step = time_step
         self._client = self.bullet.connect(self.bullet.GUI if gui else self.bullet.DIRECT)
         if self._client < 0:
-            raise EnvError("PyBullet opens one window a process, and this one could not be opened")
+            raise EnvError(
+                "PyBullet opens one window a process, and this one could not be opened; watch one environment: num_envs=1"
+            )
         self.call("setPhysicsEngineParameter")(
             deterministicOverlappingPairs=1, fixedTimeStep=time_step, numSubSteps=substeps, numSolverIterations=5
         )

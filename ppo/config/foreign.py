@@ -78,8 +78,12 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
     bind(cfg, required=_OF_THE_POLICY)
     name = str(cfg.env.get("id"))
     module, colon, _ = name.rpartition(":")
-    if colon and module.split(".")[0] not in trust:  # gymnasium would import it
-        raise ConfigError(f"{where}: env.id={name} is in {module}, a package of its own, which needs to be trusted")
+    package = module.split(".")[0]
+    if colon and package not in trust:  # gymnasium would import it
+        raise ConfigError(
+            f"{where}: env.id={name} is in {module}, a package of its own, whose code runs only if you trust it: "
+            f"--trust {package} (for init= and reference.run= of a training run: trust=[{package}])"
+        )
     return cfg
 
 

@@ -108,6 +108,7 @@ class Scalars:
     trust: list[str]
     resume: str | None
     on_nonfinite: Literal["stop", "skip", "rollback"]
+    env_timeout: Annotated[float, Gt(0)] | None
     rank_timeout: Annotated[float, Gt(0)]
     exact_resume: bool
     coef: Coef

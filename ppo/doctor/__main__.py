@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from envs.base import EnvError
+from envs.fault import keep
 from ppo.cli import one_line
 from ppo.config.options import ConfigError, strategy
 from ppo.doctor import environment, text
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
                 findings = diagnose(history, thresholds=_thresholds(args.set))
                 text.show(history, findings, ending(run), str(run), console)
     except (ConfigError, EnvError, HydraException, OmegaConfBaseException) as error:
+        keep(error)
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0

@@ -70,6 +70,7 @@ def assemble(cfg: DictConfig) -> Parts:
         raise ConfigError(f"num_envs={cfg.num_envs}: must be a multiple of the {ranks.size()} ranks")
     which = cfg.num_envs if ranks.size() == 1 else range(own.start, own.stop)
     envs = chosen["env"](which, cfg.workers)
+    envs.time_limit = cfg.env_timeout or math.inf
     try:
         generator = torch.Generator().manual_seed(cfg.seed)
         quantiles = chosen["value"].keywords.get("quantiles", 1)

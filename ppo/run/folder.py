@@ -19,7 +19,7 @@ from ppo.run.words import EXISTING, word
 
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
 FREE = ("total_steps", "workers", "logger", "eval", "checkpoint", "resume", "exact_resume", "on_nonfinite")
-FREE += ("doctor", "plots", "trust", "rank_timeout")
+FREE += ("doctor", "plots", "trust", "env_timeout", "rank_timeout")
 ROUNDING = ("threads", "compile", "device")  # ... and these only its rounding
 
 
