@@ -1,13 +1,15 @@
 """The metric contract: every name a run may log, with its unit and meaning.
 
-Names are stable: dashboards, comparisons and tests read them. A name that is not in ``METRICS`` is refused by
-``check``; a name with ``<d>`` stands for one metric an action dimension (``policy/sigma/0``, ``policy/sigma/1`` ...).
+Names are stable: dashboards, comparisons and tests read them. A name that is not in ``METRICS`` is refused by ``check``.
+Three marks in a name stand for one metric each: ``<d>`` for an action dimension (``policy/sigma/0``, ``policy/sigma/1``
+...), ``<kl>`` for an estimator of the divergence, ``<term>`` for a term of the loss that has no metrics of its own here.
 ``python -m ppo.logging.metrics`` writes the table to ``docs/metrics.md``.
 """
 
 import difflib
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +29,7 @@ _STOPPED = "the update was stopped"
 _MEAN = "mean over the minibatches of executed steps, each measured before its step"
 _FULL = "after the update, mean over the whole rollout"
 
-FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")  # the estimators, as kl= names them
+FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")  # what ppo.update.step measures
 
 METRICS: dict[str, Metric] = {
     # Where the run is.
@@ -51,17 +53,8 @@ METRICS: dict[str, Metric] = {
     "eval/episodes": Metric("count", "how many episodes were evaluated", _EVAL),
     "eval/best": Metric("reward", "highest eval/return so far", _EVAL),
     # Divergence between the policy that acted (old) and the one being trained (new), r = log new(a) - log old(a).
-    "kl/exact": Metric("nat", f"KL(old‖new), closed form; {_MEAN}", _STEPPED),
-    "kl/reverse": Metric("nat", f"KL(new‖old), closed form; {_MEAN}", _STEPPED),
-    "kl/jeffreys": Metric("nat", f"(exact + reverse) / 2; {_MEAN}", _STEPPED),
-    "kl/k1": Metric("nat", f"-r: unbiased, noisy, often negative; {_MEAN}", _STEPPED),
-    "kl/k2": Metric("nat", f"r²/2: biased, never negative; {_MEAN}", _STEPPED),
-    "kl/k3": Metric("nat", f"(eʳ - 1) - r: unbiased, never negative; {_MEAN}", _STEPPED),
-    "kl/k1_clamped": Metric("nat", f"max(-r, 0): biased upward; {_MEAN}", _STEPPED),
-    "kl/error_k1": Metric("nat", "kl/k1 - kl/exact", _STEPPED),
-    "kl/error_k2": Metric("nat", "kl/k2 - kl/exact", _STEPPED),
-    "kl/error_k3": Metric("nat", "kl/k3 - kl/exact", _STEPPED),
-    "kl/error_k1_clamped": Metric("nat", "kl/k1_clamped - kl/exact", _STEPPED),
+    "kl/<kl>": Metric("nat", f"the divergence as the estimator <kl> measures it; {_MEAN}", _STEPPED),
+    "kl/error_<kl>": Metric("nat", "kl/<kl> - kl/exact, of the sampled estimators", _STEPPED),
     "kl/chosen": Metric("nat", f"the estimator named by kl=, which lr=adaptive_kl reads; {_FULL}"),
     "kl/final": Metric("nat", f"exact KL(old‖new), {_FULL}"),
     "kl/overshoot": Metric("", "kl/final / target_kl - 1", "target_kl is set"),
@@ -71,18 +64,12 @@ METRICS: dict[str, Metric] = {
     "kl/mean_part/<d>": Metric("nat", "share of kl/mean_part due to action dimension d; they add up"),
     "kl/sigma_part/<d>": Metric("nat", "share of kl/sigma_part due to action dimension d; they add up"),
     # The path of the KL within the update, for questions asked later: where would another limit have stopped it? Lists.
-    **{
-        f"trace/{name}": Metric(
-            "nat",
-            f"list of [step, kl/{name}]: each minibatch whose KL exceeded all before it, before its step (counted from "
-            "1); the refused one is among them",
-        )
-        for name in FAMILY
-    },
-    **{
-        f"trace/epoch/{name}": Metric("nat", f"list: kl/{name} of each epoch done, mean over its minibatches")
-        for name in FAMILY
-    },
+    "trace/<kl>": Metric(
+        "nat",
+        "list of [step, kl/<kl>]: each minibatch whose KL exceeded all before it, before its step (counted from 1); the "
+        "refused one is among them",
+    ),
+    "trace/epoch/<kl>": Metric("nat", "list: kl/<kl> of each epoch done, mean over its minibatches"),
     "trace/first": Metric("nat", "list: kl/exact of the first minibatch of each epoch begun"),
     "trace/after": Metric("nat", "list: kl/final as it was after each epoch, undone ones too", "stop=rollback"),
     # Distance to the frozen policy of reference=.
@@ -127,10 +114,18 @@ METRICS: dict[str, Metric] = {
     "loss/value": Metric("", f"value loss before its coefficient; {_MEAN}", _STEPPED),
     "loss/entropy": Metric("nat", f"minus the entropy, before its coefficient; {_MEAN}", "coef.entropy is not 0"),
     "loss/kl": Metric("nat", f"the penalty's KL before its coefficient; {_MEAN}", "a penalty is chosen"),
+    "loss/<term>": Metric(
+        "", f"the term of the loss before its coefficient; {_MEAN}", f"the term is in the loss, and {_STEPPED}"
+    ),
+    "coef/<term>": Metric("", "weight of loss/<term> in the loss of this update", "it is in the loss"),
     "value/explained_variance": Metric(
         "", "1 - Var(target - value) / Var(target) over the rollout, before the update; 1 is perfect, <= 0 is useless"
     ),
     "value/mean": Metric("scaled reward", "mean value over the rollout, before the update"),
+    "value/beyond": Metric(
+        "fraction",
+        "values beyond max |r| / (1 - gamma), which no return can reach, r the scaled rewards of the rollout",
+    ),
     "target/mean": Metric("scaled reward", "mean value target over the rollout"),
     "target/std": Metric("scaled reward", "standard deviation of the value target over the rollout"),
     "grad/norm": Metric("", f"norm of the gradient before clipping; {_MEAN}", _STEPPED),
@@ -142,6 +137,9 @@ METRICS: dict[str, Metric] = {
     "advantage/max_abs": Metric("scaled reward", "largest magnitude, before normalisation"),
     "advantage/scale": Metric("scaled reward", "running range that advantages are divided by", "norm=ema"),
     "advantage/sign_flip": Metric("fraction", "samples whose sign the normaliser changed"),
+    "advantage/zeroed": Metric(
+        "fraction", "unmasked samples that the normaliser set to 0, as their set (group, minibatch) has no spread"
+    ),
     # How the update went.
     "update/epochs": Metric("count", "epochs done and kept; a part of one counts as a fraction"),
     "update/steps": Metric("count", "gradient steps executed and kept"),
@@ -166,24 +164,67 @@ METRICS: dict[str, Metric] = {
     "doctor/findings": Metric("count", "causes found so far", "doctor.live"),
     # Statistics of the world.
     "reward/scale": Metric("reward", "standard deviation by which rewards are divided; 1 when they are not"),
+    "reward/clipped": Metric("fraction", "scaled rewards at +-normalise.clip_reward, over the rollout"),
     "obs/clipped": Metric("fraction", "entries of the normalised observations at the clip, over the rollout"),
+    "obs/rounded": Metric(
+        "fraction", "columns of the observation whose deviation is below float32's resolution of their mean"
+    ),
+    "action/clipped": Metric("fraction", "entries of the actions that action=clip cut at the bounds, over the rollout"),
 }
 
+_CONF = Path(__file__).parents[2] / "conf" / "kl"
 _DIMENSION = re.compile(r"/(0|[1-9]\d*)$")
+_TERM = re.compile(r"(loss|coef)/([a-z]\w*)$")
 
 
-def declared(name: str) -> bool:
-    """Whether ``name`` is in the contract. ``kl/mean_part/2`` is declared by ``kl/mean_part/<d>``."""
-    return "<" not in name and (name in METRICS or _DIMENSION.sub("/<d>", name) in METRICS)
+@cache
+def estimators() -> dict[str, str]:
+    """What ``<kl>`` stands for, each with the comment of its yaml: the options of the group kl, ``exact`` first."""
+    found = sorted(_CONF.glob("*.yaml"), key=lambda path: (path.stem != "exact", path.stem))
+    return {path.stem: path.read_text(encoding="utf-8").split("\n")[0].lstrip("# ") for path in found}
+
+
+def declared(name: str, row: Iterable[str] = ()) -> bool:
+    """Whether ``name``, in a row with the names ``row``, is in the contract.
+
+    ``kl/mean_part/2`` is declared by ``kl/mean_part/<d>`` and ``kl/k3`` by ``kl/<kl>``, since conf/kl has a k3. A term of
+    the loss is known by its pair: ``loss/smooth`` needs ``coef/smooth`` beside it; the latter stands alone only where no
+    step was executed, so that there is no loss.
+    """
+    if name in METRICS:
+        return "<" not in name
+    if _DIMENSION.sub("/<d>", name) in METRICS or _pattern_of_estimator(name) in METRICS:
+        return True
+    term = _TERM.match(name)
+    if not term:
+        return False
+    row = set(row)
+    other = f"coef/{term[2]}" if term[1] == "loss" else f"loss/{term[2]}"
+    return other in row or (term[1] == "coef" and name in row and "loss/total" not in row)
+
+
+def _pattern_of_estimator(name: str) -> str | None:
+    """``trace/epoch/k3`` -> ``trace/epoch/<kl>``; None where it does not end with the name of an estimator."""
+    for known in estimators():
+        for before in ("kl/", "kl/error_", "trace/", "trace/epoch/"):
+            if name == before + known:
+                return f"{before}<kl>"
+    return None
 
 
 def check(names: Iterable[str]) -> None:
-    """Raise ValueError on the first name that is not in the contract, with the nearest one that is."""
+    """Raise ValueError on the first of a row's ``names`` that is not in the contract, with the nearest one that is."""
+    names = list(names)
     for name in names:
-        if not declared(name):
-            near = difflib.get_close_matches(name, METRICS, n=1)
+        if not declared(name, names):
+            near = difflib.get_close_matches(name, _known(), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"metric {name!r} is not declared in ppo/logging/metrics.py{hint}")
+
+
+def _known() -> list[str]:
+    """Every name, an estimator's written out."""
+    return [name.replace("<kl>", kl) for name in METRICS for kl in (estimators() if "<kl>" in name else [""])]
 
 
 def table() -> str:
@@ -201,10 +242,15 @@ def document() -> str:
 
 Generated by `python -m ppo.logging.metrics`; do not edit. One row of `metrics.jsonl` holds these for one update.
 `trace/...` are lists and go to no dashboard.
-*old* is the policy that acted, *new* the one being trained, r = log new(a) - log old(a). `<d>` is an action dimension.
+*old* is the policy that acted, *new* the one being trained, r = log new(a) - log old(a). `<d>` is an action dimension,
+`<kl>` an estimator (below), `<term>` a further term of the loss.
 A number that is not finite is written as the text `"NaN"`, `"Infinity"` or `"-Infinity"`.
 
 {table()}
+
+The estimators `<kl>`, as `kl=` names them; their formulas are in `ppo/loss/kl.py`:
+
+{chr(10).join(f"- `{name}`: {text}" for name, text in estimators().items())}
 """
 
 

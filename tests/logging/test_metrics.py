@@ -5,13 +5,52 @@ from pathlib import Path
 import pytest
 
 from ppo.logging.band import band
-from ppo.logging.metrics import METRICS, check, declared, document, table
+from ppo.logging.metrics import METRICS, check, declared, document, estimators, table
 
 
 def test_a_dimension_stands_for_one_metric_each():
     assert declared("kl/mean_part/0") and declared("kl/sigma_part/17") and declared("policy/sigma/3")
     for name in ("kl/mean_part/<d>", "kl/mean_part/", "kl/mean_part/x", "kl/mean_part/01", "kl/exact/0", "lr/1", "kl"):
         assert not declared(name), name
+
+
+def test_an_estimator_is_known_by_its_yaml(tmp_path, monkeypatch):
+    """One more file in conf/kl, and its metrics are declared and described."""
+    for name in ("kl/k3", "kl/error_k3", "trace/exact", "trace/epoch/k1_clamped"):
+        assert declared(name), name
+    for name in (
+        "kl/<kl>",
+        "kl/renyi",
+        "kl/error_renyi",
+        "trace/renyi",
+        "trace/epoch/renyi",
+        "kl/error_",
+        "reference/k3",
+    ):
+        assert not declared(name), name
+    (tmp_path / "exact.yaml").write_text("# Closed form.\n")
+    (tmp_path / "renyi.yaml").write_text("# Of order two.\n_target_: ppo.loss.kl.renyi\n")
+    monkeypatch.setattr("ppo.logging.metrics._CONF", tmp_path)
+    estimators.cache_clear()
+    try:
+        check(["kl/exact", "kl/renyi", "kl/error_renyi", "trace/renyi", "trace/epoch/renyi"])
+        assert "- `renyi`: Of order two." in document() and not declared("kl/k3")
+    finally:
+        estimators.cache_clear()
+
+
+def test_no_estimator_has_the_name_of_another_metric():
+    literal = {name for name in METRICS if "<" not in name}
+    for kl in estimators():
+        assert not literal & {f"kl/{kl}", f"kl/error_{kl}", f"trace/{kl}", f"trace/epoch/{kl}"}
+
+
+def test_a_further_term_of_the_loss_is_known_by_its_pair():
+    check(["loss/total", "loss/smooth", "coef/smooth"])
+    check(["coef/smooth"])  # no step was executed
+    for alone in (["loss/total", "loss/smooth"], ["loss/total", "coef/smooth"], ["loss/total", "loss/entrpy"]):
+        with pytest.raises(ValueError, match="not declared"):
+            check(alone)
 
 
 def test_an_undeclared_name_is_refused_and_the_nearest_one_shown():
