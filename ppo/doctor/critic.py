@@ -5,8 +5,9 @@ Each check is one function ``(history) -> Finding | None``; its keyword-only arg
 
 import numpy as np
 
-from ppo.doctor.finding import Finding, slower, span
+from ppo.doctor.finding import Finding, span
 from ppo.doctor.history import History, middle, tail
+from ppo.doctor.remedy import slower
 
 
 def reward_changed(history: History, *, factor: float = 5.0, least: int = 2, window: int = 5) -> Finding | None:
@@ -49,6 +50,24 @@ def value_clip(history: History, *, factor: float = 50.0, explained: float = 0.5
     )
 
 
+def value_bounded(history: History, *, factor: float = 50.0, explained: float = 0.5) -> Finding | None:
+    """The loss lets no sample pull harder than at a distance of value.delta (huber) or value.kappa (quantile), while the
+    targets are ``factor`` times that: the critic does not get there."""
+    key = {"huber": "value.delta", "quantile": "value.kappa"}.get(history.chosen("value"), "")
+    size = middle(tail(np.hypot(history["target/mean"], history["target/std"])))
+    bound, knows = history.option(key, 1.0), middle(tail(history["value/explained_variance"]))
+    if not key or len(history) < 5 or not size > factor * bound or not knows < explained:
+        return None
+    return Finding(
+        "value_bounded",
+        f"the targets are out of reach of value={history.chosen('value')}",
+        span(history, history["value/explained_variance"] < explained),
+        f"{key} {bound:g} against targets of {size:.3g} (root mean square); explained variance {knows:.2f}",
+        ("normalise.reward=true", "value=mse"),
+        restart=True,
+    )
+
+
 def reward_unit(
     history: History, *, large: float = 1000.0, suspect: float = 50.0, explained: float = 0.2, small: float = 1e-5
 ) -> Finding | None:
@@ -60,7 +79,10 @@ def reward_unit(
     each = np.abs(history["train/return"] / history["train/length"])
     typical, knows = middle(tail(size)), middle(tail(history["value/explained_variance"]))
     facts = f"value targets of {typical:.3g} (root mean square), explained variance {knows:.2g}"
-    if typical > large or (typical > suspect and not knows >= explained):
+    far = (
+        not middle(tail(history["loss/value"])) < 1e-3 * typical**2
+    )  # a critic that has arrived is none that never does
+    if typical > large or (typical > suspect and far and not knows >= explained):
         effect, mask = "too large: the critic never arrives, and its loss drowns the policy's gradient", size > suspect
         facts += f", gradient norm {middle(tail(history['grad/norm'])):.3g} before clipping"
     elif 0 < middle(tail(each)) < small:
@@ -69,7 +91,16 @@ def reward_unit(
     else:
         return None
     seen = f"rewards are in a unit that is {effect}"
-    return Finding("reward_unit", seen, span(history, mask), facts, ("normalise.reward=true",), restart=True)
+    tries = () if _would_be_clipped(history) else ("normalise.reward=true",)
+    return Finding("reward_unit", seen, span(history, mask), facts, tries, restart=True)
+
+
+def _would_be_clipped(history: History) -> bool:
+    """Whether rewards divided by the deviation of their discounted sum would all lie at the clip: in episodes of one step,
+    where that deviation is the reward's own, a large offset does this."""
+    each = middle(np.abs(history["train/return"] / history["train/length"]))
+    deviation = middle(tail(history["target/std"]))
+    return middle(history["train/length"]) < 2 and each > history.option("normalise.clip_reward", 10.0) * deviation
 
 
 def critic(history: History, *, explained: float = 0.1, early: float = 0.6) -> Finding | None:
@@ -82,12 +113,14 @@ def critic(history: History, *, explained: float = 0.1, early: float = 0.6) -> F
         return None
     if middle(history["train/length"]) == 1:
         return None
-    if history.option("coef.value", 0.5) == 0:
-        seen, tries = "the critic is not trained: coef.value=0", ("coef.value=0.5",)
-    else:
-        seen = "the critic foresees nothing: advantages are as noisy as returns"
-        tries = (f"coef.value={2 * history.option('coef.value', 0.5):g}", slower(history, 1 / 3))
-        tries += ("gamma=0.95",) if history.option("gamma", 0.99) > 0.95 else ()
+    weight, tries = history.option("coef.value", 0.5), ()
+    seen = "the critic foresees nothing: advantages are as noisy as returns"
+    if weight == 0:
+        seen = "the critic is not trained: coef.value=0"
+    if weight < 0.1:
+        tries = ("coef.value=0.5",)
+    elif middle(tail(history.kl)) < 0.003:  # the same rate moves policy and critic
+        tries = (slower(history, 1 / 3),)
     worth = "; below 0 the mean of the returns would do better" if level < 0 else ""
     loss = middle(tail(history["loss/value"]))
     why = f"explained variance {level:.2g} in the last third, {np.nanmax(column):.2g} at best; value loss {loss:.3g}{worth}"

@@ -1,6 +1,5 @@
 """A run as the doctor reads it: its rows of ``metrics.jsonl`` as columns, beside the configuration it ran with."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from yaml import YAMLError
 from ppo.config.foreign import current
 from ppo.config.options import ConfigError
 from ppo.logging import jsonl
+from ppo.run.folder import about
 
 
 class DoctorError(ConfigError):
@@ -48,10 +48,8 @@ class History:
 
     def option(self, key: str, default: Any = None) -> Any:
         """The configuration's value at a dotted key; ``default`` where it names none or null."""
-        node: Any = self.config
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        return default if node is None else node
+        value = lookup(self.config, key)
+        return default if value is None else value
 
     def chosen(self, group: str) -> str:
         """The option of a group: "exact" for kl=exact."""
@@ -70,6 +68,11 @@ class History:
         return steps / self.option("total_steps", steps) if steps > 0 else 1.0
 
     @property
+    def samples(self) -> int:
+        """Steps in a rollout."""
+        return self.option("num_envs", 1) * self.option("num_steps", 1)
+
+    @property
     def kl(self) -> np.ndarray:
         """KL(old‖new) that each update ended with."""
         return self["kl/final"]
@@ -78,6 +81,23 @@ class History:
     def stopped(self) -> np.ndarray:
         """[n] bool: a stop rule ended the update."""
         return np.isin(self.texts("update/stop"), ("minibatch", "epoch", "rollback", "ratio"))
+
+    @cached_property
+    def reached(self) -> np.ndarray:
+        """As ``kl``; of an update that stop=rollback undid as a whole, the KL that made it do so."""
+        whole = (self.texts("update/stop") == "rollback") & (self["update/steps"] == 0)
+        return np.where(whole, self["stop/value"], self.kl)
+
+    @cached_property
+    def estimators(self) -> list[str]:
+        """The estimators of the KL whose path was logged, in the order of the rows."""
+        names = dict.fromkeys(name for row in self.rows for name in row if name.startswith("trace/epoch/"))
+        return [name.removeprefix("trace/epoch/") for name in names]
+
+    @cached_property
+    def sampled(self) -> list[str]:
+        """Those of the estimators that are measured on the actions taken: their error is logged."""
+        return [name for name in self.estimators if any(f"kl/error_{name}" in row for row in self.rows)]
 
     @cached_property
     def done(self) -> np.ndarray:
@@ -114,6 +134,14 @@ class History:
         return np.array([self[f"{name}/{d}"] for d in found]).reshape(len(found), len(self))
 
 
+def lookup(config: dict[str, Any], key: str) -> Any:
+    """The value of a configuration at a dotted key; None where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
 def tail(column: np.ndarray, *, share: float = 1 / 3, least: int = 3) -> np.ndarray:
     """The known values among the last third, three at least."""
     last = column[-max(least, math.ceil(share * len(column))) :]
@@ -148,11 +176,3 @@ def ending(run: Path) -> str | None:
     """Why the run failed, as ``run.json`` says; None where it did not."""
     said = about(run)
     return said.get("reason") if said.get("status") == "failed" else None
-
-
-def about(run: Path) -> dict[str, Any]:
-    """What ``run.json`` says; nothing where there is none."""
-    try:
-        return json.loads((run / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}

@@ -6,10 +6,9 @@ Each check is one function ``(history) -> Finding | None``; its keyword-only arg
 
 import numpy as np
 
-from ppo.doctor.finding import LIMITED, Finding, percent, slower, span
+from ppo.doctor.finding import Finding, percent, span
 from ppo.doctor.history import History, middle, tail
-
-SAMPLED = ("k1", "k2", "k3", "k1_clamped")
+from ppo.doctor.remedy import limited, slower
 
 
 def off_policy(history: History, *, limit: float = 1e-4) -> Finding | None:
@@ -22,8 +21,9 @@ def off_policy(history: History, *, limit: float = 1e-4) -> Finding | None:
         "off_policy",
         "old and new policy differ before the first step, so every KL and ratio is off",
         span(history, bad),
-        f"log-ratio or mean differs by up to {np.nanmax(apart):.3g} at the first minibatch, where it must be 0",
-        ("normalise.obs=false",),
+        f"log-ratio or mean differs by up to {np.nanmax(apart):.3g} at the first minibatch, where it must be 0: something "
+        "moves between acting and learning, which is a fault of the code (a layer of your own, such as dropout?)",
+        (),
         restart=True,
     )
 
@@ -35,17 +35,18 @@ def nonfinite(history: History) -> Finding | None:
         return None
     first = int(np.argmax(bad))
     before = "from the start" if first == 0 else f"KL was {history.kl[first - 1]:.3g} in the update before"
-    tries = [] if history.option("max_grad_norm") else ["max_grad_norm=0.5"]
     targets = np.isfinite(history["target/std"]) & np.isfinite(history["advantage/std"])
-    if not targets[bad].all() and not history.option("normalise.reward", False):
+    if targets[bad].all():
+        tries = [slower(history, 10), *([] if history.option("max_grad_norm") else ["max_grad_norm=0.5"])]
+    else:  # then no rate and no gradient is at fault
         before += "; the value targets themselves are not finite"
-        tries.insert(0, "normalise.reward=true")
+        tries = ["normalise.reward=true"]
     return Finding(
         "nonfinite",
         "losses, gradients or KL are not finite",
         span(history, bad),
         f"{bad.sum()} of {len(history)} updates ended with stop reason nonfinite or non-finite log-ratios; {before}",
-        (*tries, slower(history, 10)),
+        (*tries,),
         restart=True,
     )
 
@@ -54,29 +55,33 @@ def estimator(history: History, *, share: float = 0.5, truth: float = 0.5) -> Fi
     """A sampled KL ends updates that had not gone far: stopped in a ``share`` of the updates, and what an update really
     ended with is below ``truth`` times the limit."""
     chosen, rule = history.chosen("kl"), history.chosen("stop")
-    if len(history) < 5 or chosen not in SAMPLED or rule not in ("minibatch", "epoch"):
+    if len(history) < 5 or chosen not in history.sampled or rule not in ("minibatch", "epoch"):
         return None
     at, limit = history.stopped, history.limit()
     if at.mean() < share or not middle(history.kl[at]) < truth * limit:
         return None
     said, true = middle(history["stop/value"][at]), middle(history.kl[at])
-    nature = {"k1_clamped": "it keeps the positive half of the noise", "k2": "it is biased"}.get(chosen, "it is noisy")
+    error = history[f"kl/error_{chosen}"]
+    bias, noise = middle(error), middle(np.abs(error - middle(error)))
+    nature = f"it is biased, by {bias:+.2g} (median)" if abs(bias) > noise else f"it is noisy, by {noise:.2g} (median)"
+    quiet = min(history.sampled, key=lambda name: middle(np.abs(history[f"kl/error_{name}"])))
     return Finding(
         "estimator",
         f"updates are ended by the noise or bias of kl={chosen}, not by the policy",
         span(history, at),
         f"{percent(at.mean())} of updates stopped, at {percent(middle(history.done[at]))} of their steps; {chosen} said "
         f"{said:.2g} > {limit:.2g} where the exact KL ended at {true:.2g}: {nature}",
-        ("kl=exact", "kl=k3"),
+        ("kl=exact", *([f"kl={quiet}"] if quiet != chosen else [])),
     )
 
 
 def target_tight(history: History, *, steps: float = 0.1, kl: float = 0.005) -> Finding | None:
-    """The limit ends nearly every update after less than ``steps`` of its gradient steps, at a KL below ``kl``."""
+    """The limit, for a target below 0.01, ends nearly every update after less than ``steps`` of its gradient steps, at a
+    KL below ``kl``."""
     target = history.option("target_kl")
-    if len(history) < 5 or not target or history.stopped.mean() < 0.8:
+    if len(history) < 5 or not target or target >= 0.01 or history.stopped.mean() < 0.8:
         return None
-    if not middle(history.done) < steps or not middle(history.kl) < kl:
+    if not middle(history.done) < steps or not middle(history.reached) < kl:
         return None
     return Finding(
         "target_tight",
@@ -107,17 +112,18 @@ def target_unused(history: History, *, share: float = 0.2) -> Finding | None:
     )
 
 
-def penalty(history: History, *, kl: float = 5e-4) -> Finding | None:
-    """A KL penalty that leaves no room: there is one, and the median KL is below ``kl``."""
-    beta = middle(tail(history["penalty/beta"]))
-    if len(history) < 5 or not beta > 0 or not middle(tail(history.kl)) < kl or history.stopped.mean() > 0.5:
+def penalty(history: History, *, kl: float = 5e-4, beta: float = 1.0) -> Finding | None:
+    """A KL penalty that leaves no room: its weight is ``beta`` or more, and the median KL is below ``kl``."""
+    weight = middle(tail(history["penalty/beta"]))
+    if len(history) < 5 or not weight >= beta or not middle(tail(history.kl)) < kl or history.stopped.mean() > 0.5:
         return None
-    adaptive = history.chosen("penalty") == "adaptive"
-    weaker = "target_kl=0.01" if adaptive else f"penalty.beta={min(1.0, beta / 100):g}"
+    target = history.option("target_kl")
+    low_target = history.chosen("penalty") == "adaptive" and target and target < 0.01
+    weaker = "target_kl=0.01" if low_target else f"penalty=fixed penalty.beta={min(1.0, weight / 100):g}"
     return Finding(
         "penalty",
-        f"the KL penalty, of weight {beta:g}, holds the policy where it is",
+        f"the KL penalty, of weight {weight:g}, holds the policy where it is",
         span(history, history.kl < kl),
         f"median kl/final {middle(tail(history.kl)):.2g}; weights of use lie near 0.01 to 3",
-        (weaker, f"penalty=none {LIMITED}"),
+        (weaker, f"penalty=none {limited(history)}"),
     )

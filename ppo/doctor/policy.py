@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
-from ppo.doctor.finding import Finding, percent, round_to, span
+from ppo.doctor.finding import Finding, percent, span
 from ppo.doctor.history import History, middle, tail
+from ppo.doctor.remedy import round_to
 
 
 def sigma_tiny(history: History, *, floor: float = 0.02, ratio: float = 0.05) -> Finding | None:
@@ -17,17 +18,19 @@ def sigma_tiny(history: History, *, floor: float = 0.02, ratio: float = 0.05) ->
     if len(history) < 3 or not np.isfinite(sigma).any():
         return None
     first, now = float(sigma[np.isfinite(sigma)][0]), middle(tail(sigma))
-    if not now < max(floor, ratio * first):
-        return None
+    if not now < max(floor, ratio * first) or middle(tail(history["action/clipped"])) > 0.1:
+        return None  # where the bounds cut actions off, the space is small, not the noise
     which = history.dimensions("policy/sigma")
     where = f" (action {int(np.argmin(which[:, -1]))})" if len(which) > 1 else ""
     began = "from the start" if first < floor else f"from {first:.3g}"
     lower = history.option("network.log_std_min", -10.0)
-    tries = ["coef.entropy=0.003"] if first >= floor else []
-    if lower < -3:
-        tries.insert(0, "network.log_std_min=-2")
     if first < floor:
-        tries.insert(0, "network.log_std=-0.5")
+        tries = ["network.log_std=-0.5"]
+    else:
+        bonus = history.option("coef.entropy", 0.0)
+        tries = [f"coef.entropy={round_to(max(0.003, 3 * bonus))}"]
+        if lower < -3:
+            tries.insert(0, "network.log_std_min=-2")
     return Finding(
         "sigma_tiny",
         f"exploration has collapsed: sigma is tiny{where}",
@@ -40,24 +43,35 @@ def sigma_tiny(history: History, *, floor: float = 0.02, ratio: float = 0.05) ->
 
 
 def sigma_large(history: History, *, ratio: float = 3.0) -> Finding | None:
-    """The largest sigma is more than ``ratio`` times what it began with: nothing pays for precision."""
+    """The largest sigma is more than ``ratio`` times what it began with, or at the bound that the network sets it: nothing
+    pays for precision. Without an entropy bonus, and with a KL that is too large as well, that is what is at fault."""
     sigma = history["policy/sigma_max"]
     if len(history) < 5 or not np.isfinite(sigma).any():
         return None
     first, now = float(sigma[np.isfinite(sigma)][0]), middle(tail(sigma))
-    if not now > ratio * first:
+    lowest, highest = history.option("network.log_std_min", -math.inf), history.option("network.log_std_max", math.inf)
+    bound = math.exp(min(highest, 50.0)) if lowest < highest and highest > 1 else math.inf
+    if not now > min(ratio * first, 0.95 * bound):
         return None
     bonus = history.option("coef.entropy", 0)
-    cause, tries = "sigma grows without a bonus", ("network.log_std_max=0", "action=tanh")
     if bonus > 0:
         cause = f"the entropy bonus coef.entropy={bonus:g} outweighs the return"
-        tries = (f"coef.entropy={round_to(bonus / 30)}", "coef.entropy=0")
+        tries = [f"coef.entropy={round_to(bonus / 30)}", "coef.entropy=0"]
+    elif middle(tail(history.kl)) > 0.05:
+        return None
+    else:
+        cause = "sigma grows without a bonus" if now > ratio * first else "sigma begins too large"
+        tries = ["network.log_std=-1"] if first > 1 else []
+        tries += [f"network.log_std_max={max(0.0, math.ceil(math.log(first))):g}"] if now > ratio * first else []
+        tries += ["action=tanh"]
+    tries += ["network.log_std=-1"] if bonus > 0 and first > 0.95 * bound else []
+    edge = f"; its bound is {bound:.3g}" if now > 0.95 * bound else ""
     return Finding(
         "sigma_large",
-        f"exploration grows: {cause}",
-        span(history, sigma > ratio * first),
-        f"largest sigma {now:.3g}, from {first:.3g}; entropy {middle(tail(history['policy/entropy'])):.3g} nat",
-        tries,
+        f"exploration is too wide: {cause}",
+        span(history, sigma > min(ratio * first, 0.95 * bound)),
+        f"largest sigma {now:.3g}, from {first:.3g}{edge}; entropy {middle(tail(history['policy/entropy'])):.3g} nat",
+        (*tries,),
         restart=True,
     )
 
@@ -74,7 +88,7 @@ def sigma_frozen(history: History, *, moved: float = 1e-5) -> Finding | None:
     why += f"{middle(history.kl):.2g}"
     if held:
         why += f"; network.log_std_min = network.log_std_max = {low:g}"
-    tries = ("network.log_std_min=-10 network.log_std_max=2",)
+    tries = ("network.log_std_min=-10 network.log_std_max=2",) if held else ()
     return Finding("sigma_frozen", "sigma is frozen: exploration cannot adapt", span(history, sigma > 0), why, tries)
 
 
@@ -92,7 +106,7 @@ def dimension(history: History, *, share: float = 0.6, multiple: float = 2.5) ->
     sigmas = [middle(tail(row)) for row in history.dimensions("policy/sigma")]
     others = float(np.median([s for i, s in enumerate(sigmas) if i != d])) if len(sigmas) > d else math.nan
     why = f"action {d} takes {percent(typical[d])} of kl/final, an even part would be {percent(1 / len(parts))}"
-    tries = ["coef.entropy=0.003"]
+    tries = [f"coef.entropy={round_to(max(0.003, 3 * history.option('coef.entropy', 0.0)))}"]
     if len(sigmas) > d:
         why += f"; its sigma is {sigmas[d]:.2g}, that of the others {others:.2g}"
         if sigmas[d] < 0.7 * others:
@@ -104,9 +118,8 @@ def dimension(history: History, *, share: float = 0.6, multiple: float = 2.5) ->
 def outliers(history: History, *, deviations: float = 15.0, share: float = 0.35) -> Finding | None:
     """The largest advantage usually lies more than ``deviations`` from 0, in standard deviations, and beyond a ``share``
     of the most that it could among so many samples, their square root."""
-    samples = history.option("num_envs", 1) * history.option("num_steps", 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        largest = history["advantage/max_abs"] / history["advantage/std"]
+    samples, deviation = history.samples, history["advantage/std"]
+    largest = history["advantage/max_abs"] / np.where(deviation > 0, deviation, np.nan)
     typical = middle(tail(largest))
     if len(history) < 5 or not typical > max(deviations, share * math.sqrt(samples)):
         return None

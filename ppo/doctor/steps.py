@@ -4,64 +4,94 @@ Each check is one function ``(history) -> Finding | None``; its keyword-only arg
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from ppo.doctor.finding import LIMITED, Finding, percent, runs, slower, span, to_reach
+from ppo.doctor.finding import Finding, percent, runs, span
 from ppo.doctor.history import History, middle, tail
 from ppo.doctor.pattern import pattern
+from ppo.doctor.remedy import limited, slower, to_reach
+
+
+class _TooFar(NamedTuple):
+    seen: str
+    mask: np.ndarray  # [n] bool: in which updates
+    why: str
+    restart: bool
 
 
 def learning_rate(
-    history: History, *, kl: float = 0.05, share: float = 0.5, row: int = 5, first: float = 0.02
+    history: History,
+    *,
+    kl: float = 0.05,
+    share: float = 0.5,
+    row: int = 5,
+    first: float = 0.02,
+    extreme: float = 10.0,
 ) -> Finding | None:
     """The KL is beyond ``kl`` in a ``share`` of the updates, and most of it comes early in the update: within its first
     epoch the mean already is ``first``, or the stop rule ends it there. Or ``row`` updates in a row were above 0.03 and
-    the return did not rise."""
-    found = _too_far(history, kl, share, row)
-    if found is None or not _within_first_epoch(history, found[1], first):
+    the return did not rise; or the rule ends nearly all updates early and their KL still is beyond its limit.
+
+    What is beyond ``extreme`` needs no ``row`` updates to be believed, nor a ``share`` of them.
+    """
+    found = _too_far(history, kl, share, row, extreme)
+    if found is None or not _within_first_epoch(history, found.mask, first):
         return None
-    seen, mask, why, restart = found
-    fast = to_reach(max(middle(history.kl[mask]), 2 * kl))
+    fast = to_reach(max(middle(history.reached[found.mask]), 2 * kl))
     tries = [slower(history, fast)]
     if history.limit() == math.inf:
-        tries.append(LIMITED)
-    return Finding(
-        "learning_rate", f"{seen}: the learning rate is too high", span(history, mask), why, (*tries,), restart
-    )
+        tries.append(limited(history))
+    seen = f"{found.seen}: the learning rate is too high"
+    return Finding("learning_rate", seen, span(history, found.mask), found.why, (*tries,), found.restart)
 
 
 def epochs(
-    history: History, *, kl: float = 0.05, share: float = 0.5, row: int = 5, first: float = 0.02
+    history: History,
+    *,
+    kl: float = 0.05,
+    share: float = 0.5,
+    row: int = 5,
+    first: float = 0.02,
+    extreme: float = 10.0,
 ) -> Finding | None:
     """As ``learning_rate``, but the KL of the first epoch is small: it is the number of passes that adds up."""
-    found = _too_far(history, kl, share, row)
-    if found is None or _within_first_epoch(history, found[1], first):
+    found = _too_far(history, kl, share, row, extreme)
+    if found is None or _within_first_epoch(history, found.mask, first):
         return None
-    seen, mask, why, restart = found
-    tries = [LIMITED] if history.limit() == math.inf else [f"target_kl={history.option('target_kl') / 2:g}"]
-    if history.chosen("clip") == "none":
+    free = history.limit() == math.inf
+    tries = [limited(history)] if free else _stricter(history)
+    if history.chosen("clip") == "none" and history.chosen("objective") != "trpo":
         tries.append("clip=fixed")
     if (history.option("clip.eps") or 0) > 0.2:
         tries.append("clip.eps=0.2")
     if history.option("epochs", 1) > 3:
         tries.append(f"epochs={max(3, history.option('epochs') // 2)}")
-    ends = "nothing ends the update" if history.limit() == math.inf else "the limit does not end the update"
-    seen += f": the steps are small, but {ends} before they add up"
-    return Finding("epochs", seen, span(history, mask), why, (*tries,), restart)
+    ends = "nothing ends the update" if free else "the limit does not end the update"
+    seen = f"{found.seen}: the steps are small, but {ends} before they add up"
+    return Finding("epochs", seen, span(history, found.mask), found.why, (*tries,), found.restart)
 
 
-def _too_far(history: History, kl: float, share: float, row: int) -> tuple[str, np.ndarray, str, bool] | None:
-    """(what, in which updates, why, whether to restart) where updates go too far."""
-    if len(history) < row:
-        return None
-    allowed = 0.0 if history.limit() == math.inf else history.limit()  # what was asked for is no finding
-    above = ~(history.kl <= max(kl, 1.3 * allowed))
+def _stricter(history: History) -> list[str]:
+    """What makes a limit hold that there is: one that is asked more often, or of a KL without noise."""
+    tries = ["stop=minibatch"] if history.chosen("stop") == "epoch" else []
+    if history.chosen("kl") in history.sampled:
+        tries.append("kl=exact")
+    return tries or [f"target_kl={history.option('target_kl') / 2:g}"]
+
+
+def _too_far(history: History, kl: float, share: float, row: int, extreme: float) -> _TooFar | None:
+    """Where updates go too far."""
+    reached, limit = history.reached, history.limit()
+    allowed = 0.0 if limit == math.inf else 1.3 * limit  # what was asked for is no finding
     rising = history.rise
-    fares = "the return rises" if rising > 0.3 else "the return does not rise"
-    facts = [f"median kl/final {middle(history.kl):.3g}", f"largest {np.nanmax(history.kl):.3g}"]
-    facts += [fares] if math.isfinite(rising) else []
-    ends = [(path[0], path[-1]) for row in history.rows if (path := row.get("trace/epoch/exact"))]
+    facts = [f"median kl/final {middle(history.kl):.3g}", f"largest {_largest(history.kl):.3g}"]
+    if undone := int((reached > history.kl).sum()):
+        facts.append(f"{undone} undone, at a KL of {middle(reached[reached > history.kl]):.3g}")
+    if math.isfinite(rising):
+        facts.append("the return rises" if rising > 0.3 else "the return does not rise")
+    ends = [(path[0], path[-1]) for entry in history.rows if (path := entry.get("trace/epoch/exact"))]
     if ends:
         a, b = (middle(np.array(x)) for x in zip(*ends, strict=True))
         facts.append(f"mean KL of the first epoch {a:.2g}, of the last {b:.2g}")
@@ -69,17 +99,39 @@ def _too_far(history: History, kl: float, share: float, row: int) -> tuple[str, 
         facts.append(
             f"{percent(history.stopped.mean())} of updates stopped, at {percent(middle(history.done))} of their steps"
         )
+    why = "; ".join(facts)
+
+    above = ~(reached <= max(kl, allowed))
+    wild = ~(reached <= max(extreme, allowed))
+    late = wild & (np.arange(len(wild)) >= len(wild) - max(1, len(wild) // 3))
+    if len(history) < row:
+        if wild.mean() >= share:
+            return _TooFar(f"the policy moves by {extreme:g} nat and more in an update", wild, why, not rising > 0.3)
+        return None
     if above.mean() >= share:
-        what = f"the policy moves too far in {percent(above.mean())} of the updates"
-        return what, above, "; ".join(facts), not rising > 0.3
-    high = ~(history.kl <= max(0.03, 1.3 * allowed))
+        return _TooFar(
+            f"the policy moves too far in {percent(above.mean())} of the updates", above, why, not rising > 0.3
+        )
+    over = ~(reached <= max(0.02, allowed))
+    if history.stopped.mean() >= 0.8 and middle(history.done) < 0.25 and over.mean() >= share:
+        many = f"the policy goes beyond its limit of {limit:g} in {percent(over.mean())} of the updates"
+        return _TooFar(f"{many}, though nearly all are ended early", over, why, False)
+    high = ~(reached <= max(0.03, allowed))
     long = [(start, n) for start, n in runs(high) if n >= row]
     if long and not rising > 0.1:
         start, n = max(long, key=lambda stretch: stretch[1])
         mask = np.zeros(len(history), dtype=bool)
         mask[start : start + n] = True
-        return f"KL above 0.03 in {n} updates in a row, and the return does not rise", mask, "; ".join(facts), True
+        return _TooFar(f"KL above 0.03 in {n} updates in a row, and the return does not rise", mask, why, True)
+    if late.any():
+        return _TooFar(f"an update moved the policy by {_largest(reached[late]):.3g} nat", wild, why, not rising > 0.3)
     return None
+
+
+def _largest(column: np.ndarray) -> float:
+    """The largest of what is known; NaN of nothing."""
+    known = column[~np.isnan(column)]
+    return float(known.max()) if len(known) else math.nan
 
 
 def _within_first_epoch(history: History, mask: np.ndarray, first: float) -> bool:
@@ -93,12 +145,17 @@ def _within_first_epoch(history: History, mask: np.ndarray, first: float) -> boo
 
 
 def learning_rate_low(history: History, *, kl: float = 2e-4) -> Finding | None:
-    """The policy hardly moves: the median KL is below ``kl``, and no rule or schedule keeps it there."""
+    """The policy hardly moves: the median KL is below ``kl``, although there is something to learn from, and no rule or
+    schedule keeps it there."""
     moved, rates = tail(history.kl), history["lr"]
     if len(history) < 5 or not middle(moved) < kl or middle(tail(rates)) < 0.5 * np.nanmax(rates):
         return None
-    if history.stopped.mean() > 0.5 or middle(tail(history["penalty/beta"])) > 0:
+    if history.stopped.mean() > 0.5 or history.chosen("objective") == "trpo":
+        return None
+    if middle(tail(history["penalty/beta"])) >= 1:
         return None  # another check speaks of that
+    if middle(tail(history["advantage/std"])) == 0 or middle(tail(history["advantage/zeroed"])) > 0.5:
+        return None  # no rate makes something of nothing
     if middle(tail(history["clip/fraction"])) > 0.1:
         return None
     return Finding(
@@ -111,19 +168,22 @@ def learning_rate_low(history: History, *, kl: float = 2e-4) -> Finding | None:
     )
 
 
-def clip_small(history: History, *, fraction: float = 0.6, kl: float = 0.03) -> Finding | None:
-    """Most samples lie outside the clip range although the policy moves little."""
+def clip_small(history: History, *, fraction: float = 0.6, kl: float = 0.03, width: float = 0.15) -> Finding | None:
+    """Most samples lie outside the clip range, which is narrower than ``width`` on a side, although the policy moves
+    little."""
     clipped = tail(history["clip/fraction"])
+    low, high = middle(tail(history["clip/low"])), middle(tail(history["clip/high"]))
     if len(history) < 5 or not middle(clipped) > fraction or not middle(tail(history.kl)) <= kl:
         return None
-    low, high = middle(history["clip/low"]), middle(history["clip/high"])
+    if not min(1 - low, high - 1) < width:
+        return None
     return Finding(
         "clip_small",
         "the clip range is too narrow: most samples have no gradient",
         span(history, history["clip/fraction"] > fraction),
         f"clip/fraction {middle(clipped):.2f} at a kl/final of only {middle(tail(history.kl)):.2g}; ratios are kept within "
         f"{low:.4g} to {high:.4g}",
-        ("clip.eps=0.2",),
+        ("clip=fixed clip.eps=0.2",),
     )
 
 
@@ -134,7 +194,8 @@ def growing_spikes(history: History, *, factor: float = 3.0, floor: float = 0.03
         return None
     mask = np.isin(np.arange(len(history)), found.spikes)
     peaks = ", ".join(f"{history.kl[i]:.2g}" for i in found.spikes[-4:])
-    tries = (LIMITED, slower(history, 3)) if history.limit() == math.inf else (slower(history, 3), "stop=rollback")
+    rate = slower(history, 3)
+    tries = (limited(history), rate) if history.limit() == math.inf else (rate, "stop=rollback")
     return Finding(
         "growing_spikes",
         "KL spikes that grow",
@@ -164,9 +225,7 @@ def collapse(history: History, *, lost: float = 0.5, spike: float = 0.03) -> Fin
     if spiked:
         fell += f"; KL {history.kl[peak]:.2g} in update {history.where(peak)}, median {middle(history.kl):.2g}"
     seen = "the return collapsed after a KL spike" if spiked else "the return collapsed"
-    limited = (
-        "stop=rollback target_kl=0.02"
-        if history.chosen("stop") != "rollback"
-        else f"target_kl={history.option('target_kl') / 2:g}"
-    )
-    return Finding("collapse", seen, span(history, mask), fell, (limited, slower(history, 3)), restart=True)
+    tries = (slower(history, 3),)
+    if spiked and history.chosen("stop") != "rollback":
+        tries = (limited(history, "rollback"), *tries)
+    return Finding("collapse", seen, span(history, mask), fell, tries, restart=True)

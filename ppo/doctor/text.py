@@ -12,6 +12,8 @@ from ppo.doctor.pattern import pattern
 from ppo.doctor.what_if import Answer, Limit, answers, exact
 from ppo.logging.band import BANDS, band_at, phase
 
+ENOUGH = 10  # updates that every check is content with
+NOTHING = "nothing: no word of the configuration cures this"
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 
@@ -27,12 +29,21 @@ def show(history: History, findings: list[Finding], ended: str | None, title: st
         console.print(Padding(line, (0, 0, 0, 2)))
     console.print()
     if not findings:
-        console.print(Text("Nothing to change: no finding.", style="bold green"))
+        if len(history) < ENOUGH:
+            many = f"{len(history)} update{'s' * (len(history) > 1)}"
+            verdict = (
+                f"Too early to judge: most checks need 5 to {ENOUGH} updates, and there are {many}. Nothing is extreme."
+            )
+            console.print(Text(verdict, style="bold yellow"))
+        else:
+            console.print(Text("Nothing to change: no finding.", style="bold green"))
         return
     count = _NUMBERS[len(findings)] if len(findings) < len(_NUMBERS) else str(len(findings))
     what = f"{count} finding{'s' if len(findings) > 1 else ''}"
     again = any(finding.restart for finding in findings)
-    advice = "start again with the change, going on is not worth it" if again else "change it and go on, or start again"
+    advice = (
+        "start again with the change, going on is not worth it" if again else "change it and resume, or start again"
+    )
     console.print(Text(f"{what.capitalize()}; {advice}.", style="bold red" if again else "bold yellow"))
     for number, finding in enumerate(findings, start=1):
         console.print(Text(f"\n{number}. {finding.seen[0].upper()}{finding.seen[1:]}.", style="bold"))
@@ -40,7 +51,7 @@ def show(history: History, findings: list[Finding], ended: str | None, title: st
         first, final = finding.updates
         table.add_row("   where", f"update {first}" if first == final else f"updates {first} to {final}")
         table.add_row("   why", Text(finding.why))
-        table.add_row("   type", Text(finding.tries[0], style="bold cyan"))
+        table.add_row("   type", Text(finding.tries[0], style="bold cyan") if finding.tries else Text(NOTHING))
         for other in finding.tries[1:]:
             table.add_row("   or", Text(other, style="cyan"))
         console.print(table)

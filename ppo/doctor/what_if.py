@@ -13,7 +13,6 @@ import numpy as np
 
 from ppo.config.options import suggest
 from ppo.doctor.history import DoctorError, History
-from ppo.logging.metrics import FAMILY
 
 RULES = ("minibatch", "epoch", "rollback")
 KEYS = ("target_kl", "kl", "stop", "stop.factor")
@@ -77,10 +76,12 @@ def exact(history: History, limit: Limit) -> bool:
 
 def parse(words: list[str], history: History) -> list[Limit]:
     """["target_kl=0.01,0.02", "kl=k3"] -> every combination; what is not named is as in the run. Raises DoctorError."""
-    own = history.chosen("stop")
+    if "trace/first" not in history.rows[0]:
+        raise DoctorError("--what-if: the run logged no path of its KL (trace/...); it is of an older version")
+    own, estimator = history.chosen("stop"), history.chosen("kl")
     lists: dict[str, list[str]] = {
         "target_kl": [str(history.option("target_kl", ""))],
-        "kl": [history.chosen("kl") or "exact"],
+        "kl": [estimator if estimator in history.estimators else "exact"],
         "stop": [own if own in RULES else "minibatch"],
         "stop.factor": [str(history.option("stop.factor", 1.5))],
     }
@@ -89,7 +90,7 @@ def parse(words: list[str], history: History) -> list[Limit]:
         if key not in KEYS or not equal:
             raise DoctorError(f"--what-if {word}: expected KEY=VALUE[,VALUE...]{suggest(key, KEYS)}")
         lists[key] = [value.strip() for value in values.split(",")]
-    for key, known in (("kl", FAMILY), ("stop", RULES)):
+    for key, known in (("kl", history.estimators), ("stop", RULES)):
         for value in lists[key]:
             if value not in known:
                 raise DoctorError(f"--what-if {key}={value}: no such option{suggest(value, known)}")
@@ -110,7 +111,5 @@ def parse(words: list[str], history: History) -> list[Limit]:
 
 
 def answers(history: History, limit: Limit) -> list[Answer]:
-    """One for each update. Raises DoctorError where the run logged no path of its KL."""
-    if "trace/first" not in history.rows[0]:
-        raise DoctorError("--what-if: the run logged no path of its KL (trace/...); it is of an older version")
+    """One for each update."""
     return [would_stop(row, limit, history.per_epoch) for row in history.rows]

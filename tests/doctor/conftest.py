@@ -76,7 +76,10 @@ def history():
         merged = healthy() | {name: np.broadcast_to(x, N) for name, x in (columns or {}).items()}
         rows = [{name: column[i].item() for name, column in merged.items()} | {"update/stop": ended} for i in range(N)]
         for row in rows:
-            row["trace/epoch/exact"] = [0.3 * row["kl/final"], row["kl/final"]]
+            for kl in ("exact", "k1", "k3"):
+                row[f"trace/epoch/{kl}"] = [0.3 * row["kl/final"], row["kl/final"]]
+            row["trace/first"] = [0.0, 0.3 * row["kl/final"]]
+            row |= {"kl/error_k1": 0.01, "kl/error_k3": 0.001}
         config = {k: dict(v) if isinstance(v, dict) else v for k, v in CONFIG.items()}
         for key, value in options.items():
             group, _, name = key.partition(".")

@@ -19,6 +19,8 @@ def spikes(at, heights):
     return kl
 
 
+SLOW = {"kl/final": 0.001} | {f"kl/mean_part/{d}": 0.0002 for d in range(4)}  # hardly moves
+SLOW |= {f"kl/sigma_part/{d}": 0.00005 for d in range(4)}
 FALLEN = np.where(T < 20, -100 + 3.0 * T, -95.0)
 PLANTED = [
     # (cause, columns, options, what the finding must say)
@@ -32,7 +34,8 @@ PLANTED = [
     ),
     ("critic_lost", {"value/explained_variance": np.where(T < 20, 0.9, -0.3)}, {}, "has lost them"),
     ("critic_lost", {"value/explained_variance": np.where(T < 20, 0.9, 0.3)}, {}, "has lost them"),
-    ("critic", {"value/explained_variance": 0.0}, {}, "foresees nothing"),
+    ("critic", {"value/explained_variance": 0.0} | SLOW, {}, "foresees nothing"),
+    ("critic", {"value/explained_variance": 0.0}, {"coef": {"value": 0.01}}, "foresees nothing"),
     ("value_loss", {"loss/value": np.where(T < 26, 0.05, 80.0)}, {}, "explodes"),
     ("off_policy", {"check/acting": 5e-4}, {}, "before the first step"),
     ("nonfinite", {"guard/nonfinite": np.where(T < 20, 0, 3)}, {}, "not finite"),
@@ -50,8 +53,9 @@ PLANTED = [
 def test_a_planted_cause_is_the_only_finding(history, cause, columns, options, says):
     (found,) = diagnose(history(columns, **options))
     assert found.cause == cause and says in found.seen
-    assert found.tries and all("=" in word for tried in found.tries for word in tried.split())
-    assert line(found).count("\n") == 0 and found.tries[0] in line(found)
+    assert cause == "off_policy" or found.tries  # that one is a fault of the code
+    assert all("=" in word for tried in found.tries for word in tried.split())
+    assert line(found).count("\n") == 0 and all(words in line(found) for words in found.tries[:1])
 
 
 def test_a_healthy_run_has_no_finding(history):
