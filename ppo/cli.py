@@ -42,7 +42,7 @@ def job(cfg: DictConfig) -> float:
             return _run(cfg)
         except Exception as error:
             folder = Path(HydraConfig.get().runtime.output_dir)
-            keep(error, folder if about(folder) else None)
+            keep(error, folder if run_json(folder) else None)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             _end(error, folder)

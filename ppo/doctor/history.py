@@ -15,7 +15,7 @@ from yaml import YAMLError
 from ppo.config.foreign import current
 from ppo.config.options import ConfigError
 from ppo.logging import jsonl
-from ppo.run.folder import about
+from ppo.run.folder import run_json
 
 
 class DoctorError(ConfigError):
@@ -168,11 +168,11 @@ def load(run: Path) -> History:
     if not rows or not all("update" in row and "kl/final" in row for row in rows):
         failed = ending(folder)
         raise DoctorError(f"{folder}: metrics.jsonl holds no update{f'; the run failed: {failed}' if failed else ''}")
-    resumed = [int(earlier["update"]) for earlier in about(folder).get("resumed") or ()]
+    resumed = [int(earlier["update"]) for earlier in run_json(folder).get("resumed") or ()]
     return History(rows, current(config) if isinstance(config, dict) and config else {}, resumed)
 
 
 def ending(run: Path) -> str | None:
     """Why the run failed, as ``run.json`` says; None where it did not."""
-    said = about(run)
+    said = run_json(run)
     return said.get("reason") if said.get("status") == "failed" else None
