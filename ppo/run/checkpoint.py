@@ -19,8 +19,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from ppo.config.foreign import current
-
 FORMAT = "proximal-1"
 
 
@@ -100,7 +98,7 @@ def _copy(path: Path) -> Path:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """(tensors, meta), the configuration in ``meta`` in today's words. Raises CheckpointError."""
+    """(tensors, meta). Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
@@ -119,8 +117,6 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
         meta = None
     if not isinstance(meta, dict):
         raise CheckpointError(f"{path}: what is written beside its tensors is no JSON object")
-    if isinstance(meta.get("config"), dict):
-        meta["config"] = current(meta["config"])
     return tensors, meta
 
 
