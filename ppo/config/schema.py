@@ -166,8 +166,16 @@ def _without_ranges(kind: Any) -> list[tuple]:
 Config: Any = make_dataclass("Config", [*_without_ranges(Scalars), *((group, Any, None) for group in GROUPS)])
 
 
+OPEN = ("doctor.thresholds", "env.kwargs")  # dictionaries that take new keys from the command line without a ``+``
+
+
+def is_open(key: str) -> bool:
+    """Whether ``key`` lies in one of the dictionaries that take any key."""
+    return key.startswith(tuple(f"{name}." for name in OPEN))
+
+
 def _open(node: DictConfig, key: str) -> DictConfig:
-    """``node`` with an empty dictionary at ``key`` that takes new keys from the command line without a ``+``."""
+    """``node`` with an empty dictionary at ``key``, for Hydra to leave open."""
     OmegaConf.update(node, key, {}, force_add=True)
     OmegaConf.select(node, key)._set_flag("struct", False)
     return node

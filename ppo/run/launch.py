@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs.base import WorkerLost
 from ppo.config.options import ConfigError
-from ppo.config.schema import Config
+from ppo.config.schema import Config, is_open
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
 from ppo.run import ranks
@@ -29,9 +29,9 @@ def continued(cfg: DictConfig, words: Sequence[str]) -> tuple[Path, DictConfig]:
     before = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(config_of(folder))))
     for override in OverridesParser.create().parse_overrides(list(words)):
         key = override.key_or_group
-        if OmegaConf.select(before, key, default=(missing := object())) is missing:
+        if not is_open(key) and OmegaConf.select(before, key, default=(missing := object())) is missing:
             raise ConfigError(f"{key}: cannot be put into the run that resume= names")
-        OmegaConf.update(before, key, OmegaConf.select(cfg, key), merge=False)
+        OmegaConf.update(before, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     before.resume, before.trust = None, cfg.trust  # whom to trust is not for a run folder to say
     return folder, before
 
