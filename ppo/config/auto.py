@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from envs.action import random_actions
 from envs.base import VectorEnv
 
 _WORTH = 2.5e-4  # s: a vector step shorter than this is hardly shortened by asking other processes for a part of it
@@ -24,8 +25,8 @@ def workers(env: VectorEnv, num_envs: int, cores: int) -> int:
     if most == 0:
         return 0
     env.reset(0)
-    env.action_space.seed(0)
-    each = _seconds(lambda: env.step(np.stack([env.action_space.sample()])), _STEPS)
+    rng = np.random.default_rng(0)
+    each = _seconds(lambda: env.step(random_actions(env.action_space, (1,), rng)), _STEPS)
     return most if each * num_envs >= _WORTH else 0
 
 
