@@ -9,7 +9,10 @@ from ppo.control.progress import Progress, Seen
 from ppo.control.stop import Limits
 from ppo.loss.objective import NATURAL
 
-_CLIPS = ((0.9, 1.1), (0.5, 1.5))  # two clip ranges; ratios from 0.4 to 1.6 with advantages of both signs tell them apart
+_CLIPS = (
+    (0.9, 1.1),
+    (0.5, 1.5),
+)  # two clip ranges; ratios from 0.4 to 1.6 with advantages of both signs tell them apart
 _KLS = (1e-9, 1e9)  # far below and far above any target
 
 

@@ -43,7 +43,7 @@ def test_the_process_s_own_generators_are_named(capsys):
     before = Globals.now()
     np.random.default_rng().normal()
     assert before.used() == []
-    np.random.normal(), random.random()
+    np.random.normal(), random.random()  # noqa: NPY002
     assert before.used() == ["np.random", "random"]
 
     env = vector(GlobalRng, 2, 0, "global generator")

@@ -44,7 +44,7 @@ def test_what_means_the_same_is_the_same(changed, group):
 @pytest.mark.parametrize(
     "changed, says",
     [
-        ({"obs": np.zeros(1)}, "step.. observation has shape .1,., its space says .2,."),
+        ({"obs": np.zeros(1)}, "step..: observation has shape .1,., its space says .2,."),
         ({"obs": 1.5}, "observation has shape .., its space says .2,."),
         ({"obs": np.zeros((1, 2))}, "observation has shape .1, 2., its space says .2,."),
         ({"obs": None}, "observation is None, its space says an array of shape .2,."),
@@ -97,7 +97,7 @@ def test_a_reset_is_an_observation_and_an_info():
     for old in (np.zeros(2), np.zeros(3), (0.0, 1.0), [0.0, 1.0], 0.5):
         with pytest.raises(Unreadable, match=r"reset\(\) must return \(obs, info\)"):
             reader.reset(old)
-    with pytest.raises(Unreadable, match="reset.. observation has shape .3,."):
+    with pytest.raises(Unreadable, match="reset..: observation has shape .3,."):
         reader.reset((np.zeros(3), {}))
 
 

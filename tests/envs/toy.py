@@ -206,7 +206,7 @@ class GlobalRng(Counter):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.luck = np.random.normal()
+        self.luck = np.random.normal()  # noqa: NPY002 - its fault
         return self._look(), {}
 
 
