@@ -36,6 +36,24 @@ def untanh(received: np.ndarray, space: Box) -> np.ndarray:
     return np.arctanh(np.clip(unit, -0.999, 0.999))
 
 
+def random_actions(space: ActionSpace, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Actions ``[*shape, A]`` (discrete: ``shape``) inside of ``space``, in its dtype: uniform between two bounds,
+    exponential from one, normal without any. Nothing of the space's own generator is used."""
+    if isinstance(space, Discrete):
+        return rng.integers(space.start, space.start + space.n, shape).astype(space.dtype)
+    below, above = np.isfinite(space.low), np.isfinite(space.high)
+    low, high = np.where(below, space.low, 0.0).astype(float), np.where(above, space.high, 0.0).astype(float)
+    size = (*shape, *space.shape)
+    unit, tail = rng.uniform(size=size), rng.exponential(size=size)
+    between = low * (1.0 - unit) + high * unit  # not low + (high - low) unit: the width may be infinite
+    drawn = np.select(
+        [below & above, np.broadcast_to(below, size), np.broadcast_to(above, size)],
+        [between, low + tail, high - tail],
+        rng.standard_normal(size),
+    )
+    return np.clip(drawn, space.low, space.high).astype(space.dtype)
+
+
 def _open(space: Box) -> str:
     """The first action without two bounds, in words."""
     with np.errstate(over="ignore"):

@@ -116,7 +116,9 @@ class Vector:
         try:
             return crew.state()
         except NoState as error:
-            say_once(f"{error}; until then this run can be resumed with new episodes only: exact_resume=false")
+            say_once(
+                f"{error}; as long as that is so, the run can be resumed only with new episodes: exact_resume=false"
+            )
             raise
 
     def set_state(self, state: list[dict]) -> np.ndarray:

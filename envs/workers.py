@@ -185,7 +185,7 @@ class Workers:
             # A child that it started may hold the pipe open.
             if worker.process.poll() is not None and not worker.answers(0.0):
                 raise EOFError
-            if now - began >= _LONG and not self._said:
+            if now - began >= _LONG and not self._said and self._arena is not None:
                 self._say_waiting(worker)
         return worker.receive()
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
-from envs.action import clip, tanh
+from envs.action import clip, random_actions, tanh, untanh
 from envs.base import EnvError
 
 SPACE = Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32))
@@ -32,6 +32,47 @@ def test_output_is_inside_in_the_dtype_of_the_space_and_the_input_is_left_alone(
         np.testing.assert_array_equal(raw, before)
 
 
-def test_tanh_refuses_a_space_without_bounds():
-    with pytest.raises(EnvError, match="clip"):
-        tanh(RAW, Box(-np.inf, np.inf, (2,)))
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    "low, high, says",
+    [
+        ([-np.inf, -np.inf], [np.inf, np.inf], r"action 0 of \[-inf, inf\] has none below and above"),
+        ([-1, 0], [1, np.inf], r"action 1 of \[0, inf\] has none above"),
+        ([-1, -LARGEST], [1, LARGEST], "action 1 reaches from .* a width that float32 cannot hold"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_tanh_refuses_a_space_without_bounds_and_says_where(low, high, says):
+    with pytest.raises(EnvError, match=f"{says}; use action=clip"):
+        tanh(RAW, Box(np.float32(low), np.float32(high)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_action_without_any_room_is_its_bound():
+    space = Box(np.array([-1, 0.5], np.float32), np.array([1, 0.5], np.float32))
+    for mapping in (clip, tanh):
+        assert (mapping(RAW, space)[:, 1] == 0.5).all()
+    back = untanh(tanh(RAW, space), space)
+    assert (back[:, 1] == 0).all()
+    np.testing.assert_allclose(back[2, 0], RAW[2, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(np.float32([5, -1]), np.float32([35, -1])),
+        Box(np.float32([0, -np.inf]), np.float32([np.inf, 3])),
+        Box(-np.inf, np.inf, (2,), np.float64),
+        Box(np.finfo(np.float64).min, np.finfo(np.float64).max, (2,), np.float64),
+        Discrete(3, start=-1),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error")
+def test_random_actions_lie_in_their_space(space):
+    drawn = random_actions(space, (50, 4), np.random.default_rng(0))
+    assert drawn.shape == (50, 4, *space.shape) and drawn.dtype == space.dtype
+    assert all(space.contains(action) for action in drawn.reshape(200, *space.shape))
+    assert len(np.unique(drawn)) > 2 and np.isfinite(drawn).all()

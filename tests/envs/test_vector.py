@@ -2,10 +2,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
-from envs.base import EnvError, seeds
+from envs.action import clip, tanh
+from envs.base import EnvError, NoState, seeds
 from envs.vector import vector
-from tests.envs.toy import Both, Counter, Faulty, Grouped, Image, Keeper, Restless, Told
+from tests.envs.toy import Both, Counter, Faulty, Grouped, Image, Keeper, Restless, Shaped, Told
 
 WORKERS = [0, 2]
 
@@ -168,6 +170,55 @@ def test_a_state_holds_the_actions_of_the_running_episode_alone(open_vector):
     for i, state in enumerate(env.state()):
         assert state["actions"] == plan[began[i] :, i].tobytes().hex()
     assert len(env._crew._log) == 8  # as far back as the longest of them began
+
+
+def test_what_is_saved_of_an_episode_without_an_end_is_bounded(open_vector, monkeypatch, capsys):
+    """Once an episode is longer than what is kept there is no state; the next episode has one again."""
+    monkeypatch.setattr("envs.shard.LONGEST", 5)
+    env = open_vector(partial(Told, length=8), 2, 0, "long")
+    env.reset(0)
+    for t, action in enumerate(actions(env, 9), start=1):
+        env.step(action)
+        assert len(env._crew._log) <= 5
+        if 5 < t < 8:
+            with pytest.raises(NoState, match=f"its episode of {t} steps .* at most 5 .*env.kwargs.max_episode_steps"):
+                env.state()
+        else:
+            env.state()
+    assert capsys.readouterr().err.count("exact_resume=false") == 2  # one line for each length
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(-1.0, 1.0, (), np.float32),
+        Box(-np.inf, np.inf, (1, 2), np.float64),
+        Box(np.float16([5, 5]), np.float16([5, 35]), dtype=np.float16),
+    ],
+    ids=str,
+)
+def test_actions_arrive_in_shape_and_dtype_of_the_space_and_in_a_replay_too(open_vector, space):
+    env, other = (open_vector(partial(Shaped, action_space=space), 2, 0, "Shaped") for _ in range(2))
+    env.reset(0)
+    raw = np.random.default_rng(0).normal(0, 5, (4, 2, *env.action_space.shape)).astype(np.float32)
+    for action in raw:
+        env.step(clip(action, env.action_space))
+        if env.action_space.is_bounded():
+            env.step(tanh(action, env.action_space))
+    np.testing.assert_array_equal(other.set_state(env.state()), env._arena.step.obs)
+
+
+def test_spaces_of_another_kind_are_refused_with_the_way_out(open_vector):
+    for role, space, way in (
+        ("action_space", Box(-10, 10, (1,), np.int64), "round inside .*, or Discrete"),
+        ("action_space", MultiDiscrete([3, 4]), "network=categorical"),
+        ("observation_space", Dict(x=Box(-1.0, 1.0, (1,))), "FlattenObservation"),
+        ("observation_space", Discrete(4), "FlattenObservation"),
+    ):
+        made = type("Odd", (Counter,), {role: space})
+        with pytest.raises(EnvError, match=f"Odd: its {role.replace('_', ' ')} .*{way}") as error:
+            open_vector(made, 1, 0, "Odd")
+        assert "\n" not in str(error.value)
 
 
 def test_neighbouring_run_seeds_share_no_environment():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from envs.base import EnvError, WorkerLost, seeds
 from envs.process import comes
 from envs.vector import vector
-from tests.envs.toy import Counter, Faulty
+from tests.envs.toy import Counter, Faulty, Sluggish
 
 ACTION = np.zeros((4, 2), np.float32)
 
@@ -83,6 +84,27 @@ def test_a_lost_worker_is_named_with_its_environment_and_seed(what, says):
     with pytest.raises(EnvError, match="closed"):
         env.reset(0)
     env.close()
+
+
+def test_a_slow_worker_that_lives_is_waited_for_and_that_is_said_once(monkeypatch, capsys):
+    monkeypatch.setattr("envs.workers._LONG", 0.1)
+    monkeypatch.setattr("envs.workers._GLANCE", 0.05)
+    env, alone = vector(Sluggish, 2, 1, "Sluggish"), vector(Sluggish, 2, 0, "Sluggish")
+    env.reset(0), alone.reset(0)
+    with closing(env):
+        for _ in range(2):
+            np.testing.assert_array_equal(env.step(ACTION[:2]).obs, alone.step(ACTION[:2]).obs)
+    said = capsys.readouterr().err
+    assert said.count("the worker of sub-environments 1 to 1 is busy") == 1
+    assert f"at 1 (seed {seeds(0, 2)[1]}, step 1 of its episode)" in said and "env_timeout=SECONDS" in said
+
+
+def test_a_slow_first_step_is_said(monkeypatch, capsys):
+    monkeypatch.setattr("envs.vector._LONG", 0.1)
+    env = vector(lambda index: Sluggish(1), 1, 0, "Sluggish")
+    env.reset(0)
+    env.step(ACTION[:1]), env.step(ACTION[:1])
+    assert capsys.readouterr().err == "Sluggish: the first step takes more than 0.1 s; still waiting\n"
 
 
 def test_an_error_in_this_process_s_share_leaves_the_workers_in_step():

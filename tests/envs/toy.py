@@ -1,6 +1,8 @@
 """Small environments with a fault each, for the tests."""
 
 import os
+import random
+import sys
 import time
 
 import gymnasium
@@ -132,3 +134,109 @@ class Image(Counter):
     def step(self, action):
         assert action.shape == (2, 2) and action.dtype == np.float64
         return super().step(action)
+
+
+class Misread(Counter):
+    """Does ``what`` in sub-environment 1: from step 3 on, or in its constructor, reset, render or close."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012 - as gymnasium declares it
+
+    def __init__(self, index: int, what: str):
+        super().__init__(index)
+        self.what = what if index == 1 else ""
+        self._fail("constructor")
+
+    def _fail(self, call):
+        if self.what == call:
+            {}["left_foot"]
+
+    def reset(self, *, seed=None, options=None):
+        self._fail("reset")
+        obs, info = super().reset(seed=seed)
+        return obs if self.what == "old reset" else (obs, info)
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        if self.clock < 3:
+            return obs, *rest
+        self._fail("step")
+        if self.what == "exit":
+            sys.exit("the simulator gives up")
+        return obs[:1] if self.what == "shape" else obs, *rest
+
+    def render(self):
+        self._fail("render")
+        return np.full((2, 3, 3), self.clock, np.uint8)
+
+    def close(self):
+        self._fail("close")
+
+
+class OtherRng(Counter):
+    """Draws from a generator of the kind ``kind``."""
+
+    def __init__(self, index: int, kind: str):
+        super().__init__(index, 3)
+        self.kind = kind
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.np_random = self._generator(seed)
+        self.clock, self.luck = 0, self._draw()
+        return self._look(), {}
+
+    def _generator(self, seed):
+        if self.kind == "RandomState":
+            return np.random.RandomState(seed)
+        if self.kind == "random":
+            return random.Random(seed)
+        return np.random.Generator(getattr(np.random, self.kind)(seed))
+
+    def _draw(self):
+        return self.np_random.random() if self.kind == "random" else self.np_random.normal()
+
+    def step(self, action):
+        self.clock += 1
+        self.luck = self._draw() + float(action.sum())
+        return self._look(), 0.0, False, self.clock == self.length, {}
+
+
+class GlobalRng(Counter):
+    """Draws from numpy's global generator."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.luck = np.random.normal()  # noqa: NPY002 - its fault
+        return self._look(), {}
+
+
+class Shaped(Counter):
+    """Refuses actions that are not in its space, in shape and dtype."""
+
+    def __init__(self, index: int, action_space: gymnasium.Space):
+        super().__init__(index, 100)
+        self.action_space = action_space
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
+        assert isinstance(action, np.ndarray) and action.dtype == self.action_space.dtype
+        action[...] = np.nan  # its own to keep and to spoil
+        return super().step(np.zeros(1))
+
+
+class Sluggish(Counter):
+    """Takes 0.5 s for a step in a worker."""
+
+    def step(self, action):
+        time.sleep(0.5 * (self.index % 2))
+        return super().step(action)
+
+
+class Unseen(Counter):
+    """Knows nothing of pictures."""
+
+    def __init__(self):
+        super().__init__(0)
+
+
+gymnasium.register("Unseen-v0", Unseen)
