@@ -14,7 +14,8 @@ from rich.console import Console
 from envs.base import EnvError
 from envs.fault import keep
 from ppo.cli import one_line
-from ppo.config.options import CONF, ConfigError, fit, plain, strategy
+from ppo.config.options import ConfigError, fit, plain, strategy
+from ppo.config.schema import CONF
 from ppo.doctor import environment, text
 from ppo.doctor.diagnose import diagnose
 from ppo.doctor.history import DoctorError, ending, load

@@ -11,12 +11,11 @@ from ppo.doctor.history import History, middle, tail
 from ppo.doctor.remedy import limited, slower
 
 
-def off_policy(history: History, *, limit: float = 1e-4, wild: float = 10.0) -> Finding | None:
-    """The policy that learns is not the one that acted: ``limit`` on check/first_log_ratio and check/acting, but after an
-    update that ended beyond a KL of ``wild``."""
+def off_policy(history: History, *, limit: float = 1e-4) -> Finding | None:
+    """The policy that learns is not the one that acted: ``limit``, and what rounding explains, on check/first_log_ratio
+    and check/acting."""
     apart = np.fmax(history["check/first_log_ratio"], history["check/acting"])
-    bad = ~(apart <= limit) & ~np.isnan(apart)
-    bad[1:] &= history.kl[:-1] <= wild  # a policy that was thrown far has means whose rounding alone is above any limit
+    bad = ~(apart <= limit + np.nan_to_num(history["check/rounding"])) & ~np.isnan(apart)
     if not bad.any():
         return None
     return Finding(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from ppo.config.check import check
-from ppo.config.options import CONF, GROUPS, plain, strategy
+from ppo.config.check import bind
+from ppo.config.options import plain
+from ppo.config.schema import CONF, GROUPS
 from ppo.doctor.diagnose import CHECKS, diagnose
 from ppo.doctor.history import History, lookup
 from ppo.doctor.remedy import same, slower, to_reach, useful
@@ -86,16 +87,14 @@ def applied(cfg: DictConfig, remedy: str) -> DictConfig:
 @pytest.mark.parametrize("words", CONFIGURATIONS, ids=" ".join)
 def test_every_remedy_fits_and_none_is_already_set(history, config, words):
     cfg = config(*BASE, *words)
-    check(cfg)
+    bind(cfg)
     before, seen = plain(cfg), set()
     for cause, columns, options, _ in PLANTED:
         rows = history(columns, ended=options.get("ended", "none")).rows
         seen |= {(cause, remedy) for f in diagnose(History(rows, before)) for remedy in f.tries}
     for cause, remedy in seen:
         changed = applied(cfg, remedy)
-        check(changed)
-        for group in {word.partition("=")[0].partition(".")[0] for word in remedy.split()} & {*GROUPS}:
-            strategy(group, changed[group])
+        bind(changed)
         keys = [word.partition("=")[0] for word in remedy.split()]
         for key in keys:
             if key.partition(".")[0] in keys and key not in GROUPS:
