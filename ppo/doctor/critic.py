@@ -45,7 +45,7 @@ def value_clip(history: History, *, factor: float = 50.0, explained: float = 0.5
         span(history, history["value/explained_variance"] < explained),
         f"value.eps {eps:g} against a spread of targets of {spread:.3g}; explained variance "
         f"{middle(tail(history['value/explained_variance'])):.2f}",
-        ("value=mse", "normalise.reward=true"),
+        _unbound(history),
         restart=True,
     )
 
@@ -63,9 +63,14 @@ def value_bounded(history: History, *, factor: float = 50.0, explained: float = 
         f"the targets are out of reach of value={history.chosen('value')}",
         span(history, history["value/explained_variance"] < explained),
         f"{key} {bound:g} against targets of {size:.3g} (root mean square); explained variance {knows:.2f}",
-        ("normalise.reward=true", "value=mse"),
+        _unbound(history),
         restart=True,
     )
+
+
+def _unbound(history: History) -> tuple[str, ...]:
+    """For a loss that reaches too short. Where rewards are in a wrong unit, mse alone would be worse: it drowns the rest."""
+    return ("value=mse",) if history.option("normalise.reward", False) else ("normalise.reward=true",)
 
 
 def reward_unit(
@@ -119,8 +124,10 @@ def critic(history: History, *, explained: float = 0.1, early: float = 0.6) -> F
         seen = "the critic is not trained: coef.value=0"
     if weight < 0.1:
         tries = ("coef.value=0.5",)
-    elif middle(tail(history.kl)) < 0.003:  # the same rate moves policy and critic
+    elif middle(tail(history.kl)) < 0.01:  # the same rate moves policy and critic
         tries = (slower(history, 1 / 3),)
+    elif history.stopped.mean() >= 0.8 and middle(history.done) < 0.25 and history.option("target_kl", 1.0) < 0.02:
+        tries = ("target_kl=0.02",)  # what ends the policy's update ends the critic's
     worth = "; below 0 the mean of the returns would do better" if level < 0 else ""
     loss = middle(tail(history["loss/value"]))
     why = f"explained variance {level:.2g} in the last third, {np.nanmax(column):.2g} at best; value loss {loss:.3g}{worth}"

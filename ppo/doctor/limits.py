@@ -12,9 +12,10 @@ from ppo.doctor.remedy import limited, slower
 
 
 def off_policy(history: History, *, limit: float = 1e-4) -> Finding | None:
-    """The policy that learns is not the one that acted: ``limit`` on check/first_log_ratio and check/acting."""
+    """The policy that learns is not the one that acted: ``limit``, and what rounding explains, on check/first_log_ratio
+    and check/acting."""
     apart = np.fmax(history["check/first_log_ratio"], history["check/acting"])
-    bad = ~(apart <= limit) & ~np.isnan(apart)
+    bad = ~(apart <= limit + np.nan_to_num(history["check/rounding"])) & ~np.isnan(apart)
     if not bad.any():
         return None
     return Finding(

@@ -20,6 +20,9 @@ def sigma_tiny(history: History, *, floor: float = 0.02, ratio: float = 0.05) ->
     first, now = float(sigma[np.isfinite(sigma)][0]), middle(tail(sigma))
     if not now < max(floor, ratio * first) or middle(tail(history["action/clipped"])) > 0.1:
         return None  # where the bounds cut actions off, the space is small, not the noise
+    begins = int(np.argmax(sigma < max(floor, ratio * first)))
+    if first >= floor and (history.reached[:begins] > 10).any():
+        return None  # it came of a policy that was thrown far
     which = history.dimensions("policy/sigma")
     where = f" (action {int(np.argmin(which[:, -1]))})" if len(which) > 1 else ""
     began = "from the start" if first < floor else f"from {first:.3g}"
@@ -64,7 +67,8 @@ def sigma_large(history: History, *, ratio: float = 3.0) -> Finding | None:
         tries = ["network.log_std=-1"] if first > 1 else []
         tries += [f"network.log_std_max={max(0.0, math.ceil(math.log(first))):g}"] if now > ratio * first else []
         tries += ["action=tanh"]
-    tries += ["network.log_std=-1"] if bonus > 0 and first > 0.95 * bound else []
+    if bonus > 0 and first > 0.95 * bound:
+        tries = [f"{words} network.log_std=-1" for words in tries]
     edge = f"; its bound is {bound:.3g}" if now > 0.95 * bound else ""
     return Finding(
         "sigma_large",

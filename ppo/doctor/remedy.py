@@ -65,7 +65,7 @@ def slower(history: History, factor: float) -> str:
 def limited(history: History, stop: str = "minibatch") -> str:
     """A limit for a run that has none: at its own target, where that is a healthy one, else at 0.02."""
     own = history.option("target_kl")
-    return f"stop={stop}" if own and own <= 0.05 else f"stop={stop} target_kl=0.02"
+    return f"stop={stop}" if own and 0.005 <= own <= 0.05 else f"stop={stop} target_kl=0.02"
 
 
 def round_to(value: float, digits: int = 1) -> str:
@@ -74,5 +74,9 @@ def round_to(value: float, digits: int = 1) -> str:
 
 
 def to_reach(kl: float, *, aim: float = 0.015) -> float:
-    """The factor by which a learning rate is too large: a KL grows with the square of the step. Between 2 and 30."""
-    return float(min(30.0, max(2.0, math.sqrt(kl / aim)))) if math.isfinite(kl) else 30.0
+    """The factor by which a learning rate is too large, between 2 and 30.
+
+    The KL of a single step grows with its square, that of a whole update, which the clip holds back, in proportion: the
+    exponent lies between the two.
+    """
+    return float(min(30.0, max(2.0, (kl / aim) ** 0.75))) if math.isfinite(kl) else 30.0

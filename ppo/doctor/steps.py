@@ -19,6 +19,7 @@ class _TooFar(NamedTuple):
     mask: np.ndarray  # [n] bool: in which updates
     why: str
     restart: bool
+    rule: bool = False  # the stop rule is there, and is overrun
 
 
 def learning_rate(
@@ -37,12 +38,14 @@ def learning_rate(
     What is beyond ``extreme`` needs no ``row`` updates to be believed, nor a ``share`` of them.
     """
     found = _too_far(history, kl, share, row, extreme)
-    if found is None or not _within_first_epoch(history, found.mask, first):
+    if found is None or not (found.rule or _within_first_epoch(history, found.mask, first)):
         return None
     fast = to_reach(max(middle(history.reached[found.mask]), 2 * kl))
     tries = [slower(history, fast)]
-    if history.limit() == math.inf:
-        tries.append(limited(history))
+    if history.limit() == math.inf:  # a limit alone comes too late where a single step goes too far
+        tries.append(f"{tries[0]} {limited(history)}")
+    elif history.chosen("kl") in history.sampled and history.chosen("stop") != "rollback":
+        tries.append(f"{tries[0]} kl=exact")
     seen = f"{found.seen}: the learning rate is too high"
     return Finding("learning_rate", seen, span(history, found.mask), found.why, (*tries,), found.restart)
 
@@ -58,27 +61,24 @@ def epochs(
 ) -> Finding | None:
     """As ``learning_rate``, but the KL of the first epoch is small: it is the number of passes that adds up."""
     found = _too_far(history, kl, share, row, extreme)
-    if found is None or _within_first_epoch(history, found.mask, first):
+    if found is None or found.rule or _within_first_epoch(history, found.mask, first):
         return None
     free = history.limit() == math.inf
-    tries = [limited(history)] if free else _stricter(history)
+    tries = [limited(history)] if free else []
+    if history.chosen("stop") == "epoch":
+        tries.append("stop=minibatch")
+    if not free and history.chosen("kl") in history.sampled:
+        tries.append("kl=exact")
+    passes = history.option("epochs", 1)
+    fewer = max(3, int(passes / to_reach(middle(history.reached[found.mask]))))
+    tries += [f"epochs={fewer}"] if fewer < passes else []
     if history.chosen("clip") == "none" and history.chosen("objective") != "trpo":
-        tries.append("clip=fixed")
+        tries.append(f"clip=fixed epochs={min(fewer, passes)}")
     if (history.option("clip.eps") or 0) > 0.2:
         tries.append("clip.eps=0.2")
-    if history.option("epochs", 1) > 3:
-        tries.append(f"epochs={max(3, history.option('epochs') // 2)}")
     ends = "nothing ends the update" if free else "the limit does not end the update"
     seen = f"{found.seen}: the steps are small, but {ends} before they add up"
     return Finding("epochs", seen, span(history, found.mask), found.why, (*tries,), found.restart)
-
-
-def _stricter(history: History) -> list[str]:
-    """What makes a limit hold that there is: one that is asked more often, or of a KL without noise."""
-    tries = ["stop=minibatch"] if history.chosen("stop") == "epoch" else []
-    if history.chosen("kl") in history.sampled:
-        tries.append("kl=exact")
-    return tries or [f"target_kl={history.option('target_kl') / 2:g}"]
 
 
 def _too_far(history: History, kl: float, share: float, row: int, extreme: float) -> _TooFar | None:
@@ -115,7 +115,7 @@ def _too_far(history: History, kl: float, share: float, row: int, extreme: float
     over = ~(reached <= max(0.02, allowed))
     if history.stopped.mean() >= 0.8 and middle(history.done) < 0.25 and over.mean() >= share:
         many = f"the policy goes beyond its limit of {limit:g} in {percent(over.mean())} of the updates"
-        return _TooFar(f"{many}, though nearly all are ended early", over, why, False)
+        return _TooFar(f"{many}, though nearly all are ended early", over, why, False, rule=True)
     high = ~(reached <= max(0.03, allowed))
     long = [(start, n) for start, n in runs(high) if n >= row]
     if long and not rising > 0.1:
@@ -158,13 +158,14 @@ def learning_rate_low(history: History, *, kl: float = 2e-4) -> Finding | None:
         return None  # no rate makes something of nothing
     if middle(tail(history["clip/fraction"])) > 0.1:
         return None
+    factor = min(300.0, math.sqrt(0.003 / max(middle(moved), 1e-12)))  # the KL of small steps grows with their square
     return Finding(
         "learning_rate_low",
         "the policy hardly moves: the learning rate is too low",
         span(history, history.kl < kl),
         f"median kl/final {middle(moved):.2g} with lr {middle(tail(rates)):.2g}; "
         f"{percent(middle(tail(history['clip/fraction'])))} of samples clipped",
-        (slower(history, 0.1),),
+        (slower(history, 1 / factor),),
     )
 
 

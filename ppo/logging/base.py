@@ -1,9 +1,10 @@
 """What a logger gets and what it must do; how its failures are kept away from the run."""
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TextIO
 
 
 class LoggerError(RuntimeError):
@@ -92,6 +93,13 @@ def first_line(error: BaseException) -> str:
 def missing(name: str) -> LoggerError:
     """The error to raise when the package behind ``logger=name``, an extra, is not installed."""
     return LoggerError(f"logger={name} needs an extra: pip install 'proximal[{name}]'")
+
+
+def lossy(*streams: TextIO) -> None:
+    """From now on ``streams`` replace what they cannot encode: a terminal that is not UTF-8 costs a letter, never a run."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(line: str) -> None:

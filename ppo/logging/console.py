@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ppo.logging.band import band_at
+from ppo.logging.base import lossy
 
 _REDRAW = 0.25  # s: a bar drawn more often costs time and shows no more
 
@@ -32,7 +33,8 @@ class Console:
     where there is no terminal. While the bar is up, ordinary ``print`` lands above it. No thread draws: it could hold
     its lock at the very moment an environment worker is forked.
 
-    The display never ends a run: a stream that breaks (a closed pipe, a lost terminal) is written to in vain.
+    The display never ends a run: a stream that breaks (a closed pipe, a lost terminal) is written to in vain, and what it
+    cannot encode is replaced.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Console:
         self._total, self._start, self._steps = total_steps, done_steps, done_steps
         self._stream = sys.stdout if stream is None else stream
         self._every = every
+        lossy(self._stream)
         self._known: dict[str, float | int | str] = {}
         self._began = self._drawn = self._told = time.monotonic()  # start, last drawing, last plain line
         self._told_steps = done_steps

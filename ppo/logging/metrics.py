@@ -8,7 +8,7 @@ Three marks in a name stand for one metric each: ``<d>`` for an action dimension
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +28,6 @@ _STEPPED = "at least one step was executed"
 _STOPPED = "the update was stopped"
 _MEAN = "mean over the minibatches of executed steps, each measured before its step"
 _FULL = "after the update, mean over the whole rollout"
-
-FAMILY = ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped")  # what ppo.update.step measures
 
 METRICS: dict[str, Metric] = {
     # Where the run is.
@@ -184,6 +182,7 @@ METRICS: dict[str, Metric] = {
 
 _CONF = Path(__file__).parents[2] / "conf" / "kl"
 _DIMENSION = re.compile(r"/(0|[1-9]\d*)$")
+_ESTIMATOR = re.compile(r"(?:kl/error_|kl/|trace/epoch/|trace/)(\w+)$")
 _TERM = re.compile(r"(loss|coef)/([a-z]\w*)$")
 
 
@@ -194,39 +193,34 @@ def estimators() -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8").split("\n")[0].lstrip("# ") for path in found}
 
 
-def declared(name: str, row: Iterable[str] = ()) -> bool:
+def declared(name: str, row: Set[str] = frozenset()) -> bool:
     """Whether ``name``, in a row with the names ``row``, is in the contract.
 
-    ``kl/mean_part/2`` is declared by ``kl/mean_part/<d>`` and ``kl/k3`` by ``kl/<kl>``, since conf/kl has a k3. A term of
-    the loss is known by its pair: ``loss/smooth`` needs ``coef/smooth`` beside it; the latter stands alone only where no
-    step was executed, so that there is no loss.
+    ``kl/mean_part/2`` is declared by ``kl/mean_part/<d>`` and ``kl/k3`` by ``kl/<kl>``, since conf/kl has a k3. An
+    estimator of a person's own package is known by its path, ``trace/NAME`` and ``trace/epoch/NAME``; a term of the loss
+    by its pair: ``loss/smooth`` needs ``coef/smooth`` beside it, and the latter stands alone only where no step was
+    executed, so that there is no loss.
     """
     if name in METRICS:
         return "<" not in name
-    if _DIMENSION.sub("/<d>", name) in METRICS or _pattern_of_estimator(name) in METRICS:
+    if _DIMENSION.sub("/<d>", name) in METRICS:
+        return True
+    estimator = _ESTIMATOR.match(name)
+    if estimator and (estimator[1] in estimators() or {f"trace/{estimator[1]}", f"trace/epoch/{estimator[1]}"} <= row):
         return True
     term = _TERM.match(name)
     if not term:
         return False
-    row = set(row)
     other = f"coef/{term[2]}" if term[1] == "loss" else f"loss/{term[2]}"
     return other in row or (term[1] == "coef" and name in row and "loss/total" not in row)
-
-
-def _pattern_of_estimator(name: str) -> str | None:
-    """``trace/epoch/k3`` -> ``trace/epoch/<kl>``; None where it does not end with the name of an estimator."""
-    for known in estimators():
-        for before in ("kl/", "kl/error_", "trace/", "trace/epoch/"):
-            if name == before + known:
-                return f"{before}<kl>"
-    return None
 
 
 def check(names: Iterable[str]) -> None:
     """Raise ValueError on the first of a row's ``names`` that is not in the contract, with the nearest one that is."""
     names = list(names)
+    row = set(names)
     for name in names:
-        if not declared(name, names):
+        if not declared(name, row):
             near = difflib.get_close_matches(name, _known(), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"metric {name!r} is not declared in ppo/logging/metrics.py{hint}")

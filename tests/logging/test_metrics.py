@@ -33,10 +33,16 @@ def test_an_estimator_is_known_by_its_yaml(tmp_path, monkeypatch):
     monkeypatch.setattr("ppo.logging.metrics._CONF", tmp_path)
     estimators.cache_clear()
     try:
-        check(["kl/exact", "kl/renyi", "kl/error_renyi", "trace/renyi", "trace/epoch/renyi"])
+        assert all(declared(f"{before}renyi") for before in ("kl/", "kl/error_", "trace/", "trace/epoch/"))
         assert "- `renyi`: Of order two." in document() and not declared("kl/k3")
     finally:
         estimators.cache_clear()
+
+
+def test_an_estimator_of_another_package_is_known_by_its_path():
+    check(["kl/mine", "trace/mine", "trace/epoch/mine", "kl/error_mine"])
+    with pytest.raises(ValueError, match="'kl/mine'"):
+        check(["kl/mine", "trace/mine"])
 
 
 def test_no_estimator_has_the_name_of_another_metric():
