@@ -4,24 +4,30 @@ The same command again runs what is missing. A cell is locked while it runs, by 
 that a second sweep, or one that was killed, never runs a cell twice, whatever launched it.
 """
 
-import fcntl
 import json
 import multiprocessing
 import os
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
-from rich.table import Table
 
+from ppo.compare.printed import print_line, print_table
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import signals
@@ -37,17 +43,58 @@ class Cell(NamedTuple):
 
 
 class Sweep(Callback):
-    """Hydra's callback: gives a run or a multirun whose folder is named by a clock one of its own, and remembers, in the
-    process that was started, where the multirun is."""
+    """Hydra's callback: where a run or multirun is, and which cells were asked for, known wherever a cell runs.
 
-    folder: Path | None = None
+    A folder that is named by a clock is nobody else's. An environment may change the working directory, and the next
+    cell may run in the same process: so the folder is made absolute before a cell begins, and after each one the process
+    returns to where it was started.
+    """
+
+    folder: Path | None = None  # of the multirun that was started in this process
+    asked: int | None = None  # cells; None where only the sweeper knows
+    token = ""  # of the multirun that the cell running in this process belongs to
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Before a single run."""
         _own_folder(config.hydra.run)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """In the process that was started, before the first cell."""
         Sweep.folder = _own_folder(config.hydra.sweep)
+        Sweep.asked, Sweep.token = count(config), uuid.uuid4().hex
+        self._start, self._token = Path.cwd(), Sweep.token  # these travel to the processes that run cells
+        with read_write(config):
+            config.hydra.overrides.hydra.append(sweep_dir(Sweep.folder))  # from which every cell is composed
         signals.listen("the cells that run are finishing their updates", pass_on=True)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """In the process that runs the cell."""
+        Sweep.token = getattr(self, "_token", "")
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """In the process that ran the cell, also after a failure."""
+        if (start := getattr(self, "_start", None)) is not None:
+            os.chdir(start)
+
+
+def sweep_dir(folder: Path) -> str:
+    """The word that chooses ``folder`` for a sweep, whatever its name is."""
+    return f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
+
+
+def count(config: DictConfig) -> int | None:
+    """How many cells the words of a multirun ask for; None where the sweeper decides that on the way."""
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_", "")).endswith(f".{BasicSweeper.__name__}"):
+        return None
+    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    try:
+        overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
+        batches = BasicSweeper.split_arguments(overrides, None)
+    except HydraException:
+        return None  # the sweeper will say what is wrong with them
+    return len({tuple(words) for batch in batches for words in batch})
 
 
 def _own_folder(node: DictConfig) -> Path:
@@ -70,8 +117,13 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
     """
     _end_with_parent()
     signals.check()
+    import fcntl  # here: a system without it can still run a single run
+
     with _lock_of(folder) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(Sweep.token)
+        lock.flush()
         done = result(folder, config)
         if done is not None:
             yield done
@@ -88,14 +140,17 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
 
 
 def _lock_of(folder: Path) -> IO:
-    """A file beside the folder: on a folder shared by machines (NFS) only a file that is open for writing locks."""
+    """A file beside the folder: on a folder shared by machines (NFS) only a file that is open for writing locks. In it is
+    the token of the multirun that asked for the cell last."""
     path = folder.parent / ".locks" / folder.name
     path.parent.mkdir(exist_ok=True)
-    return path.open("w")
+    return path.open("a+")
 
 
 def _is_held(folder: Path) -> bool:
     """Whether a process, here or on another machine, runs the cell now."""
+    import fcntl
+
     with _lock_of(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,21 +181,36 @@ def inspect(folder: Path) -> Cell | None:
     return Cell(folder, said.get("status", "failed"), said.get("reason")) if said else None
 
 
-def report(sweep: Path, console: Console) -> int:
-    """Print how many cells of a sweep finished, and a table of those that did not; the number of these."""
-    cells = [found for folder in run_folders(sweep) if (found := inspect(folder))]
+def report(sweep: Path, console: Console, *, asked: int | None = None, token: str = "") -> int:
+    """Print how many of the cells that were asked for finished, and a table of those that did not; the number of these.
+
+    Without ``token`` every cell in the folder counts, else those that the multirun of this token asked for; ``asked``:
+    how many these are, of which some may not have begun.
+    """
+    cells = [found for folder in run_folders(sweep) if (found := inspect(folder)) and _belongs(folder, token)]
     failed = [found for found in cells if found.status != "finished"]
-    console.print(
-        f"{sweep}: {len(cells) - len(failed)} of {len(cells)} cells finished", soft_wrap=True, highlight=False
-    )
+    missing = max(0, (asked or 0) - len(cells))
+    print_line(console, f"{sweep}: {len(cells) - len(failed)} of {len(cells) + missing} cells finished")
     if failed:
-        table = Table("cell", "status", "reason")
-        for found in failed:
-            status = "died" if found.status == "running" and not _is_held(found.folder) else found.status
-            table.add_row(str(found.folder.relative_to(sweep)), status, found.reason or "")
-        console.print(table)
-        console.print("The same command again runs these, and no others.")
-    return len(failed)
+        rows = [
+            [
+                str(found.folder.relative_to(sweep)),
+                "died" if found.status == "running" and not _is_held(found.folder) else found.status,
+                found.reason or "",
+            ]
+            for found in failed
+        ]
+        print_table(console, ["cell", "status", "reason"], rows)
+    if missing:
+        print_line(console, f"{missing} did not begin.")
+    if failed or missing:
+        print_line(console, "The same command again runs these, and no others.")
+    return len(failed) + missing
+
+
+def _belongs(folder: Path, token: str) -> bool:
+    lock = folder.parent / ".locks" / folder.name
+    return not token or (lock.is_file() and lock.read_text() == token)
 
 
 def _can_go_on(folder: Path, config: dict) -> bool:
