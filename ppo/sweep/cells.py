@@ -1,7 +1,7 @@
 """The cells of a multirun: a finished one is not run again, a failed one does not stop the others, the end lists them.
 
-The same command again runs what is missing. A cell is locked while it runs, by a lock that ends with its process, so
-that a second sweep, or one that was killed, never runs a cell twice, whatever launched it.
+The same command again runs what is missing. A cell is locked while it runs, by a lock that is released when its process
+ends, so that no cell runs twice, whatever launched it: a second sweep, or one that is started again after a kill.
 """
 
 import json
@@ -10,28 +10,21 @@ import os
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, NamedTuple
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.core.utils import JobReturn
-from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from ppo.compare.printed import print_line, print_table
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import signals
-from ppo.run.folder import check_same, config_of, fresh, result, run_folders, run_json
+from ppo.run.folder import check_same, config_of, result, run_folders, run_json
+from ppo.sweep.callback import Sweep
 
 
 class Cell(NamedTuple):
@@ -42,76 +35,11 @@ class Cell(NamedTuple):
     reason: str | None = None
 
 
-class Sweep(Callback):
-    """Hydra's callback: where a run or multirun is, and which cells were asked for, known wherever a cell runs.
-
-    A folder that is named by a clock is nobody else's. An environment may change the working directory, and the next
-    cell may run in the same process: so the folder is made absolute before a cell begins, and after each one the process
-    returns to where it was started.
-    """
-
-    folder: Path | None = None  # of the multirun that was started in this process
-    asked: int | None = None  # cells; None where only the sweeper knows
-    token = ""  # of the multirun that the cell running in this process belongs to
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Before a single run."""
-        _own_folder(config.hydra.run)
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """In the process that was started, before the first cell."""
-        Sweep.folder = _own_folder(config.hydra.sweep)
-        Sweep.asked, Sweep.token = count(config), uuid.uuid4().hex
-        self._start, self._token = Path.cwd(), Sweep.token  # these travel to the processes that run cells
-        with read_write(config):
-            config.hydra.overrides.hydra.append(sweep_dir(Sweep.folder))  # from which every cell is composed
-        signals.listen("the cells that run are finishing their updates", pass_on=True)
-
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        """In the process that runs the cell."""
-        Sweep.token = getattr(self, "_token", "")
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """In the process that ran the cell, also after a failure."""
-        if (start := getattr(self, "_start", None)) is not None:
-            os.chdir(start)
-
-
-def sweep_dir(folder: Path) -> str:
-    """The word that chooses ``folder`` for a sweep, whatever its name is."""
-    return f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
-
-
-def count(config: DictConfig) -> int | None:
-    """How many cells the words of a multirun ask for; None where the sweeper decides that on the way."""
-    sweeper = config.hydra.sweeper
-    if not str(sweeper.get("_target_", "")).endswith(f".{BasicSweeper.__name__}"):
-        return None
-    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    try:
-        overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
-        batches = BasicSweeper.split_arguments(overrides, None)
-    except HydraException:
-        return None  # the sweeper will say what is wrong with them
-    return len({tuple(words) for batch in batches for words in batch})
-
-
-def _own_folder(node: DictConfig) -> Path:
-    """The folder that ``node.dir`` says, absolute: an environment may change the working directory. Two that were started
-    within one tick of the clock that names it do not share it."""
-    named_by_clock = "${now:" in str(cast(dict, OmegaConf.to_container(node, resolve=False))["dir"])
-    folder = Path(node.dir).absolute()
-    with read_write(node):
-        node.dir = str(fresh(folder) if named_by_clock else folder)
-    return Path(node.dir)
-
-
 @contextmanager
 def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
-    """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished one, which is not
-    to be run again, else None. An unfinished one goes on from its checkpoint; where it has none, or is one of another
-    configuration, it is put aside. A failure is written down.
+    """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished cell, which is not
+    run again, else None. An unfinished one resumes from its checkpoint; where it has none, or is one of another
+    configuration, it is put aside. A failure is recorded.
 
     Raises ConfigError where the folder holds a finished run of another configuration.
     """
@@ -128,7 +56,7 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
         if done is not None:
             yield done
             return
-        if any(folder.iterdir()) and not _can_go_on(folder, config):
+        if any(folder.iterdir()) and not _can_resume(folder, config):
             _put_aside(folder)
         (folder / "error.txt").unlink(missing_ok=True)
         try:
@@ -161,7 +89,7 @@ def _is_held(folder: Path) -> bool:
 
 @cache
 def _end_with_parent() -> None:
-    """In a worker of joblib: end when the sweep is killed. By itself it would run on, and then wait for ever."""
+    """In a worker of joblib: end when the sweep is killed. By itself it would carry on, and then wait for ever."""
     if not multiprocessing.current_process().name.startswith("Loky"):
         return
     signals.listen()  # between two cells, too
@@ -213,7 +141,7 @@ def _belongs(folder: Path, token: str) -> bool:
     return not token or (lock.is_file() and lock.read_text() == token)
 
 
-def _can_go_on(folder: Path, config: dict) -> bool:
+def _can_resume(folder: Path, config: dict) -> bool:
     try:
         check_same(folder, config_of(folder), config)
     except ConfigError:
@@ -232,7 +160,7 @@ def _put_aside(folder: Path) -> None:
 
 def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
     write_atomically(folder / "error.txt", "".join(traceback.format_exception(error)))
-    if not (folder / "run.json").exists():  # it failed before it began; a comparison must still know its arm
+    if not (folder / "run.json").exists():  # it failed before its first update; a comparison must still know its arm
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         failed = {"status": "failed", "reason": reason, "name": folder.name}

@@ -1,8 +1,8 @@
 """``+sweep=ab sequential=true``: add pairs of seeds until an always-valid comparison has its verdict, or none are left.
 
 A round is the ordinary sweep over the next seeds, into the same folder, in a process of its own; then the pairs so far are
-looked at (ppo.compare.sequential: looking costs nothing). So it can be stopped at any time: the same command goes
-through the finished rounds again without running a cell, and comes to the same point.
+looked at (ppo.compare.sequential: looking costs nothing). It can be stopped at any time: the same command passes
+through the finished rounds without running a cell, and comes to the same point.
 """
 
 import math
@@ -23,7 +23,7 @@ from ppo.compare.sentence import CLOSED, SAME, number
 from ppo.compare.trial import CompareError
 from ppo.config.options import CONF, ConfigError
 from ppo.run.folder import run_folders
-from ppo.sweep.cells import sweep_dir
+from ppo.sweep.callback import sweep_dir
 
 
 class Plan(NamedTuple):
@@ -121,7 +121,7 @@ def main(words: Sequence[str]) -> int:
     try:
         pair = run_until_decided(todo, launch, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command resumes here", file=sys.stderr)
         return 130
     except CompareError as error:
         raise ConfigError(str(error)) from error

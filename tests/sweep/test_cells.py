@@ -17,7 +17,8 @@ from rich.console import Console
 from ppo import cli
 from ppo.compare.load import load
 from ppo.config.options import CONF, ConfigError
-from ppo.sweep.cells import Sweep, cell, count, inspect, report
+from ppo.sweep.callback import Sweep, count
+from ppo.sweep.cells import cell, inspect, report
 
 CONFIG = {"lr": 1e-3, "workers": 0, "total_steps": 64}
 SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
