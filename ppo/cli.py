@@ -129,7 +129,9 @@ def main() -> None:
         sys.exit(_end_of_sweep() or _say(error))
     except OSError as error:
         if not error.filename:  # then it is none of the disk's
-            raise
+            if not _end_of_sweep():
+                raise
+            sys.exit(1)
         sys.exit(_end_of_sweep() or _say(OSError(f"{error.filename}: {error.strerror}")))
     except Interrupted as error:
         _end_of_sweep()
@@ -170,7 +172,9 @@ def _end_of_sweep() -> int:
         from ppo.sweep.cells import Sweep, report
     except ImportError:  # as _check_system says
         return 0
-    return min(1, report(Sweep.folder, Console(stderr=True))) if Sweep.folder else 0
+    if Sweep.folder is None:
+        return 0
+    return min(1, report(Sweep.folder, Console(stderr=True), asked=Sweep.asked, token=Sweep.token))
 
 
 def _say(error: Exception) -> int:

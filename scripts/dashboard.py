@@ -1,6 +1,6 @@
 """A local web page over the runs in ``outputs/``, live while they train: ``make dashboard``, or
 
-``python scripts/dashboard.py [FOLDER ...] [--port 7860]``. Whatever logger the runs have: it reads their metrics.jsonl and
+``python scripts/dashboard.py [FOLDER ...] [--port 7860]``. It reads the runs' metrics.jsonl, whichever logger they have, and
 keeps what trackio needs in FOLDER/.trackio. Needs an extra: pip install 'proximal[trackio]'.
 """
 
@@ -11,9 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ppo.compare.arms import dotted
+from ppo.logging.base import first_line
 from ppo.logging.jsonl import read
 from ppo.run.folder import run_folders
 
@@ -21,10 +24,11 @@ PROJECT = "runs"
 
 
 def add_new(folders: list[Path], storage, seen: dict[Path, int]) -> int:
-    """Bring what trackio's ``storage`` lacks of the runs below ``folders``; the number of rows added.
+    """Add to trackio's ``storage`` what it lacks of the runs below ``folders``; the number of rows added.
 
-    A run that began anew in its folder (its last row lies before what is known of it) takes the place of the old one.
-    ``seen``: when each file was last written; one that was not written since is not read again.
+    A run that was started anew in its folder (its last row lies before the last one stored) replaces the old one.
+    ``seen``: when each file was last written; one that was not written since is not read again. A folder that cannot be
+    read costs one line each time it changes.
     """
     added = 0
     for file in sorted({run / "metrics.jsonl" for folder in folders for run in run_folders(folder)}):
@@ -32,10 +36,15 @@ def add_new(folders: list[Path], storage, seen: dict[Path, int]) -> int:
         if written is None or seen.get(file) == written:
             continue
         seen[file] = written
-        rows = read(file)
+        try:
+            rows, words = read(file), varied(run)
+            settings = configuration(run, words)
+        except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+            print(f"{run}: left out: {first_line(error)}", file=sys.stderr)
+            continue
         if not rows:
             continue
-        id, words = str(run.resolve()), varied(run)
+        id = str(run.resolve())
         name = f"{run.parent.name}/{','.join(words)}"
         known = storage.get_max_step_for_run(PROJECT, run_id=id)
         if known is not None and rows[-1]["env_steps"] < known:
@@ -43,8 +52,7 @@ def add_new(folders: list[Path], storage, seen: dict[Path, int]) -> int:
             known = None
         new = [dict(row) for row in rows if known is None or row["env_steps"] > known]
         steps = [int(row.pop("env_steps")) for row in new]
-        config = about(run, words) if known is None else None
-        storage.bulk_log(PROJECT, name, new, steps, config=config, run_id=id)
+        storage.bulk_log(PROJECT, name, new, steps, config=settings if known is None else None, run_id=id)
         added += len(new)
     return added
 
@@ -57,7 +65,7 @@ def varied(run: Path) -> list[str]:
     return [word for word in words if word not in (common or ())] or words
 
 
-def about(run: Path, words: list[str]) -> dict:
+def configuration(run: Path, words: list[str]) -> dict:
     """What trackio groups and filters by: arm and sweep, then every key of the configuration, options by their names."""
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
     flat = dict(dotted(config)) if isinstance(config, dict) else {}
@@ -67,6 +75,7 @@ def about(run: Path, words: list[str]) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Serve the page until Ctrl-C; the exit code."""
     parser = argparse.ArgumentParser(prog="dashboard.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")])
     parser.add_argument("--port", type=int, help="[7860, or the next free one]")

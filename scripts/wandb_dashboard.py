@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ppo.logging.base import first_line
+from ppo.logging.files import write_atomically
 
 EDGES = {0.01: "healthy", 0.02: "fine", 0.03: "warning", 0.05: "problem"}  # of ppo.logging.band: upper ends
 SECTIONS: dict[str, tuple[str | list[str], ...]] = {  # a panel is a metric, or several in one
@@ -62,6 +63,7 @@ def workspace(entity: str, project: str, name: str):
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Save the workspace on the server, or write it as JSON; the exit code."""
     parser = argparse.ArgumentParser(prog="wandb_dashboard.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--project", default="proximal")
     parser.add_argument("--entity", help="user or team [your default]")
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         import wandb
-        import wandb_workspaces.workspaces  # noqa: F401 - said at once, not after a login
+        import wandb_workspaces.workspaces  # noqa: F401 - reported at once, not after a login
     except ImportError:
         print("error: needs an extra: pip install 'proximal[workspace]'", file=sys.stderr)
         return 2
@@ -87,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         why = first_line(error)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     view = workspace(args.entity or "entity", args.project, args.name)._to_model()
-    args.out.write_text(view.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+    write_atomically(args.out, view.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
     print(f"{args.out} (not on a server: {why})")
     return 0
 

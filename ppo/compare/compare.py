@@ -64,7 +64,7 @@ def compare(
                     tested = _pair(sampled[a], sampled[b], same[a, b], names, alpha=alpha, sequential=sequential)
                     pair_rows.append(names | tested)
         ranges = {row["endpoint"].split("/")[0]: row["steps"] for row in spans if row["env"] == env}
-        notes += about_curves(env, arms, ranges) + about_same(env, same)
+        notes += about_curves(env, arms, ranges) + about_same(env, arms, same)
     if not arm_rows:
         raise CompareError("no run has logged a return: nothing to compare")
     _correct(pair_rows)

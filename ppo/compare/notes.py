@@ -32,10 +32,11 @@ def about_curves(env: str, arms: Arms, spans: Mapping[str, Span]) -> list[str]:
     return notes
 
 
-def about_same(env: str, same: Mapping[tuple[str, str], Sequence[int]]) -> list[str]:
-    """Which runs of two arms are equal to the last digit."""
+def about_same(env: str, arms: Arms, same: Mapping[tuple[str, str], Sequence[int]]) -> list[str]:
+    """Which runs of two arms are equal to the last digit, where others of these arms are not."""
+    common = {(a, b): {t.seed for t in arms[a]} & {t.seed for t in arms[b]} for a, b in same}
     return [
-        f"{env}: {a} and {b} are equal to the last digit in seed {', '.join(map(str, seeds))}"
+        f"{env}: {a} and {b} are equal to the last digit in seed {', '.join(map(str, seeds))}, and not in others"
         for (a, b), seeds in same.items()
-        if seeds
+        if seeds and {*seeds} != common[a, b]
     ]

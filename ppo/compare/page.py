@@ -14,6 +14,7 @@ from ppo.compare.report import (
     commands,
     pair_cells,
     rollbacks,
+    sentences,
     stability_cells,
 )
 from ppo.logging.files import write_atomically
@@ -35,7 +36,7 @@ def write_page(verdict: dict, pictures: Mapping[str, Path], path: Path, *, title
 def page(verdict: dict, pictures: Mapping[str, Path], *, title: str) -> str:
     """The whole report as one HTML text: styles and pictures within."""
     parts = [f"<h1>{_text(title)}</h1>"]
-    parts.append(_list([row["sentence"] for row in verdict["pairs"]]) or "<p>One arm: nothing to compare it with.</p>")
+    parts.append(_list(sentences(verdict)) or "<p>One arm: nothing to compare it with.</p>")
     if lines := rollbacks(verdict):
         parts.append("<h2>Take back</h2>" + _list(lines))
     if lines := commands(verdict):

@@ -1,18 +1,15 @@
 """The pictures of a comparison, written as PNG. Needs matplotlib (the extra ``plots``)."""
 
-import hashlib
-import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ppo.compare.compare import Comparison
+from ppo.compare.drawing import STYLE, band_of_runs, grid, legend, mean_interval, mean_range, shortened
 from ppo.compare.endpoints import Sample
-from ppo.compare.printed import visible
 from ppo.compare.trial import CURVES, Curve, Trial
 from ppo.logging.base import first_line
 from ppo.logging.panels import shade
@@ -23,8 +20,6 @@ TRUST_REGION = {  # metric: title
     "policy/entropy": "entropy [nat]",
     "update/epochs": "epochs done",
 }
-# Names are drawn as they are: a dollar in one begins no formula, and no layout of the user's is asked.
-_STYLE: dict = {"text.parse_math": False, "text.usetex": False}
 
 
 def draw(comparison: Comparison, out: Path, say: Callable[[str], None]) -> dict[str, Path]:
@@ -50,7 +45,7 @@ def draw(comparison: Comparison, out: Path, say: Callable[[str], None]) -> dict[
         file = out / f"{draw_one.__name__}.png"
         file.unlink(missing_ok=True)  # one of an earlier comparison must not stand beside this one's numbers
         try:
-            with plt.rc_context(_STYLE), warnings.catch_warnings():
+            with plt.rc_context(STYLE), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks are drawn as boxes
                 if (figure := draw_one(plt, comparison, colours)) is not None:
                     figure.savefig(file, dpi=110)
@@ -63,66 +58,28 @@ def draw(comparison: Comparison, out: Path, say: Callable[[str], None]) -> dict[
     return drawn
 
 
-def interpolated(runs: Sequence[Curve], *, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Curves on one grid [P] of steps: [runs, P], NaN where a run has no data (before its first point, after its last)."""
-    every = np.unique(np.concatenate([steps for steps, _ in runs]))
-    grid = every if len(every) <= points else np.linspace(every[0], every[-1], points)
-    return grid, np.array([np.interp(grid, steps, values, left=np.nan, right=np.nan) for steps, values in runs])
-
-
-def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[runs, P] -> mean, low, high [P] over the runs that are there: t interval; no width below two runs."""
-    n = np.isfinite(values).sum(0)
-    total = np.nansum(values, 0)
-    mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
-    squares = np.nansum((values - mean) ** 2, 0)
-    se = np.sqrt(np.divide(squares, n * (n - 1), out=np.zeros(len(n)), where=n > 1))
-    half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * se
-    return mean, mean - half, mean + half
-
-
-def mean_range(values: np.ndarray, *, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[runs, P] -> mean, lowest, highest [P] of the runs that are there; the signature of ``mean_interval``."""
-    return mean_interval(values, level=level)[0], np.fmin.reduce(values, 0), np.fmax.reduce(values, 0)
-
-
 def curves(plt, comparison: Comparison, colours: dict):
     """Returns over environment steps: an environment a column, a curve that was logged a row."""
     names = [name for name in CURVES if any(name in t.curves for t in _trials(comparison))]
-    figure, axes = _grid(plt, len(names), len(comparison.envs), width=5, height=3.6)
+    figure, axes = grid(plt, len(names), len(comparison.envs), width=5, height=3.6)
     drawn: dict[str, Any] = {}
     for column, (env, arms) in enumerate(comparison.envs.items()):
         for axis, name in zip(axes[:, column], names):
             for label, trials in arms.items():
                 runs = [trial.curves[name] for trial in trials if name in trial.curves]
                 if runs:
-                    line = _band_of_runs(axis, runs, colours[label], mean_interval, comparison.verdict["alpha"])
+                    line = band_of_runs(axis, runs, colours[label], mean_interval, comparison.verdict["alpha"])
                     drawn.setdefault(label, line)
             axis.set(title=f"{shortened(env)}: {CURVES[name]}", xlabel="environment steps")
             axis.grid(alpha=0.3)
-    _legend(axes[0, 0], drawn)
+    legend(axes[0, 0], drawn)
     return figure
-
-
-def _grid(plt, rows: int, columns: int, *, width: float, height: float):
-    size = (max(7, width * columns), height * rows)
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-
-
-def _band_of_runs(axis, runs: Sequence[Curve], colour, interval: Callable, alpha: float):
-    """Every run thin, their mean, and the band of ``interval``; the line of the mean."""
-    for steps, values in runs:
-        axis.plot(steps, values, color=colour, lw=0.7, alpha=0.35)
-    grid, values = interpolated(runs)
-    mean, low, high = interval(np.where(np.isfinite(values), values, np.nan), level=1 - alpha)
-    axis.fill_between(grid, low, high, color=colour, alpha=0.15, lw=0)
-    return axis.plot(grid, mean, color=colour, lw=2)[0]
 
 
 def final(plt, comparison: Comparison, colours: dict):
     """Strip plot: a dot a seed, failed ones as crosses, mean and interval beside."""
     endpoint = _main_endpoint(comparison)
-    figure, axes = _grid(plt, 1, len(comparison.envs), width=4, height=4)
+    figure, axes = grid(plt, 1, len(comparison.envs), width=4, height=4)
     for axis, env in zip(axes[0], comparison.envs):
         arms = comparison.samples[env, endpoint]
         for place, (label, sample) in enumerate(arms.items()):
@@ -183,7 +140,7 @@ def profile(plt, comparison: Comparison, colours: dict, *, resamples: int = 1_00
         axis.fill_between(grid, low, high, step="post", color=colours[label], alpha=0.15, lw=0)
     axis.set_xlabel(f"score: {endpoint}, 0 the lowest and 1 the highest run of its environment")
     axis.set_ylabel("share of runs above")
-    _legend(axis, drawn)
+    legend(axis, drawn)
     axis.grid(alpha=0.3)
     return figure
 
@@ -192,46 +149,21 @@ def panels(plt, comparison: Comparison, colours: dict):
     """What the trust region did: mean over seeds and the range of them, an environment a row."""
     if not any(trial.rows for trial in _trials(comparison)):
         return None
-    figure, axes = _grid(plt, len(comparison.envs), len(TRUST_REGION), width=4.25, height=3.6)
+    figure, axes = grid(plt, len(comparison.envs), len(TRUST_REGION), width=4.25, height=3.6)
     drawn: dict[str, Any] = {}
     for row, (env, arms) in enumerate(comparison.envs.items()):
         for axis, (metric, title) in zip(axes[row], TRUST_REGION.items()):
             for label, trials in arms.items():
                 runs = [series for trial in trials if (series := _series(trial, metric))]
                 if runs:
-                    line = _band_of_runs(axis, runs, colours[label], mean_range, comparison.verdict["alpha"])
+                    line = band_of_runs(axis, runs, colours[label], mean_range, comparison.verdict["alpha"])
                     drawn.setdefault(label, line)
             if metric == "kl/final":
                 shade(axis)
             axis.set(title=f"{shortened(env)}: {title}" if metric == "kl/final" else title, xlabel="environment steps")
             axis.grid(alpha=0.3)
-    _legend(axes[0, 0], drawn)
+    legend(axes[0, 0], drawn)
     return figure
-
-
-def shortened(name: str, *, wide: int = 32) -> str:
-    """``name`` for a picture: in lines of ``wide`` letters, at most three; of a longer one beginning and end are kept,
-    and a digest of all of it between them. The tables have it whole."""
-    name = visible(name)
-    if len(name) > 3 * wide:
-        half, digest = 3 * wide // 2 - 3, hashlib.sha256(name.encode(errors="replace")).hexdigest()[:4]
-        name = f"{name[:half]}…{digest}…{name[-half:]}"
-    lines = [""]
-    for part in name.replace(",", ",\n").split("\n"):
-        for piece in textwrap.wrap(part, wide, replace_whitespace=False, drop_whitespace=False):
-            if len(lines[-1]) + len(piece) <= wide:
-                lines[-1] += piece
-            else:
-                lines.append(piece)
-    return "\n".join(lines)
-
-
-def _legend(axis, drawn: Mapping[str, Any]) -> None:
-    """A legend of every name: matplotlib by itself leaves out those that begin with an underscore."""
-    if drawn:
-        legend = axis.legend([*drawn.values()], [str(i) for i in range(len(drawn))], fontsize=8)
-        for text, label in zip(legend.get_texts(), drawn):
-            text.set_text(shortened(label))
 
 
 def _series(trial: Trial, metric: str) -> Curve | None:

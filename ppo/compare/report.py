@@ -78,8 +78,8 @@ def show(verdict: dict, console: Console) -> None:
         _section(console, f"Pairs: a minus b, {test}, Holm", PAIR_COLUMNS, pairs)
     if any(row["updates"] for row in verdict["stability"]):
         _section(console, "Stability", STABILITY_COLUMNS, [stability_cells(row) for row in verdict["stability"]])
-    for row in verdict["pairs"]:
-        print_line(console, f"• {row['sentence']}")
+    for line in sentences(verdict):
+        print_line(console, f"• {line}")
     for line in rollbacks(verdict):
         print_line(console, f"! {line}")
     for row in verdict["failures"]:
@@ -89,6 +89,11 @@ def show(verdict: dict, console: Console) -> None:
         print_line(console, f"note: {note}")
     for line in commands(verdict):
         print_line(console, f"more seeds: {line}")
+
+
+def sentences(verdict: dict) -> list[str]:
+    """The sentences of all pairs, each once."""
+    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"]))
 
 
 def rollbacks(verdict: dict) -> list[str]:

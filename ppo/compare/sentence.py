@@ -56,8 +56,8 @@ def sentence(pair: dict, *, alpha: float, tests: int) -> str:
     start, tail = f"{pair['env']}, {pair['endpoint']}: ", _failures(pair)
     if pair["verdict"] == SAME:
         return (
-            f"{start}{a} and {b} are the same run: in every seed that both have ({n}) all that learning logged is equal to "
-            "the last digit. What sets these arms apart changed nothing; there is nothing to test."
+            f"{pair['env']}: {a} and {b} are the same run: in every seed that both have ({n}) all that learning logged is "
+            "equal to the last digit. What sets these arms apart changed nothing; there is nothing to test."
         )
     if pair["verdict"] == NONE:
         return f"{start}this is no comparison: {seeds}, and below {MIN_SEEDS} an arm nothing is known (so far {so_far}).{tail}"

@@ -1,10 +1,9 @@
 """The cells of a multirun: a finished one is not run again, a failed one does not stop the others, the end lists them.
 
-The same command again runs what is missing. A cell is locked while it runs, by a lock that ends with its process, so
-that a second sweep, or one that was killed, never runs a cell twice, whatever launched it.
+The same command again runs what is missing. A cell is locked while it runs, by a lock that is released when its process
+ends, so that no cell runs twice, whatever launched it: a second sweep, or one that is started again after a kill.
 """
 
-import fcntl
 import json
 import multiprocessing
 import os
@@ -15,17 +14,17 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, NamedTuple
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import OmegaConf
 from rich.console import Console
-from rich.table import Table
 
+from ppo.compare.printed import print_line, print_table
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import signals
-from ppo.run.folder import check_same, config_of, fresh, result, run_folders, run_json
+from ppo.run.folder import check_same, config_of, result, run_folders, run_json
+from ppo.sweep.callback import Sweep
 
 
 class Cell(NamedTuple):
@@ -36,47 +35,28 @@ class Cell(NamedTuple):
     reason: str | None = None
 
 
-class Sweep(Callback):
-    """Hydra's callback: gives a run or a multirun whose folder is named by a clock one of its own, and remembers, in the
-    process that was started, where the multirun is."""
-
-    folder: Path | None = None
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        _own_folder(config.hydra.run)
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Sweep.folder = _own_folder(config.hydra.sweep)
-        signals.listen("the cells that run are finishing their updates", pass_on=True)
-
-
-def _own_folder(node: DictConfig) -> Path:
-    """The folder that ``node.dir`` says, absolute: an environment may change the working directory. Two that were started
-    within one tick of the clock that names it do not share it."""
-    named_by_clock = "${now:" in str(cast(dict, OmegaConf.to_container(node, resolve=False))["dir"])
-    folder = Path(node.dir).absolute()
-    with read_write(node):
-        node.dir = str(fresh(folder) if named_by_clock else folder)
-    return Path(node.dir)
-
-
 @contextmanager
 def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
-    """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished one, which is not
-    to be run again, else None. An unfinished one goes on from its checkpoint; where it has none, or is one of another
-    configuration, it is put aside. A failure is written down.
+    """Hold the folder of a cell, waiting for whoever holds it now. Yields the result of a finished cell, which is not
+    run again, else None. An unfinished one resumes from its checkpoint; where it has none, or is one of another
+    configuration, it is put aside. A failure is recorded.
 
     Raises ConfigError where the folder holds a finished run of another configuration.
     """
     _end_with_parent()
     signals.check()
+    import fcntl  # here: a system without it can still run a single run
+
     with _lock_of(folder) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(Sweep.token)
+        lock.flush()
         done = result(folder, config)
         if done is not None:
             yield done
             return
-        if any(folder.iterdir()) and not _can_go_on(folder, config):
+        if any(folder.iterdir()) and not _can_resume(folder, config):
             _put_aside(folder)
         (folder / "error.txt").unlink(missing_ok=True)
         try:
@@ -88,14 +68,17 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
 
 
 def _lock_of(folder: Path) -> IO:
-    """A file beside the folder: on a folder shared by machines (NFS) only a file that is open for writing locks."""
+    """A file beside the folder: on a folder shared by machines (NFS) only a file that is open for writing locks. In it is
+    the token of the multirun that asked for the cell last."""
     path = folder.parent / ".locks" / folder.name
     path.parent.mkdir(exist_ok=True)
-    return path.open("w")
+    return path.open("a+")
 
 
 def _is_held(folder: Path) -> bool:
     """Whether a process, here or on another machine, runs the cell now."""
+    import fcntl
+
     with _lock_of(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,7 +89,7 @@ def _is_held(folder: Path) -> bool:
 
 @cache
 def _end_with_parent() -> None:
-    """In a worker of joblib: end when the sweep is killed. By itself it would run on, and then wait for ever."""
+    """In a worker of joblib: end when the sweep is killed. By itself it would carry on, and then wait for ever."""
     if not multiprocessing.current_process().name.startswith("Loky"):
         return
     signals.listen()  # between two cells, too
@@ -126,24 +109,39 @@ def inspect(folder: Path) -> Cell | None:
     return Cell(folder, said.get("status", "failed"), said.get("reason")) if said else None
 
 
-def report(sweep: Path, console: Console) -> int:
-    """Print how many cells of a sweep finished, and a table of those that did not; the number of these."""
-    cells = [found for folder in run_folders(sweep) if (found := inspect(folder))]
+def report(sweep: Path, console: Console, *, asked: int | None = None, token: str = "") -> int:
+    """Print how many of the cells that were asked for finished, and a table of those that did not; the number of these.
+
+    Without ``token`` every cell in the folder counts, else those that the multirun of this token asked for; ``asked``:
+    how many these are, of which some may not have begun.
+    """
+    cells = [found for folder in run_folders(sweep) if (found := inspect(folder)) and _belongs(folder, token)]
     failed = [found for found in cells if found.status != "finished"]
-    console.print(
-        f"{sweep}: {len(cells) - len(failed)} of {len(cells)} cells finished", soft_wrap=True, highlight=False
-    )
+    missing = max(0, (asked or 0) - len(cells))
+    print_line(console, f"{sweep}: {len(cells) - len(failed)} of {len(cells) + missing} cells finished")
     if failed:
-        table = Table("cell", "status", "reason")
-        for found in failed:
-            status = "died" if found.status == "running" and not _is_held(found.folder) else found.status
-            table.add_row(str(found.folder.relative_to(sweep)), status, found.reason or "")
-        console.print(table)
-        console.print("The same command again runs these, and no others.")
-    return len(failed)
+        rows = [
+            [
+                str(found.folder.relative_to(sweep)),
+                "died" if found.status == "running" and not _is_held(found.folder) else found.status,
+                found.reason or "",
+            ]
+            for found in failed
+        ]
+        print_table(console, ["cell", "status", "reason"], rows)
+    if missing:
+        print_line(console, f"{missing} did not begin.")
+    if failed or missing:
+        print_line(console, "The same command again runs these, and no others.")
+    return len(failed) + missing
 
 
-def _can_go_on(folder: Path, config: dict) -> bool:
+def _belongs(folder: Path, token: str) -> bool:
+    lock = folder.parent / ".locks" / folder.name
+    return not token or (lock.is_file() and lock.read_text() == token)
+
+
+def _can_resume(folder: Path, config: dict) -> bool:
     try:
         check_same(folder, config_of(folder), config)
     except ConfigError:
@@ -162,7 +160,7 @@ def _put_aside(folder: Path) -> None:
 
 def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
     write_atomically(folder / "error.txt", "".join(traceback.format_exception(error)))
-    if not (folder / "run.json").exists():  # it failed before it began; a comparison must still know its arm
+    if not (folder / "run.json").exists():  # it failed before its first update; a comparison must still know its arm
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         failed = {"status": "failed", "reason": reason, "name": folder.name}

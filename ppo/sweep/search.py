@@ -1,4 +1,4 @@
-"""A search that was stopped goes on: ``+sweep=search`` keeps its study in the sweep's folder."""
+"""A search that was stopped can be resumed: ``+sweep=search`` keeps its study in the sweep's folder."""
 
 import warnings
 from pathlib import Path
@@ -9,9 +9,10 @@ from omegaconf import DictConfig, read_write
 
 
 class Search(Callback):
-    """Hydra's callback: before Optuna's sweeper starts, puts the study in order."""
+    """Hydra's callback: before Optuna's sweeper starts, asks for the trials that the study still lacks."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """In the process that was started, before the first trial."""
         Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         sweeper = config.hydra.sweeper
         with read_write(config):
@@ -21,7 +22,7 @@ class Search(Callback):
 def left(storage: str, name: str, trials: int) -> int:
     """How many trials the study ``name`` lacks of ``trials`` finished ones.
 
-    What was running when the last start ended is asked for again, first: a cell that finished meanwhile is not run
+    Trials that were running when the last start ended are queued first: a cell that has finished since is not run
     again, but gives its result.
     """
     import optuna
@@ -30,7 +31,7 @@ def left(storage: str, name: str, trials: int) -> int:
 
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # so Optuna calls its queue
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's word for its queue
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)

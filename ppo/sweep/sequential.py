@@ -1,12 +1,13 @@
 """``+sweep=ab sequential=true``: add pairs of seeds until an always-valid comparison has its verdict, or none are left.
 
 A round is the ordinary sweep over the next seeds, into the same folder, in a process of its own; then the pairs so far are
-looked at (ppo.compare.sequential: looking costs nothing). So it can be stopped at any time: the same command goes
-through the finished rounds again without running a cell, and comes to the same point.
+looked at (ppo.compare.sequential: looking costs nothing). It can be stopped at any time: the same command passes
+through the finished rounds without running a cell, and comes to the same point.
 """
 
 import math
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,17 +18,19 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ppo.compare.compare import ROLLBACK_BY, compare
-from ppo.compare.load import CompareError, load
-from ppo.compare.sentence import HIGHER, LOWER, number
+from ppo.compare.load import load
+from ppo.compare.sentence import CLOSED, SAME, number
+from ppo.compare.trial import CompareError
 from ppo.config.options import CONF, ConfigError
 from ppo.run.folder import run_folders
+from ppo.sweep.callback import sweep_dir
 
 
 class Plan(NamedTuple):
     """What is run and what is compared."""
 
     words: list[str]  # of the sweep, without its seeds
-    folder: Path
+    folder: Path  # absolute, and the same in every round, whatever time it then is
     by: list[str]  # the factors that make the two arms
     seeds: list[int]  # all there may be: the budget
     pairs: int  # of seeds in a round
@@ -51,7 +54,7 @@ def plan(words: Sequence[str]) -> Plan:
         many = " x ".join(f"{len(v)} {key}" for key, v in values.items()) or "no arms"
         raise ConfigError(f"{asked}: compares two arms over several seeds, as +sweep=ab kl=exact,k1; this is {many}")
     words = [word for word in words if not word.startswith("seed=")]
-    return Plan(words, Path(cfg.hydra.sweep.dir), [*values], sorted(seeds), _pairs(asked))
+    return Plan(words, Path(cfg.hydra.sweep.dir).absolute(), [*values], sorted(seeds), _pairs(asked))
 
 
 def _pairs(asked: str) -> int:
@@ -73,13 +76,15 @@ def run_until_decided(todo: Plan, launch: Callable[[list[int]], None], say: Call
         if not _finished(todo.folder, seeds):
             launch(seeds)
         pair = look(todo, todo.seeds[: start + todo.pairs])
+        if pair["verdict"] == SAME:
+            break
         test = pair["sequential"]
         low, high = map(number, test["ci"])
         say(
             f"{test['n']} pairs: {pair['a']} - {pair['b']} = {number(test['difference'])} "
             f"({low} to {high}), p = {number(test['p'])}: {pair['verdict']}"
         )
-        if pair["verdict"] in (HIGHER, LOWER):
+        if pair["verdict"] in CLOSED:
             break
     return pair
 
@@ -107,7 +112,8 @@ def main(words: Sequence[str]) -> int:
 
     def launch(seeds: list[int]) -> None:
         nonlocal code
-        command = [sys.executable, "-m", "ppo.train", *todo.words, f"seed={','.join(map(str, seeds))}"]
+        command = [sys.executable, "-m", "ppo.train", *todo.words, sweep_dir(todo.folder)]
+        command += [f"seed={','.join(map(str, seeds))}"]
         code = subprocess.run(command, check=False).returncode or code
         if code not in (0, 1):  # 1: some cells failed, and count as the lowest return
             sys.exit(code)
@@ -115,11 +121,12 @@ def main(words: Sequence[str]) -> int:
     try:
         pair = run_until_decided(todo, launch, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command resumes here", file=sys.stderr)
         return 130
     except CompareError as error:
         raise ConfigError(str(error)) from error
     if pair:
         print(pair["sentence"])
-        print(f"python scripts/compare_runs.py {todo.folder} --by {','.join(todo.by)} --sequential")
+        command = ["python", "scripts/compare_runs.py", str(todo.folder), "--by", ",".join(todo.by), "--sequential"]
+        print(shlex.join(command))
     return code

@@ -9,6 +9,7 @@ from scipy import stats as scipy_stats
 from ppo.compare.compare import compare
 from ppo.compare.endpoints import auc
 from ppo.compare.load import load
+from ppo.compare.report import sentences
 from ppo.compare.sentence import more_seeds, number, with_seeds
 from ppo.compare.trial import CompareError
 from ppo.run.folder import final
@@ -273,7 +274,14 @@ def test_arms_that_are_the_same_run_are_not_tested(run_folder, sequential):
     row = verdict["pairs"][0]
     assert row["verdict"] == "the same run" and math.isnan(row["welch"]["p_holm"]) and row["more_seeds"] == []
     assert "kl=exact and kl=k1 are the same run" in row["sentence"] and "p =" not in row["sentence"]
-    assert any("equal to the last digit in seed 1, 2, 3, 4, 5, 6" in note for note in verdict["notes"])
+    assert len(sentences(verdict)) == 1 and verdict["notes"] == []
+
+
+def test_one_seed_that_is_the_same_run_is_noted(trial):
+    runs = [trial(arm, seed, 1.0, 2.0 + (seed > 0) * ord(arm) + seed**2) for arm in "ab" for seed in range(6)]
+    verdict = compare(runs).verdict
+    assert verdict["notes"] == ["toy: a and b are equal to the last digit in seed 0, and not in others"]
+    assert verdict["pairs"][0]["verdict"] == "undecided"
 
 
 def test_arms_that_differ_in_the_last_digit_of_one_loss_are_two(run_folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ppo.compare import plots
+from ppo.compare import drawing, plots
 from ppo.compare.cli import main
 from ppo.compare.load import load
 from ppo.compare.printed import print_table, visible
@@ -67,8 +67,8 @@ def test_every_picture_is_drawn_and_nothing_is_complained_of(compared):
 def test_a_legend_has_the_name_with_the_underscore_and_the_dollar(monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     _, axis = pyplot.subplots()
-    with pyplot.rc_context(plots._STYLE):
-        plots._legend(axis, {name: axis.plot([1, 2])[0] for name in ("_baseline", r"$\foo and $5")})
+    with pyplot.rc_context(drawing.STYLE):
+        drawing.legend(axis, {name: axis.plot([1, 2])[0] for name in ("_baseline", r"$\foo and $5")})
     texts = axis.get_legend().get_texts()
     assert [text.get_text() for text in texts] == ["_baseline", r"$\foo and $5"]
     assert not any(text.get_parse_math() for text in texts)
@@ -76,9 +76,9 @@ def test_a_legend_has_the_name_with_the_underscore_and_the_dollar(monkeypatch):
 
 
 def test_long_names_keep_both_ends_in_a_picture_and_stay_apart():
-    one, two = (plots.shortened("kl=exact" + "x" * 300 + middle + "x" * 300 + "end") for middle in "ab")
+    one, two = (drawing.shortened("kl=exact" + "x" * 300 + middle + "x" * 300 + "end") for middle in "ab")
     assert one != two and one.startswith("kl=exact") and one.endswith("end") and len(one) < 110
-    assert plots.shortened("kl=exact,norm=none") == "kl=exact,norm=none"
+    assert drawing.shortened("kl=exact,norm=none") == "kl=exact,norm=none"
 
 
 def test_control_characters_are_written_out(capsys):

@@ -95,6 +95,9 @@ said = [add_new([runs], storage, seen), add_new([runs], storage, seen), add_new(
 rows("exact", 1, 1.0, 2.0, 3.0)
 rows("k3", 1, 5.0)
 said += [add_new([runs], storage, seen), known(), storage.get_all_run_configs(PROJECT)]
+broken = runs / "sweep" / "broken"
+broken.mkdir()
+(broken / "metrics.jsonl").write_text("no row\\n")
 rows("exact", 1, 7.0)
 said += [add_new([runs], storage, seen), known()]
 print(json.dumps(said))
@@ -108,6 +111,7 @@ def test_trackio_has_each_row_once_and_a_run_that_began_anew_in_place_of_the_old
     command = [sys.executable, "-c", IMPORT, str(tmp_path / "runs")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(str(tmp_path / "runs/sweep/broken")) and done.stderr.count("\n") == 1
     first, again, unseen, more, known, configs, anew, after = json.loads(done.stdout)
     assert (first, again, unseen, more, anew) == (2, 0, 0, 2, 1)
     exact, k3 = "sweep/kl=exact,seed=1", "sweep/kl=k3,seed=1"

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from ppo import cli
 from ppo.compare.load import load
-from ppo.config.options import ConfigError
-from ppo.sweep.cells import Sweep, cell, inspect, report
+from ppo.config.options import CONF, ConfigError
+from ppo.sweep.callback import Sweep, count
+from ppo.sweep.cells import cell, inspect, report
 
 CONFIG = {"lr": 1e-3, "workers": 0, "total_steps": 64}
 SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
@@ -122,6 +124,75 @@ def test_the_report_counts_cells_and_lists_those_that_did_not_finish(tmp_path):
     assert "1 of 3 cells finished" in said and "why b" in said and "died" in said and "attempts" not in said
 
 
+def test_the_report_counts_what_was_asked_for_and_shows_names_letter_by_letter(tmp_path):
+    """Of five cells asked for one finished, one failed, three never began; what another sweep left is not counted."""
+    long = "env.variants=[flat,[red],[flat]]" + "x" * 200
+    for name, status, token in (("a", "finished", "t"), (long, "failed", "t"), ("old", "failed", "another")):
+        (tmp_path / name).mkdir()
+        about = {"status": status, "reason": "[/opt/sim/model.xml] not found"}
+        (tmp_path / name / "run.json").write_text(json.dumps(about))
+        (tmp_path / ".locks").mkdir(exist_ok=True)
+        (tmp_path / ".locks" / name).write_text(token)
+    out = io.StringIO()
+    assert report(tmp_path, Console(file=out, width=80), asked=5, token="t") == 4
+    said = out.getvalue()
+    assert "1 of 5 cells finished" in said and "3 did not begin" in said and "old" not in said
+    assert long in said and "[/opt/sim/model.xml] not found" in said
+
+
+def asked(*words: str) -> int | None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [word for word in words if word.startswith("+sweep=")], return_hydra_config=True)
+        cfg.hydra.overrides.task = list(words)
+        return count(cfg)
+
+
+def test_the_cells_that_words_ask_for_are_counted():
+    assert asked("+sweep=ab", "kl=exact,k1") == 20 and asked("+sweep=ab", "kl=exact,k1", "seed=range(1,4)") == 6
+    assert asked("seed=1,2", "lr.value=choice(1,2,3)", "kl=glob(k1*)") == 12
+    assert asked("seed=1,1") == 1 and asked("kl=k1") == 1
+    assert asked("+sweep=search") is None
+
+
+WANDERER = """
+import os, tempfile
+import gymnasium as gym
+import numpy as np
+
+class Wanderer(gym.Env):
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32)
+    def __init__(self):
+        os.chdir(tempfile.mkdtemp(dir=ELSEWHERE))
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+    def step(self, action):
+        self.t += 1
+        return np.zeros(2, np.float32), 0.0, False, self.t >= 8, {}
+
+gym.register("Wanderer-v0", Wanderer)
+"""
+
+
+def test_a_sweep_of_environments_that_change_the_directory_stays_together(tmp_path, monkeypatch, capsys):
+    (tmp_path / "wanderer.py").write_text(f"ELSEWHERE = {str(tmp_path / 'elsewhere')!r}\n{WANDERER}")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Sweep, "folder", None)
+    words = ["env=gym", "env.id=wanderer:Wanderer-v0", "eval.episodes=0"]
+    words = [*(word for word in SMALL if word != "env=probe"), *words, "seed=1,2", "hydra/launcher=basic"]
+    monkeypatch.setattr(sys, "argv", ["ppo-train", "-m", *words, "hydra.sweep.dir='my [sweep] $'"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 0 and "2 of 2 cells finished" in said, said
+    assert Path.cwd() == tmp_path / "here"
+    assert len([*(tmp_path / "here" / "my [sweep] $").glob("*/run.json")]) == 2
+    assert not [*(tmp_path / "elsewhere").rglob("run.json")]
+
+
 @pytest.mark.parametrize("id", ["../../../out/X-v0", "a/b", "x" * 300])
 def test_a_cell_cannot_leave_the_folder_of_its_sweep(tmp_path, monkeypatch, capsys, id):
     words = ["-m", *SMALL, "env=gym", f"env.id={id}", "seed=1,2", "hydra/launcher=basic"]
@@ -135,21 +206,23 @@ def test_a_cell_cannot_leave_the_folder_of_its_sweep(tmp_path, monkeypatch, caps
     assert len(cells) == 2 and all((cell / "run.json").exists() for cell in cells)
 
 
-def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "ppo.train", "-m", *SMALL, f"hydra.sweep.dir={folder}", *words]
-    return subprocess.run(
-        [*command, "hydra.sweep.subdir=${hydra.job.num}"], text=True, capture_output=True, check=False
-    )
+def test_the_same_command_again_runs_what_is_missing_and_nothing_else(tmp_path, monkeypatch, capsys):
+    words = ["-m", *SMALL, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}", "hydra/launcher=basic"]
+    monkeypatch.setattr(sys, "argv", ["ppo-train", *words, "seed=1,2", "minibatch_size=32,30"])
+    monkeypatch.setattr(Sweep, "folder", None)
 
+    def sweep() -> str:
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        said = capsys.readouterr().err
+        assert stop.value.code == 1 and "2 of 4 cells finished" in said
+        return said
 
-def test_the_same_command_again_runs_what_is_missing_and_nothing_else(tmp_path):
-    one = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
-    assert one.returncode == 1 and "2 of 4 cells finished" in one.stderr and "minibatch_size" in one.stderr
-    assert "Traceback" not in one.stderr
+    said = sweep()
+    assert "minibatch_size" in said and "Traceback" not in said
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")}
     assert len(before) == 2
-    two = sweep(tmp_path, "seed=1,2", "minibatch_size=32,30")
-    assert two.returncode == 1 and "2 of 4 cells finished" in two.stderr
+    sweep()
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/metrics.jsonl")} == before
     # A comparison counts the cells that never began, once, and not what was put aside.
     assert sorted(bool(trial.failed) for trial in load([tmp_path])) == [False, False, True, True]

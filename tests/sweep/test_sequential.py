@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ppo.compare.load import CompareError
 from ppo.compare.sequential import p_values
+from ppo.compare.trial import CompareError
 from ppo.config.options import ConfigError
 from ppo.sweep.sequential import Plan, plan, run_until_decided
 from tests.compare.conftest import run_folder  # noqa: F401 - a fixture
@@ -19,7 +20,7 @@ def test_the_plan_is_what_the_words_say():
     words = ["+sweep=ab", "kl=exact,k1", "sequential=3", "seed=range(1,41)", "+experiment=pendulum"]
     todo = plan(words)
     assert todo.words == ["+sweep=ab", "kl=exact,k1", "+experiment=pendulum"]
-    assert (str(todo.folder), todo.by, todo.pairs) == ("outputs/sweep-ab", ["kl"], 3)
+    assert (todo.folder, todo.by, todo.pairs) == (Path("outputs/sweep-ab").absolute(), ["kl"], 3)
     assert todo.seeds == list(range(1, 41))
     assert plan(["+sweep=ab", "clip.eps=0.1,0.2", "sequential=true"]).seeds == list(range(1, 11))
 
@@ -75,6 +76,21 @@ def test_equal_arms_use_the_budget_and_stay_undecided(world):
     pair = run_until_decided(todo, launch, lambda line: None)
     assert pair["verdict"] == "undecided"
     assert [seed for batch in rounds for seed in batch] == todo.seeds
+
+
+def test_arms_that_are_the_same_run_cost_one_round(world, run_folder):  # noqa: F811
+    todo, _, _, _ = world(0.0, seeds=12, pairs=2)
+    rounds = []
+
+    def launch(batch):
+        rounds.append(batch)
+        for seed in batch:
+            for kl in ("exact", "k1"):
+                run_folder([10.0 + seed], kl=kl, seed=seed)
+
+    said = []
+    pair = run_until_decided(todo, launch, said.append)
+    assert rounds == [[1, 2]] and said == [] and "are the same run" in pair["sentence"]
 
 
 def test_the_same_again_runs_nothing_and_ends_at_the_same_point(world):
