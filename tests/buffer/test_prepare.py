@@ -6,7 +6,7 @@ import torch
 from envs.probe import probe
 from envs.vector import vector
 from ppo.buffer.data import Pairs, in_chunks, leaves, tree_map
-from ppo.buffer.prepare import Prepare, successors
+from ppo.buffer.prepare import successors
 from ppo.config.options import option
 from ppo.network.flat import Inputs, build_evaluate, flatten
 from ppo.network.frozen import Frozen
@@ -165,14 +165,15 @@ def test_an_episode_that_ends_is_learned_from_as_if_every_successor_had_been_ask
     torch.testing.assert_close(batch.target, (advantage + value).flatten())
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_preparing_reads_nothing_back_from_its_device(recompute):
-    """The meta device computes shapes only: whatever asks it for a number is an error."""
-    network, rollout, _, _ = roll(vector(Counter, 2, 0, "Counter"), num_steps=5)
-    network, rollout = network.to("meta"), tree_map(lambda x: x.to("meta"), rollout)
-    params, made = flatten(network), Prepare(build_evaluate(network), gamma=0.9, lam=0.8)
-    normalise = ObsNormaliser.of(Moments.empty(3, device="meta"))
-    batch = made(rollout, params, normalise, torch.Tensor.float)
-    if recompute:
-        batch = made.refresh(rollout, normalise, torch.Tensor.float)(params, batch)
-    assert batch.advantage.shape == batch.target.shape == (10,) and batch.obs.shape == (10, 3)
+def test_on_a_device_nothing_is_read_back_to_find_the_successors():
+    """The meta device computes shapes only: whatever asks it for a number is an error. There all of them are asked for."""
+    obs, following, done = (x.to("meta") for x in rows((2, 1)))
+    asked = []
+
+    def predict(part):
+        asked.append(part.obs.shape)
+        return part.obs.sum(-1)
+
+    normalise = ObsNormaliser.of(Moments.empty(2, device="meta"))
+    assert successors(predict, obs.sum(-1), following, done, normalise).shape == (6, 3)
+    assert asked == [(6, 3, 2)]
