@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppo.loss import norm
+from ppo.config.options import option
 
 NAMES = ("minibatch", "global", "group", "robust")
+EMA = option("norm", "ema")
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 ALL = pytest.mark.parametrize("name", NAMES)
 
@@ -18,7 +19,7 @@ def apply(name, x, group=None, mask=None):
     x = torch.as_tensor(x)
     group = torch.zeros(x.shape, dtype=torch.int64) if group is None else torch.as_tensor(group)
     mask = torch.ones(x.shape, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
-    return getattr(norm, name)(x, group, mask, None)[0]
+    return option("norm", name)(x, group, mask, None)[0]
 
 
 @BOTH
@@ -111,13 +112,13 @@ def test_ema_divides_by_the_running_range_of_percentiles(vectors):
     table = vectors["advantage_norm"]
     x = torch.tensor([table["x"]], dtype=torch.float64)
     group, mask = torch.zeros(x.shape, dtype=torch.int64), torch.ones(x.shape, dtype=torch.bool)
-    out, scale = norm.ema(x, group, mask, None)
+    out, scale = EMA(x, group, mask, None)
     torch.testing.assert_close(out[0], torch.tensor(table["percentile_scale_p5_p95_floor1"], dtype=torch.float64))
     assert scale.item() == pytest.approx(7.6)  # p5 1.2, p95 8.8
-    out, scale = norm.ema(x, group, mask, 2.0)
+    out, scale = EMA(x, group, mask, 2.0)
     assert scale.item() == pytest.approx(0.9 * 2.0 + 0.1 * 7.6)
     torch.testing.assert_close(out, x / scale)
-    out, scale = norm.ema(x / 100, group, mask, None)
+    out, scale = EMA(x / 100, group, mask, None)
     assert torch.equal(out, x / 100) and scale.item() == pytest.approx(0.076)
 
 
@@ -125,9 +126,9 @@ def test_ema_divides_by_the_running_range_of_percentiles(vectors):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_ema_forgets_a_range_that_is_not_finite_but_does_not_hide_it(bad, last):
     x, group = torch.tensor([[1.0, bad]]), torch.zeros(1, 2, dtype=torch.int64)
-    out, scale = norm.ema(x, group, torch.ones(1, 2, dtype=torch.bool), last)
+    out, scale = EMA(x, group, torch.ones(1, 2, dtype=torch.bool), last)
     assert not torch.isfinite(out).all()
-    good, after = norm.ema(torch.tensor([[0.0, 4.0]]), group, torch.ones(1, 2, dtype=torch.bool), scale.item())
+    good, after = EMA(torch.tensor([[0.0, 4.0]]), group, torch.ones(1, 2, dtype=torch.bool), scale.item())
     assert torch.isfinite(good).all() and math.isfinite(after.item())
 
 

@@ -1,4 +1,4 @@
-"""The policy objective, the clip range and the critic's loss: hand-computed values and gradients."""
+"""The policy objective and the critic's loss: hand-computed values and gradients."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from ppo.control import clip
+from ppo.config.options import option
 from ppo.loss import objective, value
 
 
@@ -17,7 +17,7 @@ def test_ppo_gives_the_reference_values_and_gradients(vectors, dtype):
         r = torch.tensor([case["r"]], dtype=dtype)
         log_ratio = r.log().requires_grad_()
         low, high = (torch.tensor(1 + s * case["eps"], dtype=dtype) for s in (-1, 1))
-        got = objective.ppo(log_ratio, torch.tensor([case["A"]], dtype=dtype), low, high)
+        got = option("objective", "ppo")(log_ratio, torch.tensor([case["A"]], dtype=dtype), low, high)
         got.sum().backward()
         assert got.item() == pytest.approx(case["obj"], rel=1e-6)
         if case["r"] != 1.0:  # there both branches of the minimum are equal, tested below
@@ -28,7 +28,7 @@ def slope(name, ratio, advantage, low=0.8, high=1.2, **options):
     """(value, derivative with respect to the ratio) of an objective."""
     log_ratio = torch.tensor([ratio], dtype=torch.float64).log().requires_grad_()
     bounds = torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
-    got = getattr(objective, name)(log_ratio, torch.tensor([advantage], dtype=torch.float64), *bounds, **options)
+    got = option("objective", name, **options)(log_ratio, torch.tensor([advantage], dtype=torch.float64), *bounds)
     got.sum().backward()
     return got.item(), log_ratio.grad.item() / ratio
 
@@ -86,21 +86,6 @@ def test_the_gradient_at_ratio_one_is_the_plain_policy_gradient(name, advantage)
     assert slope(name, 1.0, advantage)[1] == pytest.approx(advantage)
 
 
-@pytest.mark.parametrize(
-    ("got", "expected"),
-    [
-        (clip.fixed(0.5, None, None, None, eps=0.4), (0.6, 1.4)),
-        (clip.asymmetric(0.5, None, None, None), (0.8, 1.28)),
-        (clip.linear(0.0, None, None, None, eps=0.2, end=0.1), (0.8, 1.2)),
-        (clip.linear(0.5, None, None, None, eps=0.2, end=0.1), (0.85, 1.15)),
-        (clip.linear(1.0, None, None, None, eps=0.2, end=0.1), (0.9, 1.1)),
-        (clip.none(0.5, None, None, None), (0.0, math.inf)),
-    ],
-)
-def test_clip_ranges(got, expected):
-    assert got == pytest.approx(expected)
-
-
 def test_clipped_value_loss_takes_the_larger_of_the_two_losses():
     """old 0, eps 0.2. Prediction 1 counts as 0.2: for target 0, max(1, 0.04) = 1; for target 2, max(1, 3.24) = 3.24.
     Prediction 0.1 is within the range."""
@@ -120,11 +105,12 @@ def test_huber_is_mse_near_the_target_and_a_line_beyond():
 
 
 def test_quantile_loss_of_known_numbers():
-    """Two quantiles, tau 1/4 and 3/4, target 0. Predictions (-0.5, 0.5): u = (0.5, -0.5), weights 1/4 and 1/4, h = 1/8:
-    4 x 1/4 x 1/8 = 1/8. Predictions (3, 0): u = -3, weight 3/4, h = 2.5, and 0: mean 4 x 3/4 x 2.5 / 2 = 3.75."""
+    """Two quantiles, tau 1/4 and 3/4, kappa 1. Predictions (-0.5, 0.5), target 0: the mean is right, u = (0.5, -0.5),
+    weights 1/4 and 1/4, h = 1/8: 4 x 1/4 x 1/8 = 1/8. Predictions (3, 0), target 1: mean 1.5, off by 0.5 (1/4);
+    u = (-2, 1), weights 3/4 and 3/4, h = 1.5 and 0.5: the mean of 4.5 and 1.5 is 3."""
     prediction = torch.tensor([[-0.5, 0.5], [3.0, 0.0]])
-    got = value.quantile(prediction, torch.zeros(2), torch.zeros(2), quantiles=2)
-    torch.testing.assert_close(got, torch.tensor([0.125, 3.75]))
+    got = value.quantile(prediction, torch.tensor([0.0, 1.0]), torch.zeros(2), quantiles=2, kappa=1.0)
+    torch.testing.assert_close(got, torch.tensor([0.125, 3.25]))
 
 
 def test_minimising_the_quantile_loss_finds_the_quantiles():
@@ -143,9 +129,9 @@ def test_a_column_cannot_be_broadcast_against_a_row():
     """(B,) and (B, 1) would silently give (B, B)."""
     row, column, one = torch.zeros(4), torch.zeros(4, 1), torch.ones(())
     for attempt in (
-        lambda: objective.ppo(row, column, one, one),
+        lambda: objective.ppo(row, column, one, one, dual=None),
         lambda: value.mse(column, row, row),
-        lambda: value.clipped(row, row, column),
+        lambda: value.clipped(row, row, column, eps=0.2),
     ):
         with pytest.raises(TypeCheckError):
             attempt()

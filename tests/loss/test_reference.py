@@ -7,7 +7,9 @@ import torch
 from torch.func import grad
 
 from ppo.config.options import ConfigError, option
+from ppo.control.progress import Progress, Seen
 from ppo.loss.reference import none
+from ppo.loss.terms import reference
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import checkpoint as files
@@ -31,33 +33,33 @@ def test_without_one_there_is_none(frozen):
     assert none(frozen, refuse) is None
 
 
+def loss_of(problem, make_loss, numbers, divergence=None, coef=0.0):
+    """``loss(params, batch)`` with the pull of that weight; without one where there is no divergence."""
+    terms = () if divergence is None else (reference(divergence),)
+    total, weight = build_loss(problem.evaluate, make_loss(terms=terms), Guards()), torch.full((64,), 1 / 64)
+    return lambda params, batch: total(params, batch, weight, numbers(coef={"reference": coef}))[0]
+
+
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
-def test_the_policy_itself_as_reference_gives_no_loss_and_no_gradient(problem, numbers, terms, frozen, direction):
+def test_the_policy_itself_as_reference_gives_no_loss_and_no_gradient(problem, numbers, make_loss, frozen, direction):
     p, pull = problem(), initial(frozen, refuse, direction=direction)
     batch = p.batch._replace(reference=pull.policy(p.batch.obs))
-    weight = torch.full((64,), 1 / 64)
-    free, held = (
-        build_loss(p.network, terms(reference=divergence), Guards()) for divergence in (None, pull.divergence)
-    )
-    knobs = numbers(reference=10.0)
-    assert held(p.learner.params, batch, weight, knobs)[0] == free(p.learner.params, batch, weight, knobs)[0]
-    one, two = (grad(lambda x, f=f: f(x, batch, weight, knobs)[0])(p.learner.params) for f in (free, held))
+    free, held = (loss_of(p, make_loss, numbers, x, 10.0) for x in (None, pull.divergence))
+    assert held(p.learner.params, batch) == free(p.learner.params, batch)
+    one, two = (grad(f)(p.learner.params, batch) for f in (free, held))
     torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
 
 
-def test_the_loss_is_the_coefficient_times_the_exact_divergence(problem, numbers, terms, frozen):
+def test_the_loss_is_the_coefficient_times_the_exact_divergence(problem, numbers, make_loss, frozen):
     p = problem(moved=0.3)
     batch = p.batch._replace(reference=frozen(p.batch.obs))
-    weight, policy = torch.full((64,), 1 / 64), p.module.policy(p.batch.obs)
+    policy = p.module.policy(p.batch.obs)
     both = {"forward": policy.kl(batch.reference).mean(), "reverse": batch.reference.kl(policy).mean()}
     assert abs(both["forward"] - both["reverse"]) > 0.01
     for direction, expected in both.items():
         pull = initial(frozen, refuse, direction=direction).divergence
-        with_it, without = (
-            build_loss(p.network, terms(reference=x), Guards())(p.learner.params, batch, weight, numbers(reference=0.5))
-            for x in (pull, None)
-        )
-        torch.testing.assert_close(with_it[0] - without[0], 0.5 * expected, rtol=1e-4, atol=1e-5)
+        with_it, without = (loss_of(p, make_loss, numbers, x, 0.5)(p.learner.params, batch) for x in (pull, None))
+        torch.testing.assert_close(with_it - without, 0.5 * expected, rtol=1e-4, atol=1e-5)
 
 
 def test_schedules_of_the_coefficient(frozen):
@@ -65,11 +67,15 @@ def test_schedules_of_the_coefficient(frozen):
         initial(frozen, refuse, coef=0.1, end=0.02, target=0.05, schedule=s).coef
         for s in ("constant", "linear", "adaptive")
     )
-    assert [constant(x, 0.5, 9.0) for x in (0.0, 0.7)] == [0.1, 0.1]
-    assert [linear(x, None, None) for x in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 0.06, 0.02])
-    assert adaptive(0.0, None, None) == 0.1
-    assert [adaptive(0.5, 0.4, kl) for kl in (0.08, 0.06, 0.03, math.nan)] == [0.8, 0.4, 0.2, 0.8]
-    assert adaptive(0.5, 100.0, 9.0) == 100 and adaptive(0.5, 1e-5, 1e-9) == 1e-5
+
+    def after(kl, last=0.4, done=0.5):
+        return Progress(done=done, last=last, seen=Seen(reference_kl=kl))
+
+    assert [constant(after(9.0, done=x)) for x in (0.0, 0.7)] == [0.1, 0.1]
+    assert [linear(Progress(done=x)) for x in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 0.06, 0.02])
+    assert adaptive(Progress()) == 0.1
+    assert [adaptive(after(kl)) for kl in (0.08, 0.06, 0.03, math.nan)] == [0.8, 0.4, 0.2, 0.8]
+    assert adaptive(after(9.0, last=100.0)) == 100 and adaptive(after(1e-9, last=1e-5)) == 1e-5
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
-"""Running statistics of observations and of the discounted return."""
+"""Running statistics, and what the networks see of an observation."""
 
 import pytest
 import torch
 
-from ppo.buffer.rewards import RewardScale
 from ppo.network.normaliser import Moments, ObsNormaliser
 
 
@@ -38,35 +37,6 @@ def test_what_never_varied_has_deviation_one(constant):
         moments = moments.update(torch.full((1000,), constant, dtype=torch.float64))
     assert moments.std.item() == 1.0
     assert Moments.empty().std.item() == 1.0
-
-
-@pytest.mark.parametrize("gamma", [1.0, 0.5])
-def test_the_discounted_return_starts_anew_after_any_episode_end(gamma):
-    """Reward 1, an end every five steps. With gamma 1 the return runs 1 2 3 4 5 three times: mean 3, variance 2.
-    An accumulator that survives truncation would run on to 5, 10, 15."""
-    reward = torch.ones(15, 2)
-    done = (torch.arange(15) % 5 == 4)[:, None].expand(15, 2)
-    scale = RewardScale.empty(2).update(reward, done, gamma=gamma)
-    assert scale.discounted.tolist() == [0, 0]
-    once = torch.tensor([1.0, 2, 3, 4, 5] if gamma == 1 else [1.0, 1.5, 1.75, 1.875, 1.9375], dtype=torch.float64)
-    assert scale.moments.mean.item() == pytest.approx(once.mean().item())
-    assert scale.moments.std.item() == pytest.approx(once.std(correction=0).item())
-
-
-def test_the_running_return_continues_over_the_seam_of_two_rollouts():
-    reward, done = torch.ones(6, 1), (torch.arange(6) == 4)[:, None]
-    whole = RewardScale.empty(1).update(reward, done, gamma=0.9)
-    halves = RewardScale.empty(1).update(reward[:3], done[:3], gamma=0.9).update(reward[3:], done[3:], gamma=0.9)
-    torch.testing.assert_close(halves.discounted, whole.discounted)
-    torch.testing.assert_close(halves.moments.std, whole.moments.std)
-    assert whole.discounted.item() == 1
-
-
-def test_rewards_are_divided_by_the_deviation_never_centred():
-    """The returns 1..5 have variance 2."""
-    done = (torch.arange(5) == 4)[:, None]
-    scale = RewardScale.empty(1).update(torch.ones(5, 1), done, gamma=1.0)
-    torch.testing.assert_close(scale.apply(torch.tensor([2.0, -100.0]), clip=10.0), torch.tensor([2 / 2**0.5, -10.0]))
 
 
 def test_one_statistic_over_all_sub_environments():

@@ -57,3 +57,12 @@ def test_discrete_policies_are_compared_by_their_log_probabilities():
 def test_a_policy_that_is_not_finite_is_left_to_the_guard_of_the_step():
     spoilt = gaussian(0.0)._replace(mean=torch.full((3, 2), math.nan))
     check_acting(acted(spoilt), batch_of(spoilt), limit=1e-3)
+
+
+def test_an_update_that_was_refused_for_a_number_says_nothing_of_the_first_minibatch():
+    """Its log-ratio may be anything; the run is told what was not finite."""
+    found = check_acting(acted(gaussian(0.0)), batch_of(gaussian(0.0)), limit=1e-3)
+    found |= {"check/first_log_ratio": math.nan, "check/first_kl": math.nan}
+    check_on_policy(found | {"update/stop": "nonfinite"}, limit=1e-3)
+    with pytest.raises(OffPolicyError):
+        check_on_policy(found | {"update/stop": "none"}, limit=1e-3)

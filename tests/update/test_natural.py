@@ -68,7 +68,8 @@ def test_the_step_is_along_the_natural_gradient_and_as_long_as_the_kl_allows(pro
     gradient = torch.autograd.functional.jacobian(
         lambda x: ((policy(x).log_prob(batch.action) - old.log_prob(batch.action)).exp() * batch.advantage).mean(), here
     )
-    x = torch.linalg.solve(fisher + 1e-3 * torch.eye(len(here), dtype=torch.float64), gradient)
+    damped = fisher + 1e-3 * torch.eye(len(here), dtype=torch.float64)
+    x = torch.linalg.solve(damped, gradient)
     moved = torch.cat(
         [
             (a - b).flatten()
@@ -78,7 +79,8 @@ def test_the_step_is_along_the_natural_gradient_and_as_long_as_the_kl_allows(pro
     )
     assert torch.cosine_similarity(moved, x, dim=0) > 0.9999
     reached = kl_divergence(old, policy(here + moved)).mean().item()
-    assert 0.98e-10 < reached <= 1e-10 and share > 0.98
+    assert reached == pytest.approx(1e-10 * (x @ fisher @ x / (x @ damped @ x)).item(), rel=0.02)
+    assert 0.5e-10 < reached <= 1e-10 and share > 0.98
 
 
 def _named(problem, flat):
