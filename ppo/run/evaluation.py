@@ -131,6 +131,7 @@ class Evaluation:
             with suppress(Exception):  # of a world that is broken already
                 self._close()
             what = f"update {state.updates}: in an evaluation: {first_line(error)}"
+            sink.remember("evaluation_failed", what)
             sink.warn("evaluation failed", f"{what}; training goes on without its numbers, eval.episodes=0 without any")
             return
         mean = float(returns.mean())
