@@ -1,7 +1,6 @@
 """``python -m ppo.evaluate``: the policy of a checkpoint, deterministic, the same wherever it is played."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -9,13 +8,11 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from envs.base import EnvError, Step
-from envs.vector import vector
+from envs.base import Step
 from ppo import evaluate
 from ppo.logging.base import Run
 from ppo.run.checkpoint import find, load
 from ppo.train import train
-from tests.envs.toy import Counter
 
 
 def run(folder: Path, *words: str) -> None:
@@ -106,7 +103,11 @@ def test_every_sub_environment_counts_once_whatever_its_length():
     assert episode_lengths.tolist() == [2, 5, 3]
 
 
-def test_an_episode_without_an_end_is_an_error():
-    envs = vector(partial(Counter, length=1000), 2, 0, "endless")
-    with pytest.raises(EnvError, match="endless: an episode has no end after 50 steps"):
-        evaluate.play(envs, lambda obs: np.zeros((2, 2)), 0, max_steps=50)
+def test_sampled_actions_are_said(pendulum, capsys):
+    said = []
+    for _ in range(2):
+        evaluate.main([str(pendulum), "--episodes", "3", "--stochastic"])
+        said.append(capsys.readouterr().out)
+    evaluate.main([str(pendulum), "--episodes", "3"])
+    assert said[0] == said[1] and "sampled actions" in said[0]
+    assert said[0].split()[1] != capsys.readouterr().out.split()[1]

@@ -17,18 +17,18 @@ import ppo.train
 from envs.base import EnvError
 from envs.probe import TASKS, probe
 from ppo import cli
-from ppo.buffer.collect import collect, prepare
+from ppo.buffer.collect import collect
 from ppo.buffer.minibatches import allocate
+from ppo.buffer.prepare import Prepare
 from ppo.config.options import option
 from ppo.network.actor_critic import widen
 from ppo.network.flat import flatten
 from ppo.network.normaliser import ObsNormaliser
 from ppo.run import checkpoint
-from ppo.run.assemble import assemble, choose, knobs, reward_scaler, start
-from ppo.run.build import obs_normaliser
+from ppo.run.assemble import assemble
 from ppo.update.loop import update
 from ppo.update.report import OffPolicyError
-from ppo.update.step import METRICS
+from tests.update.steps import turn, watched
 
 GAMMA = 0.9
 
@@ -168,45 +168,31 @@ def test_at_the_first_minibatch_of_every_update_the_ratio_is_one(trained, words)
 def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     """Parameters and statistics of a finished run, put into new parts: policy, ratio and normaliser belong together."""
     _, tensors = trained(*words, "lr.value=1e-2")
-    cfg = config(*words)
-    parts = assemble(cfg)
-    fresh = start(cfg, parts)
-    restored = (
-        checkpoint.from_leaves(getattr(fresh, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale")
+    parts = assemble(config(*words))
+    learner, moments, scale = (
+        checkpoint.from_leaves(getattr(parts.start, n), tensors, n) for n in ("learner", "obs_moments", "reward_scale")
     )
-    learner, moments, scale = restored
     parts.flat.copy_(learner.params)
-    normalise = obs_normaliser(cfg, moments)
+    normalise = parts.normaliser(moments)
     rollout = allocate(32, 4, *parts.envs.observation_space.shape, parts.network)
     collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
-    scaler = reward_scaler(cfg, scale)
-    batch = prepare(rollout, parts.network, normalise, scaler, parts.flat.device, gamma=cfg.gamma, lam=cfg.gae_lambda)
-    _, _, metrics = update(
-        *(
-            parts.step,
-            parts.measure,
-            learner,
-            batch,
-            knobs(cfg, parts, choose(cfg, parts, fresh)),
-            parts.limits,
-            parts.norm,
-        ),
-        parts.generator,
-        epochs=1,
-        minibatch_size=32,
-    )
+    batch = parts.prepare(rollout, learner.params, normalise, parts.reward_normaliser(scale))
+    chosen = parts.schedule(parts.start.chosen, parts.start.seen, 0)
+    _, _, metrics = update(parts.update, learner, batch, parts.knobs(chosen), parts.generator)
     assert learner.count > 0 and moments.count == 256
     assert metrics["check/first_log_ratio"] <= 1e-6 and abs(metrics["check/first_kl"]) <= 1e-6
 
 
 def test_a_policy_that_moves_between_acting_and_learning_ends_the_run(trained, monkeypatch):
-    def shifted(*args, **options):
-        batch = prepare(*args, **options)
+    original = Prepare.__call__
+
+    def shifted(*args):
+        batch = original(*args)
         batch.policy.mean.add_(0.1)
         return batch
 
-    monkeypatch.setattr(ppo.train, "prepare", shifted)
-    with pytest.raises(OffPolicyError, match="first minibatch"):
+    monkeypatch.setattr(Prepare, "__call__", shifted)
+    with pytest.raises(OffPolicyError, match="the policy that acted is up to"):
         trained()
 
 
@@ -305,7 +291,7 @@ def test_the_range_of_norm_ema_runs_on_from_update_to_update(trained):
     )
 
 
-def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoch(config, monkeypatch):
+def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoch(config):
     """The first epoch learns from what was prepared; a later one from what preparing again would give."""
     seen = []
 
@@ -313,29 +299,22 @@ def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoc
         seen.append(advantage.flatten().sort().values)
         return advantage, None
 
-    cfg = config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2")
-    parts = assemble(cfg)
-    state = choose(cfg, parts, start(cfg, parts))
+    parts = assemble(config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2"))
     rollout, raw = allocate(32, 4, 1, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
-    ground = (rollout, parts.network, raw, torch.Tensor.float, parts.flat.device)
-    batch = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)
-    refresh = parts.refresh(*ground)
+    learner, batch = parts.start.learner, parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
+    refresh = parts.prepare.refresh(rollout, raw, torch.Tensor.float)
     torch.testing.assert_close(refresh(parts.flat, batch).advantage, batch.advantage, rtol=0, atol=0)
-    arguments = (parts.measure, state.learner, batch, knobs(cfg, parts, state), parts.limits, spy, parts.generator)
-    learners = []
-
-    def step(*inputs):
-        learners.append(parts.step(*inputs))
-        return learners[-1]
-
-    update(step, *arguments, epochs=2, minibatch_size=32, refresh=refresh)
-    parts.flat.copy_(learners[3][0].params)
-    again = prepare(*ground, gamma=cfg.gamma, lam=cfg.gae_lambda)
+    step, turns = watched(parts.update.step)
+    bound = parts.update._replace(step=step, norm=spy)
+    chosen = parts.schedule(parts.start.chosen, parts.start.seen, 0)
+    update(bound, learner, batch, parts.knobs(chosen), parts.generator, refresh=refresh)
+    halfway = turns[3].learner.params
+    again = parts.prepare(rollout, halfway, raw, torch.Tensor.float)
     for got, expected in zip(seen, (batch, again), strict=True):
         torch.testing.assert_close(got, expected.advantage.sort().values)
     assert (seen[0] - seen[1]).abs().max() > 1e-3
-    kept = refresh(parts.flat, batch)
+    kept = refresh(halfway, batch)
     assert torch.equal(kept.value, batch.value) and not torch.equal(kept.target, batch.target)
     torch.testing.assert_close(kept.target, again.target)
 
@@ -367,13 +346,12 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
     explode.__module__ = "ppo.loss.value"
 
     def first_step(word):
-        cfg = config(word)
-        parts = assemble(cfg)
-        state = start(cfg, parts)
+        parts = assemble(config(word))
         rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
         collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
-        batch = prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
-        return parts.step(state.learner, batch, knobs(cfg, parts, choose(cfg, parts, state)))[1][METRICS.index("taken")]
+        batch = parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
+        knobs = parts.knobs(parts.schedule(parts.start.chosen, parts.start.seen, 0))
+        return turn(parts.update.step, parts.start.learner, batch, knobs).metrics["taken"]
 
     assert first_step("coef.value=0") == 1
     with pytest.raises(AssertionError, match="called"):

@@ -84,7 +84,7 @@ def moved(schedule: Schedule, state: State, planned: int) -> str:
     jumps = [
         f"{name} {before:.3g} -> {now[name]:.3g}"
         for name, before in _numbers(state.chosen).items()
-        if before is not None and name in now and now[name] != then[name]
+        if before is not None and name in now and now[name] not in (then[name], before)
     ]
     if not jumps:
         return ""

@@ -1,5 +1,6 @@
 """Evaluation: whole episodes of a policy as it is, in environments of its own, its statistics frozen."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from envs.base import EnvError, VectorEnv
+from envs.base import EnvError, VectorEnv, WorkerLost
 from ppo.config.options import strategy
 from ppo.logging.base import first_line
 from ppo.network.acting import one_thread
@@ -123,14 +124,16 @@ class Evaluation:
         self._foresee(sink)
         began = time.perf_counter()
         try:
-            if self._envs is None:
-                self._envs = self._make(min(schedule.episodes, WORLDS))
-            act = self._player(state, self._envs.num_envs)
-            returns, lengths = play(self._envs, act, schedule.seed, schedule.episodes, max_steps=schedule.max_steps)
+            try:
+                returns, lengths = self._play(state)
+            except WorkerLost:  # made anew, the world may well go on: once
+                self._close()
+                returns, lengths = self._play(state)
         except (EnvError, OSError, MemoryError) as error:
             with suppress(Exception):  # of a world that is broken already
                 self._close()
             what = f"update {state.updates}: in an evaluation: {first_line(error)}"
+            sink.remember("evaluation_failed", what)
             sink.warn("evaluation failed", f"{what}; training goes on without its numbers, eval.episodes=0 without any")
             return
         mean = float(returns.mean())
@@ -144,6 +147,13 @@ class Evaluation:
         if schedule.stochastic:
             metrics["eval/stochastic"] = 1
         sink.extend(metrics, mean)
+
+    def _play(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        schedule = self._schedule
+        if self._envs is None:
+            self._envs = self._make(min(schedule.episodes, WORLDS))
+        act = self._player(state, self._envs.num_envs)
+        return play(self._envs, act, schedule.seed, schedule.episodes, max_steps=schedule.max_steps)
 
     def _foresee(self, sink: Sink) -> None:
         """An evaluation plays whole episodes; say so before the wait where training has not seen one."""
@@ -175,7 +185,9 @@ def evaluating(cfg: DictConfig, parts: Parts, sink: Sink | None) -> Evaluation:
     env = strategy("env", cfg.env, cfg.trust)
 
     def make(worlds: int) -> VectorEnv:
-        return env(worlds, min(cfg.workers, worlds))
+        made = env(worlds, min(cfg.workers, worlds))
+        made.time_limit = cfg.env_timeout or math.inf
+        return made
 
     def player(state: State, worlds: int) -> Act:
         normalise = parts.normaliser(state.obs_moments)

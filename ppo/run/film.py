@@ -30,7 +30,7 @@ def film(envs: VectorEnv, act: Act, seed: int, path: Path, *, max_steps: int = 1
     acted on to ``path``; what was written, in words. Raises EnvError where the environment does not draw."""
     frames: list[np.ndarray] = []
     play(envs, act, seed, 1, lambda: frames.append(envs.render().copy()), max_steps=max_steps)
-    fps = float(getattr(envs, "render_fps", None) or _FPS)
+    fps = envs.fps or _FPS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (_gif if path.suffix == ".gif" else _mp4)(np.stack(frames), fps))
     return f"video: {path} ({len(frames)} states, {len(frames) / fps:.2f} s at {fps:g} a second)"

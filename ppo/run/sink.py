@@ -114,6 +114,10 @@ class Sink:
         self.say(text)
         self._logger.alert(title, text)
 
+    def remember(self, name: str, value: str) -> None:
+        """Something for ``run.json``, which is written at the end."""
+        self._facts[name] = value
+
     def has(self, name: str) -> bool:
         """Whether the last row has this metric."""
         return name in self._row

@@ -96,3 +96,35 @@ def test_a_full_disk_is_an_error_with_the_path(tmp_path):
     with pytest.raises(OSError, match=r"No space.*metrics\.jsonl"):
         file.log({"update": 1})
     file.close()
+
+
+def test_what_is_measured_later_joins_the_last_row(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, {"update": 1, "lr": 0.1}, {"update": 2, "lr": 0.2})
+    file = Jsonl(path)
+    file.extend({"eval/return": math.inf, "eval/best": 3.0})
+    file.log({"update": 3})
+    file.extend({"eval/return": 1.0})
+    file.close()
+    added = {"eval/return": math.inf, "eval/best": 3.0}
+    assert read(path) == [{"update": 1, "lr": 0.1}, {"update": 2, "lr": 0.2} | added, {"update": 3, "eval/return": 1.0}]
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_a_row_that_cannot_be_extended_stays_as_it_is(tmp_path, monkeypatch):
+    """A nearly full disk takes a part of it."""
+    path, original = tmp_path / "metrics.jsonl", os.pwrite
+    write(path, {"update": 1})
+    before, file, calls = path.read_bytes(), Jsonl(path), []
+
+    def nearly_full(descriptor, data, offset):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return original(descriptor, data[:9], offset)
+
+    monkeypatch.setattr(os, "pwrite", nearly_full)
+    with pytest.raises(OSError, match=r"No space.*metrics\.jsonl"):
+        file.extend({"eval/return": 1.0})
+    file.close()
+    assert path.read_bytes() == before

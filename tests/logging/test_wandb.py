@@ -43,14 +43,14 @@ def records(folder):
     return found
 
 
-def test_offline_too_a_resumed_run_keeps_its_id(tmp_path):
-    """Each attempt has an offline folder of its own; all are uploaded to the one run."""
+def test_parts_of_a_run_that_are_kept_offline_overwrite_nothing(tmp_path):
+    """Two of one id, uploaded one after the other, would each take the place of the one before."""
     first = wandb(Run(tmp_path, "a", {}))
     first.close({}, failed=True)
     again = wandb(Run(tmp_path, "a", {}, id=first.run_id))
     again.close({}, failed=False)
-    assert again.run_id == first.run_id
-    assert list(tmp_path.glob(f"wandb/offline-run-*-{first.run_id}"))
+    assert again.run_id != first.run_id
+    assert all([*tmp_path.glob(f"wandb/offline-run-*-{logger.run_id}")] for logger in (first, again))
 
 
 def test_two_offline_runs_of_one_process_are_read_back_whole(tmp_path, capfd):

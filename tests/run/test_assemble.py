@@ -6,16 +6,14 @@ import pytest
 import torch
 
 import ppo.loss.kl
-import ppo.run.assemble
-from ppo.buffer.collect import collect, prepare
+from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
 from ppo.network.distributions import Gaussian
 from ppo.network.normaliser import Moments, ObsNormaliser
-from ppo.run.assemble import assemble, choose, knobs, reward_scaler, start
-from ppo.run.build import obs_normaliser
-from ppo.update.step import METRICS
+from ppo.run.assemble import assemble
+from tests.update.steps import turn
 
 
 @pytest.fixture
@@ -33,14 +31,14 @@ def parts_of(config):
         parts.envs.close()
 
 
-def first_knobs(cfg, parts):
-    return knobs(cfg, parts, choose(cfg, parts, start(cfg, parts)))
+def first_knobs(parts):
+    return parts.knobs(parts.schedule(parts.start.chosen, parts.start.seen, 0))
 
 
 def batch_of(parts):
     rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
-    return prepare(rollout, parts.network, raw, torch.Tensor.float, parts.flat.device, gamma=0.9, lam=0.9)
+    return parts.prepare(rollout, parts.start.learner.params, raw, torch.Tensor.float)
 
 
 def test_every_number_of_an_update_is_in_its_place(parts_of):
@@ -55,20 +53,20 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
         "stop=minibatch",
     )
     cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "clip.above=0.3")
-    got = first_knobs(cfg, parts)._asdict()
-    expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "kl_limit": 3.0, "ratio_limit": math.inf}
-    expected |= {"max_grad_norm": 0.7, "value": 0.1, "entropy": 0.2, "kl": 0.3, "reference": 0.4, "demo": 0.0}
+    got = first_knobs(parts)._asdict()
+    coef = {name: weight.item() for name, weight in got.pop("coef").items()}
+    expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "limit": 3.0, "max_grad_norm": 0.7, "value": 0.1}
     assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
-    assert first_knobs(*parts_of("max_grad_norm=null")).max_grad_norm == math.inf
+    assert coef == pytest.approx({"entropy": 0.2, "kl": 0.3, "reference": 0.4})
+    assert first_knobs(parts_of("max_grad_norm=null")[1]).max_grad_norm == math.inf
 
 
 def step_of(parts_of, *words):
     """(learner, metrics) of one step, off policy by a little; the same samples whatever the words."""
-    cfg, parts = parts_of("env.task=target", *words)
+    _, parts = parts_of("env.task=target", *words)
     batch = batch_of(parts)
     batch.policy.mean.add_(0.1)
-    learner, row = parts.step(start(cfg, parts).learner, batch, first_knobs(cfg, parts))
-    return learner, dict(zip(METRICS, row.tolist()))
+    return turn(parts.update.step, parts.start.learner, batch, first_knobs(parts))
 
 
 @pytest.mark.parametrize("word", ["adam.beta1=0.5", "adam.beta2=0.5", "adam.eps=1", "coef.entropy=1", "penalty=fixed"])
@@ -107,9 +105,9 @@ def test_a_penalty_or_bonus_of_coefficient_zero_is_not_computed(parts_of, monkey
     rooted.__module__ = "ppo.loss.kl"
     monkeypatch.setattr(ppo.loss.kl, "exact", rooted)
     for word, taken in (("penalty.beta=0", 1), ("penalty.beta=0.1", 0)):
-        cfg, parts = parts_of("penalty=fixed", word)
-        learner, row = parts.step(start(cfg, parts).learner, batch_of(parts), first_knobs(cfg, parts))
-        assert row[METRICS.index("taken")] == taken
+        _, parts = parts_of("penalty=fixed", word)
+        learner, metrics = turn(parts.update.step, parts.start.learner, batch_of(parts), first_knobs(parts))
+        assert metrics["taken"] == taken
 
 
 def test_an_entropy_bonus_of_coefficient_zero_is_computed_for_its_metric_alone(parts_of, monkeypatch):
@@ -128,40 +126,15 @@ def test_normalisers_are_used_where_asked_for_and_clip_where_told(parts_of):
     x = torch.tensor([[1.0], [100.0]])
     for word, obs, reward in (("true", [0.5, 3.0], [0.5, 5.0]), ("false", [1.0, 100.0], [1.0, 100.0])):
         words = (f"normalise.obs={word}", f"normalise.reward={word}")
-        cfg, _ = parts_of(*words, "normalise.clip_obs=3", "normalise.clip_reward=5")
-        assert obs_normaliser(cfg, moments)(x)[:, 0].tolist() == obs
-        assert reward_scaler(cfg, scale)(x[:, 0]).tolist() == reward
+        _, parts = parts_of(*words, "normalise.clip_obs=3", "normalise.clip_reward=5")
+        assert parts.normaliser(moments)(x)[:, 0].tolist() == obs
+        assert parts.reward_normaliser(scale)(x[:, 0]).tolist() == reward
 
 
 def test_the_estimator_that_is_measured_is_the_chosen_one(parts_of):
     cfg, parts = parts_of("kl=k2")
     batch = batch_of(parts)
     batch = batch._replace(policy=tree_map(lambda x: x + 0.1, batch.policy))
-    measured = parts.measure(parts.flat, batch)
+    measured = parts.update.measure(parts.flat, batch)
     policy = parts.network.policy(batch.obs)
     assert measured.chosen.item() == pytest.approx(policy.log_ratio(batch.policy, batch.action).square().mean() / 2)
-
-
-def test_a_compiled_step_is_shared_by_runs_that_differ_in_numbers_only(parts_of, monkeypatch):
-    """What a step is made of is in its name; schedules, seeds and worlds are not."""
-    about = []
-    monkeypatch.setattr(
-        ppo.run.assemble, "compile_step", lambda step, choice, planned, choices: about.append(choices) or step
-    )
-    words = ((), ("seed=2",), ("lr.value=1e-2",), ("clip=linear",), ("stop=epoch", "target_kl=1"), ("coef.value=0.1",))
-    for changed in words:
-        parts_of(*changed)
-    assert len(set(about)) == 1
-    words = (
-        "kl=k3",
-        "value=clipped",
-        "coef.value=0",
-        "penalty=fixed",
-        "coef.entropy=1",
-        "guard.clamp=9",
-        "adam.eps=1e-3",
-    )
-    words += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu", "reference=initial")
-    for changed in words:
-        parts_of(changed)
-    assert len(set(about)) == 1 + len(words)

@@ -6,7 +6,7 @@ from ppo.compare.endpoints import worth
 from ppo.compare.load import read_run
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
-from ppo.run.folder import endpoint
+from ppo.run.folder import endpoint, fresh
 from ppo.train import train
 
 
@@ -24,3 +24,8 @@ def test_what_training_returns_is_the_endpoint_of_a_comparison(config, tmp_path)
 def test_a_run_without_an_evaluation_is_worth_nothing_known(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"update": 1}\n')
     assert str(endpoint(tmp_path)) == "nan"
+
+
+def test_two_that_ask_for_one_folder_get_two(tmp_path):
+    asked = tmp_path / "day" / "12-00-00-seed1"
+    assert [fresh(asked).name for _ in range(3)] == ["12-00-00-seed1", "12-00-00-seed1-2", "12-00-00-seed1-3"]

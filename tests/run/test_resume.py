@@ -19,6 +19,7 @@ from ppo.logging import jsonl
 from ppo.logging.base import Run
 from ppo.run import checkpoint
 from ppo.run.folder import hold
+from ppo.run.launch import restarting
 from ppo.train import train
 from tests.envs.toy import Restless
 
@@ -109,6 +110,43 @@ def test_rows_after_the_checkpoint_are_written_once(go, tmp_path):
     rows.write_bytes(rows.read_bytes() + ahead + ahead[:20])
     go(*LONG, name="parts")
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_row_torn_while_its_evaluation_was_added_is_written_again(go, tmp_path, capsys):
+    """Its checkpoint is whole, but the one before has a whole row too."""
+    go(*LONG, name="whole")
+    go(*LONG, name="parts", cut=3)
+    rows = tmp_path / "parts" / "metrics.jsonl"
+    rows.write_bytes(rows.read_bytes()[:-20])
+    go(*LONG, name="parts")
+    assert "metrics.jsonl lacks update 2" in capsys.readouterr().err
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_larger_total_that_makes_a_schedule_jump_says_so(go, tmp_path, capsys):
+    go("lr=linear", "clip=linear", name="run")
+    go("lr=linear", "clip=linear", "total_steps=512", name="run")
+    said = "total_steps was 256 and is 512, so schedules jump: lr 0.0005 -> 0.0005, clip/low"
+    assert said not in capsys.readouterr().out
+    go("lr=linear", "clip=linear", "total_steps=1024", name="run")
+    assert (
+        "resumes after update 4; total_steps was 512 and is 1,024, so schedules jump: lr 0.00025 -> 0.0005, clip/"
+        in (capsys.readouterr().out)
+    )
+    go(*ADAPTIVE, "clip=fixed", name="adapts")
+    go(*ADAPTIVE, "clip=fixed", "total_steps=512", name="adapts")
+    assert "jump" not in capsys.readouterr().out
+
+
+def test_another_run_starts_from_the_reward_scale_of_this_one(go, tmp_path):
+    """Its critic predicts in that unit; with other numbers of environments, too."""
+    words = ("env.task=clock", "normalise.reward=true", "lr.value=1e-2", "epochs=8", "eval.episodes=0")
+    go(*words, "total_steps=2048", name="run")
+    before = jsonl.read(tmp_path / "run" / "metrics.jsonl")[-1]
+    go(*words, f"init={tmp_path / 'run'}", "num_envs=8", "minibatch_size=64", name="new")
+    after = jsonl.read(tmp_path / "new" / "metrics.jsonl")[0]
+    assert after["reward/scale"] == pytest.approx(before["reward/scale"], rel=0.1)
+    assert after["value/explained_variance"] > before["value/explained_variance"] - 0.05
 
 
 @pytest.mark.parametrize("damage", ["torn", "corrupt", "missing"])
@@ -205,8 +243,8 @@ def test_a_run_that_loses_a_worker_starts_again_from_its_checkpoint(config, tmp_
     parts = Run(tmp_path / "parts", "parts", {})
     if times == 2:
         with pytest.raises(WorkerLost, match="killed by SIGKILL .out of memory"):
-            cli.restarting(train, config(*words), parts)
-    cli.restarting(train, config(*words), parts)
+            restarting(train, config(*words), parts)
+    restarting(train, config(*words), parts)
     assert_same(tmp_path / "whole", tmp_path / "parts")
     assert "starting again after update 2" in capsys.readouterr().err
 
@@ -257,3 +295,21 @@ def test_two_processes_do_not_run_in_one_folder(command, tmp_path):
         code, _, err = command(*SMALL, "total_steps=128", f"hydra.run.dir={tmp_path}")
     assert code == 2 and "another process is running there" in err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_system_without_file_locks_is_one_line(command, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    code, _, err = command(*SMALL, f"hydra.run.dir={tmp_path / 'run'}")
+    assert code == 2 and "needs Linux or macOS" in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_runs_named_by_one_tick_of_a_clock_have_a_folder_each(command, tmp_path, monkeypatch):
+    """A path of its own is taken as it is; relative ones are as seen from where the command was given."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert command(*SMALL, "total_steps=64", "eval.episodes=0", "hydra.run.dir=${now:%Y},x")[0] == 0
+    assert len([*tmp_path.iterdir()]) == 2
+    (run, other) = sorted(path.name for path in tmp_path.iterdir())
+    assert other == f"{run}-2" and run.endswith(",x")
+    code, _, err = command(*SMALL, "total_steps=64", "eval.episodes=0", f"init={run}", "hydra.run.dir=new")
+    assert code == 0 and checkpoint.find(tmp_path / "new").exists(), err

@@ -1,0 +1,53 @@
+"""A path is a path, whatever is in its name: Hydra reads back what was meant, and so does a shell."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from ppo.run.words import paths_quoted, quoted, word
+
+NAMES = [
+    "plain/a-b_c.1",
+    "kl=exact,seed=1",
+    "a b",
+    "größe",
+    "it's",
+    "back\\slash",
+    "end\\",
+    "[x]{y}",
+    'a"b',
+    "a'\\'b",
+    "(c)",
+]
+
+
+def value(override: str) -> object:
+    return OverridesParser.create().parse_overrides([override])[0].value()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_typed_is_what_is_read(name):
+    assert value(f"init={quoted(name)}") == name
+    assert value(*shlex.split(word("init", name))) == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_is_there_needs_no_quotes(tmp_path, name):
+    (folder := tmp_path / name).mkdir(parents=True)
+    for key in ("init", "+resume", "reference.run", "hydra.run.dir"):
+        assert value(*paths_quoted([f"{key}={folder}"])) == str(folder)
+
+
+def test_other_words_stay_as_they_are(tmp_path):
+    words = [
+        "init=a,b",
+        "init='a,b'",
+        "kl=exact,k1",
+        "network.actor=[16]",
+        "-m",
+        f"env.id={tmp_path}/x=y",
+        "resume=[a]",
+    ]
+    assert paths_quoted(words) == words
+    assert value(*paths_quoted(["hydra.run.dir=out/${now:%H-%M},x"])) == "out/${now:%H-%M},x"
