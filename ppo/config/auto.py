@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from envs.action import random_actions
 from envs.base import VectorEnv
-from envs.pace import seconds_per_step
 
 _WORTH = 2.5e-4  # s: a vector step shorter than this is hardly shortened by asking other processes for a part of it
 _GAIN = 1.2  # how much faster all cores must be, since they are then not there for anything else
+_STEPS, _BUDGET = 50, 1.0  # an environment is timed over so many steps, or for so many seconds
 
 
 def workers(env: VectorEnv, num_envs: int, cores: int) -> int:
@@ -23,7 +24,10 @@ def workers(env: VectorEnv, num_envs: int, cores: int) -> int:
     most = min(cores, num_envs) - 1
     if most == 0:
         return 0
-    return most if seconds_per_step(env) * num_envs >= _WORTH else 0
+    env.reset(0)
+    rng = np.random.default_rng(0)
+    each = _seconds(lambda: env.step(random_actions(env.action_space, (1,), rng)), _STEPS)
+    return most if each * num_envs >= _WORTH else 0
 
 
 def threads(network: Callable[[torch.Tensor], tuple], obs_size: int, minibatch_size: int, cores: int) -> int:
@@ -58,10 +62,10 @@ def usable_cores(processes: int = 1) -> int:
 
 
 def _seconds(call: Callable[[], object], times: int) -> float:
-    """Of one call; the median, after a first that is not counted."""
+    """Of one call; the median of at most ``times``, after a first that is not counted. Ends early within ``_BUDGET``."""
     call()
     taken: list[float] = []
-    for _ in range(times):
+    while len(taken) < times and sum(taken) < _BUDGET:
         began = time.perf_counter()
         call()
         taken.append(time.perf_counter() - began)
