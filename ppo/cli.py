@@ -70,7 +70,7 @@ def _run(cfg: DictConfig) -> float:
     config = plain(cfg)
     with ranks.joined(cfg.rank_timeout):
         folder = of_first_rank(folder, config)
-        run = Run(folder=folder, name=folder.name, config=config)
+        run = Run(folder=folder, name=folder.name, config=config, words=tuple(words))
         if multirun:
             group = "-".join(Path(hydra_cfg.sweep.dir).parts[-2:])
             run = run._replace(group=group, job_type=arm(words))

@@ -20,7 +20,8 @@ class Run(NamedTuple):
     group: str | None = None  # what is compared together: the sweep
     job_type: str | None = None  # which arm of it: "kl=exact,norm=group"
     tags: tuple[str, ...] = ()
-    id: str | None = None  # the backend's id of the run that this one goes on with
+    id: str | None = None  # the backend's id of the run that this one resumes
+    words: tuple[str, ...] = ()  # of the command line
 
 
 class Logger(Protocol):

@@ -26,6 +26,7 @@ from ppo.network.flat import build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
+from ppo.run.effects import unread
 from ppo.run.state import State
 from ppo.update.compile import compile_step
 from ppo.update.loop import Update
@@ -59,6 +60,7 @@ class Parts(NamedTuple):
     reference: Reference | None
     held_out: Tensor | None  # [H, O] states on which its KL is measured as well
     first_log_ratio: float  # the largest |log ratio| that may be rounding
+    unread: dict[str, str]  # choices that change nothing under the others: see ppo.run.effects
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -178,6 +180,7 @@ def assemble(cfg: DictConfig) -> Parts:
             reference=frozen,
             held_out=held_out(frozen, to_world, chosen["env"], seed=cfg.eval.seed),
             first_log_ratio=cfg.guard.first_log_ratio,
+            unread=unread(chosen, target_kl=cfg.target_kl, critic=loss.critic),
         )
     except BaseException:
         envs.close()

@@ -13,10 +13,12 @@ from envs.base import NotFinite
 from ppo.buffer.data import Batch
 from ppo.config.options import plain, strategy
 from ppo.doctor.finding import line
+from ppo.doctor.foresee import foreseeable
 from ppo.logging.base import Run
 from ppo.run import checkpoint, crash, ranks, resume
 from ppo.run.assemble import Parts
 from ppo.run.describe import explain
+from ppo.run.effects import said
 from ppo.run.folder import DiskError
 from ppo.run.sink import Sink
 from ppo.run.state import State
@@ -117,8 +119,15 @@ def recording(cfg: DictConfig, run: Run, parts: Parts) -> Record:
     """The record that ``cfg`` asks for."""
     sink = None
     if ranks.first():
-        headline = f"{parts.envs.name}, {parts.flat.numel():,} parameters"
-        sink = Sink(run, plain(cfg), strategy("logger", cfg.logger, cfg.trust), headline, cfg.plots)
+        spaces = (parts.envs.observation_space, parts.envs.action_space)
+        sink = Sink(
+            run,
+            plain(cfg),
+            strategy("logger", cfg.logger, cfg.trust),
+            headline=f"{parts.envs.name}, {parts.flat.numel():,} parameters",
+            notes=[*said(run.words, parts.unread), *foreseeable(plain(cfg), *spaces)],
+            plots=cfg.plots,
+        )
     return Record(
         sink,
         parts.generator,

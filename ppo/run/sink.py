@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,21 @@ class Sink:
     """A context manager: opens the run folder, closes everything, and says in ``run.json`` how the run ended.
 
     ``config``: the run's, resolved, as plain containers. ``open_logger(run)`` starts the dashboard. ``headline``: what is
-    trained, for the first line on the console. ``plots``: a window, and ``run.png``.
+    trained, for the first line on the console. ``notes``: what should be known before the first step, a line each.
+    ``plots``: a window, and ``run.png``.
     """
 
     def __init__(
-        self, run: Run, config: dict[str, Any], open_logger: Callable[[Run], Logger], headline: str, plots: bool
+        self,
+        run: Run,
+        config: dict[str, Any],
+        open_logger: Callable[[Run], Logger],
+        *,
+        headline: str,
+        notes: Sequence[str],
+        plots: bool,
     ):
-        self._run, self._config, self._headline, self._plots = run, config, headline, plots
+        self._run, self._config, self._headline, self._notes, self._plots = run, config, headline, notes, plots
         self._open_logger, self._total = open_logger, config["total_steps"]
         self._watch: Watch | None = Watch(config)
         self._row: dict[str, Any] = {}  # of the last update, without lists
@@ -60,6 +68,8 @@ class Sink:
             raise
         self._console = Console(self._total, self.saved.meta["progress"]["env_steps"] if self.saved else 0)
         self.say(f"{self._run.name}: {self._headline}, {folder}")
+        for note in self._notes:
+            self.say(note)
         self._began = time.perf_counter() - (self.saved.meta.get("wall", 0.0) if self.saved else 0.0)
         return self
 
