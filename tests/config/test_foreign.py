@@ -87,7 +87,7 @@ def test_trust_is_of_whole_packages(config):
     own = plain(config("env=gym", "env.id=mine.worlds:Maze-v0"))
     assert foreign(own, ["mine"], Path("x")).trust == ["mine"]
     for trust in ([], ["min"], ["mine.worlds.maze"]):
-        with pytest.raises(ConfigError, match="needs to be trusted"):
+        with pytest.raises(ConfigError, match="only if you trust it: --trust mine"):
             foreign(own, trust, Path("x"))
 
 
