@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ppo.compare import report
@@ -55,11 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (CompareError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        report.show(comparison.verdict, console())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _to_reader(lambda: report.show(comparison.verdict, console()))
     pictures = _pictures(comparison, args.out)
     title = f"Comparison: {', '.join(comparison.envs)}"
     try:
@@ -67,8 +64,17 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out / 'verdict.json'}\n{args.out / 'report.html'}")
+    _to_reader(lambda: print(f"{args.out / 'verdict.json'}\n{args.out / 'report.html'}"))
     return 0
+
+
+def _to_reader(write: Callable[[], None]) -> None:
+    """``write`` to standard output; nothing more goes there once its reader is gone (``| head``)."""
+    try:
+        write()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _pictures(comparison: Comparison, out: Path) -> dict[str, Path]:

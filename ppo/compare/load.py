@@ -8,6 +8,8 @@ from ppo.compare.table import read_csv
 from ppo.compare.trial import CompareError, Trial, without_ends
 from ppo.run.folder import run_folders
 
+BESIDE_CELLS = ("multirun.yaml", "study.db", "optimization_results.yaml")  # what a shell's sweep/* gives as well
+
 
 def load(paths: list[Path]) -> list[Trial]:
     """Every run of ``paths``. A run that did not finish is there too, with its reason.
@@ -20,6 +22,8 @@ def load(paths: list[Path]) -> list[Trial]:
     for path in paths:
         if not path.exists():
             raise CompareError(f"{path}: no such file or folder")
+        if path.name in BESIDE_CELLS and len(paths) > 1:
+            continue
         read = {path: read_csv(path)} if path.is_file() else dict(_below(path))
         if not any(read.values()):
             raise CompareError(

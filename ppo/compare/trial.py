@@ -80,7 +80,7 @@ def resumed(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, fl
     if not points:
         return [], 0
     times = Counter(step for step, _ in points)
-    if min(times.values()) > 1 and len(set(points)) > len(times):
+    if min(times.values()) > 1 and len({(step, str(value)) for step, value in points}) > len(times):
         raise CompareError(f"step {steps_text(points[0][0])} twice, and so every step: two runs under one seed?")
     starts = [i for i in range(1, len(points)) if points[i][0] < points[i - 1][0]]
     ordered = len(starts) <= len(points) // 10

@@ -10,10 +10,10 @@ from ppo.doctor.remedy import slower
 
 
 def actions_clipped(history: History, *, share: float = 0.5) -> Finding | None:
-    """More than a ``share`` of the actions' entries were cut at the bounds: whatever the policy changes, the environment
-    receives the same."""
-    cut = middle(tail(history["action/clipped"]))
-    if len(history) < 3 or not cut > share:
+    """More than a ``share`` of the actions' entries were cut at the bounds, from the first updates on: whatever the policy
+    changes, the environment receives the same. A policy that came to the bounds by itself may be right to be there."""
+    cut, first = middle(tail(history["action/clipped"])), middle(history["action/clipped"][:3])
+    if len(history) < 3 or not min(cut, first) > share:
         return None
     return Finding(
         "actions_clipped",

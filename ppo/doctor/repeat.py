@@ -1,17 +1,15 @@
 """Checks of an environment: does it repeat, and can it be continued?"""
 
-import random
-import sys
-
 import numpy as np
 
 from envs.base import EnvError
+from envs.generator import Globals
 from ppo.doctor.play import Subject, Verdict, play, random_actions
 
 
 def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
     """The same seed and actions give the same episode: in a fresh environment, and again in the same one."""
-    before = _global_generators()
+    before = Globals.now()
     envs = subject.make(2)
     try:
         actions = random_actions(envs, steps)
@@ -24,8 +22,8 @@ def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
         fresh = play(envs, actions[: once.steps])
     finally:
         envs.close()
-    moved = [name for name, state in _global_generators().items() if state != before.get(name)]
-    culprit = f"it draws from {' and '.join(moved)}, which" if moved else "it has a generator that"
+    used = before.used()
+    culprit = f"it draws from {' and '.join(used)}, which" if used else "it has a generator that"
     for where, seen in (("in a fresh environment", fresh), ("after a reset of the same environment", again)):
         cause = f"{culprit} no seed governs; self.np_random is what reset(seed=...) sets"
         if not np.array_equal(once.first, seen.first):
@@ -37,22 +35,6 @@ def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
     if np.array_equal(once.first, other.first) and np.array_equal(once.next_obs, other.next_obs):
         return Verdict("note", "repeats exactly, but another seed gives the same episode: every start is the same")
     return Verdict("ok", f"{once.steps} steps repeat exactly from the same seed; another seed differs")
-
-
-def _global_generators() -> dict[str, object]:
-    """The states of the process's generators, which no environment should use."""
-    numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - to see whether somebody draws from it
-    states: dict[str, object] = {
-        "numpy's global generator (np.random)": (
-            numpy["state"]["key"].tobytes(),
-            numpy["state"]["pos"],
-            numpy["gauss"],
-        ),
-        "Python's global generator (random)": random.getstate(),
-    }
-    if "torch" in sys.modules:
-        states["torch's global generator"] = sys.modules["torch"].random.get_rng_state().numpy().tobytes()
-    return states
 
 
 def state(subject: Subject, *, steps: int = 50, more: int = 20) -> Verdict:

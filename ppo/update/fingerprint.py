@@ -4,19 +4,21 @@ Two steps of one fingerprint are the same program. It is read off the bound func
 kept in step with it: an edited function, of ours or of a package of the user's own, is another program.
 """
 
+import ast
 import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
+_IN_PYTHON = 1 << 9  # a class with this flag is no part of the interpreter or of a library in C, such as an array
 _LIBRARIES = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -26,26 +28,33 @@ def fingerprint(function: Any) -> str:
     """A digest of ``function`` and all that it closes over."""
     digest = hashlib.sha256()
     modules: dict[str, ModuleType] = {}
-    for part in _parts(function, set(), modules):
+    for part in _parts(function, {}, modules):
         digest.update(part.encode() + b"\0")
     for module in _closure(modules):
         digest.update(_source(module))
     return digest.hexdigest()
 
 
-def _parts(x: Any, seen: set[int], modules: dict[str, ModuleType]) -> Iterator[str]:
-    """A text for everything that is reachable from ``x``, in a fixed order; its modules are put into ``modules``."""
+def _parts(x: Any, seen: dict[int, tuple[int, Any]], modules: dict[str, ModuleType]) -> Iterator[str]:
+    """A text for everything that is reachable from ``x``, in a fixed order; its modules are put into ``modules``.
+
+    ``seen``: what was met so far, by its id, with the place where; kept, since the id of what is gone goes to another.
+    """
     if isinstance(x, _PLAIN):
         yield repr(x)
         return
-    if id(x) in seen:
-        return
-    seen.add(id(x))
+    if not isinstance(x, tuple | frozenset):  # which of these are one object is up to the interpreter
+        if id(x) in seen:
+            yield f"as at {seen[id(x)][0]}"
+            return
+        seen[id(x)] = (len(seen), x)
     kind = x if isinstance(x, type | FunctionType) else type(x)
-    if (module := sys.modules.get(kind.__module__ or "")) is not None:
+    written = isinstance(x, FunctionType) or kind.__flags__ & _IN_PYTHON
+    if written and (module := sys.modules.get(kind.__module__ or "")) is not None:
         modules[module.__name__] = module
-    yield f"{kind.__module__}.{kind.__qualname__}"
-    for part in _within(x):
+    parts = [*_within(x)]
+    yield f"{kind.__module__}.{kind.__qualname__} of {len(parts)}"
+    for part in parts:
         yield from _parts(part, seen, modules)
 
 
@@ -57,7 +66,9 @@ def _within(x: Any) -> Iterable[Any]:
         return (x.func, x.args, sorted(x.keywords.items()))
     if isinstance(x, FunctionType):
         cells = [cell.cell_contents for cell in x.__closure__ or ()]
-        return (cells, x.__defaults__, x.__kwdefaults__)
+        return (x.__code__, cells, x.__defaults__, x.__kwdefaults__)
+    if isinstance(x, CodeType):  # two lambdas of a module have one name
+        return (x.co_code, x.co_names, x.co_freevars, x.co_consts)
     if isinstance(x, MethodType):
         return (x.__func__, x.__self__)
     if isinstance(x, nn.Module):
@@ -68,14 +79,22 @@ def _within(x: Any) -> Iterable[Any]:
         return [*x.items()]
     if isinstance(x, set | frozenset):
         return sorted(x, key=repr)
-    if isinstance(x, list | tuple | slice):
-        return (x.start, x.stop, x.step) if isinstance(x, slice) else x
-    return sorted(vars(x).items()) if hasattr(x, "__dict__") and not isinstance(x, type | ModuleType) else ()
+    if isinstance(x, list | tuple):
+        return x
+    if isinstance(x, type | ModuleType):
+        return (x.__name__,)
+    if hasattr(x, "__dict__"):
+        return sorted(vars(x).items())
+    try:
+        reduced = x.__reduce_ex__(2)  # as it would be pickled: arrays, slices, what is written in C or has slots
+    except Exception:  # whatever a class raises that cannot be
+        return ()
+    return reduced if isinstance(reduced, tuple) else (reduced,)
 
 
 def _closure(modules: dict[str, ModuleType]) -> list[ModuleType]:
-    """These modules and those that they use, by import or by name, leaving out the libraries that are installed: unless
-    a function was bound that comes from one."""
+    """These modules and those that they import, leaving out the libraries that are installed: unless a function was bound
+    that comes from one."""
     packages = {name.partition(".")[0] for name in modules} - {"torch", "builtins"}
     found, waiting = {}, [*modules.values()]
     while waiting:
@@ -83,11 +102,31 @@ def _closure(modules: dict[str, ModuleType]) -> list[ModuleType]:
         if module.__name__ in found or not _counts(module, packages):
             continue
         found[module.__name__] = module
-        for value in list(vars(module).values()):
-            used = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-            if used is not None:
-                waiting.append(used)
+        names = _imported(_source(module), module.__package__ or "")
+        waiting += [sys.modules[name] for name in names if name in sys.modules]
     return [found[name] for name in sorted(found)]
+
+
+@cache
+def _imported(source: bytes, package: str) -> frozenset[str]:
+    """The names of all that a module of this package imports, whether or not it then uses more than a number of it."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # written in another language
+        return frozenset()
+    found, inside = set(), package.split(".")
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = inside[: len(inside) + 1 - node.level] if node.level else []
+            base = [*above, *(node.module or "").split(".")]
+            names = [".".join(filter(None, [*base, alias.name])) for alias in node.names]
+        for name in names:  # the packages that it is in are imported, too; its last part may be no module
+            parts = name.split(".")
+            found.update(".".join(parts[:n]) for n in range(1, len(parts) + 1))
+    return frozenset(found)
 
 
 def _counts(module: ModuleType, packages: set[str]) -> bool:

@@ -85,6 +85,11 @@ def test_one_arm_alone_is_summarised(run_folder, tmp_path, capsys, monkeypatch):
     assert "name what was changed with --by" in capsys.readouterr().out
 
 
+def test_what_a_shell_gives_for_all_of_a_sweep_is_its_cells(sweep):
+    (sweep / "multirun.yaml").touch()
+    assert len(loading.load([*sweep.iterdir()])) == 10
+
+
 def test_a_path_given_twice_is_the_same_runs(sweep):
     assert len(loading.load([sweep, sweep / "kl=k1,seed=1"])) == 10
 

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -27,7 +28,7 @@ class Faulty(Point):
             self.action_space = Box(-500.0, 500.0, (4,), np.float32)
 
     def reset(self, *, seed=None, options=None):
-        self.luck = np.random.default_rng() if self.fault == "seeds, generator" else None
+        self.luck = np.random if self.fault == "seeds, global" else np.random.default_rng()
         if self.fault == "seeds, memory":
             self.resets = getattr(self, "resets", 0) + 1
         if self.fault == "seeds, one start":
@@ -55,7 +56,7 @@ class Faulty(Point):
         return self.look(obs), reward, terminated, truncated, info
 
     def look(self, obs):
-        if self.fault == "seeds, generator":
+        if self.fault in ("seeds, generator", "seeds, global"):
             return obs + 0.01 * self.luck.normal(size=4).astype(np.float32)
         if self.fault == "observations, outside":
             return 2 * obs + 5
@@ -71,6 +72,32 @@ class Large(Faulty):
 
     def look(self, obs):
         return obs * np.array([1e4, 1, 1, 1], np.float32)
+
+
+class Offset(Large):
+    """The second entry lies 1e8 from 0, so that float32 cannot say where."""
+
+    def look(self, obs):
+        return (obs.astype(float) + np.array([0, 1e8, 0, 0])).astype(np.float32)
+
+
+class OpenSides(Point):
+    """Actions of every kind of bounds; it keeps all that it is sent."""
+
+    action_space = Box(
+        np.array([-1, 5, -np.inf, -np.inf, 0.5], np.float32), np.array([1, np.inf, -3, np.inf, 0.5], np.float32)
+    )
+    sent: ClassVar[list] = []
+
+    def step(self, action):
+        self.sent.append(action.copy())
+        return super().step(np.clip(action[:4] * [1, 0.1, 0.1, 1], -1, 1))
+
+
+class Slow(Point):
+    def step(self, action):
+        time.sleep(0.02)
+        return super().step(action)
 
 
 class NextStep:
@@ -109,6 +136,8 @@ def faulty(num_envs: int, fault: str, world: type = Faulty, wrap=lambda envs: en
 SEEDED = [
     # (check, level, what it must say, how to make the environment)
     ("seeds", "fault", "no seed governs", partial(faulty, fault="seeds, generator")),
+    ("seeds", "fault", "draws from np.random", partial(faulty, fault="seeds, global")),
+    ("state", "note", "cannot be resumed exactly", partial(faulty, fault="seeds, global")),
     ("seeds", "fault", "after a reset of the same environment", partial(faulty, fault="seeds, memory")),
     ("seeds", "note", "every start is the same", partial(faulty, fault="seeds, one start")),
     ("actions", "fault", "cut off", partial(faulty, fault="actions, cut off")),
@@ -119,6 +148,7 @@ SEEDED = [
     ("observations", "note", "1 of 4 entries never change", partial(faulty, fault="observations, still")),
     ("rewards", "fault", "too large", partial(faulty, fault="rewards, large")),
     ("rewards", "fault", "too small", partial(faulty, fault="rewards, small")),
+    ("observations", "fault", "varies by less than float32", partial(faulty, fault="", world=Offset)),
     ("rewards", "note", "no reward but 0", partial(faulty, fault="rewards, none")),
     ("autoreset", "fault", "a row is no step", partial(faulty, fault="", wrap=NextStep)),
     ("autoreset", "fault", "was not reset", partial(faulty, fault="", wrap=NoReset)),
@@ -152,6 +182,48 @@ def test_a_check_finds_its_seeded_fault(monkeypatch, check, level, says, make):
 def test_probes_are_sound_but_for_what_they_are_meant_to_isolate():
     found = examine(lambda num_envs: probe(num_envs, 0, task="target"))
     assert {name for name, verdict in found.items() if verdict.level == "fault"} <= {"speed"}
+
+
+def test_only_actions_of_the_space_are_sent():
+    """Bounds that are open on one side, on both, or leave nothing to choose; and no warning of an arithmetic of infinities."""
+    OpenSides.sent.clear()
+    found = examine(lambda num_envs: vector(lambda index: OpenSides(), num_envs, 0, "open"))
+    assert len(OpenSides.sent) > 1000 and all(OpenSides.action_space.contains(action) for action in OpenSides.sent)
+    assert found["actions"].level == "fault" and "action=tanh cannot help" in found["actions"].what
+    assert found["fuzz"].level == "ok"
+
+
+def test_a_slow_environment_is_examined_within_the_time():
+    began = time.monotonic()
+    found = examine(lambda num_envs: vector(lambda index: Slow(), num_envs, 0, "slow"), seconds=2.0)
+    assert time.monotonic() - began < 6
+    assert found["truncation"].level in ("ok", "note") and list(found) == [check.__name__ for check in CHECKS]
+
+
+def test_what_the_time_is_not_enough_for_is_said():
+    found = examine(lambda num_envs: vector(lambda index: Slow(), num_envs, 0, "slow"), seconds=-1.0)
+    assert all(verdict.what.startswith("not examined") for verdict in found.values())
+
+
+def test_nothing_is_advised_that_is_set_already(monkeypatch):
+    monkeypatch.setattr(environment, "CHECKS", (environment.observations, environment.rewards))
+    large = partial(faulty, fault="rewards, large")
+    assert examine(large)["rewards"].tries == "normalise.reward=true"
+    assert examine(large, {"normalise": {"reward": True}})["rewards"].level == "ok"
+    assert examine(partial(faulty, fault="", world=Large), {"normalise": {"obs": True}})["observations"].level == "ok"
+
+
+def test_rewards_that_scaling_would_clip_are_foreseen(monkeypatch):
+    """One step and an offset: divided by the deviation of its return, every reward lies at the clip."""
+
+    class Bandit(Point):
+        def step(self, action):
+            obs, reward, _, _, info = super().step(action)
+            return obs, 100 + 0.1 * reward, True, False, info
+
+    monkeypatch.setattr(environment, "CHECKS", (environment.rewards,))
+    found = examine(lambda num_envs: vector(lambda index: Bandit(), num_envs, 0, "b"), {"normalise": {"reward": True}})
+    assert found["rewards"].level == "fault" and found["rewards"].tries == "normalise.reward=false"
 
 
 # The command line

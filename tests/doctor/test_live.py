@@ -1,7 +1,9 @@
 """While a run trains: what is new is told once, on the console, to the dashboard and in the metrics; and afterwards."""
 
+import io
 import json
 import re
+import sys
 
 import pytest
 from omegaconf import OmegaConf
@@ -96,6 +98,20 @@ def test_a_diagnosis_reads_as_advice(sick, capsys):
         assert part in text
     assert command.main([str(folder), "--set", "estimator.truth=1e-9", "target_tight.steps=0"]) == 0
     assert "Nothing to change" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_diagnosis_on_a_terminal_that_is_not_utf8(history, tmp_path, monkeypatch, encoding):
+    """By a relative path with a space and an umlaut."""
+    folder = tmp_path / "Läufe und mehr"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history().rows), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert command.main(["Läufe und mehr"]) == 0
+    out.flush()
+    assert b"KL(old?new) after an update" in out.buffer.getvalue() and b"ufe und mehr" in out.buffer.getvalue()
 
 
 def test_what_if_is_a_table(sick, capsys):

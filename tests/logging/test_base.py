@@ -1,8 +1,10 @@
 """Loggers in general: a failing one costs its dashboard, never the run."""
 
+import io
+
 import pytest
 
-from ppo.logging.base import Forgiving, Run
+from ppo.logging.base import Forgiving, Run, lossy
 from ppo.logging.none import none
 
 
@@ -40,6 +42,13 @@ def test_an_interrupt_is_not_a_failing_logger():
 
     with pytest.raises(KeyboardInterrupt):
         Forgiving(Interrupted()).log({}, 0)
+
+
+def test_what_a_stream_cannot_encode_is_replaced():
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    lossy(stream, io.StringIO())
+    print("KL(old‖new)² of größe", file=stream, flush=True)
+    assert stream.buffer.getvalue() == b"KL(old?new)? of gr??e\n"
 
 
 def test_none_keeps_nothing(tmp_path):

@@ -31,6 +31,15 @@ def clock(monkeypatch):
     return clock
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_stream_that_is_not_utf8_costs_letters_only(encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    with Console(1000, stream=stream) as console:
+        console.line("größe: KL(old‖new), (change of mean / sigma)²")
+        console.update(ROW, 1000)
+    assert b": KL(old?new), (change of mean / sigma)" in stream.buffer.getvalue()
+
+
 def test_without_a_terminal_short_lines_now_and_then(clock, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # must not put colours into a pipe
     monkeypatch.setenv("TTY_COMPATIBLE", "1")

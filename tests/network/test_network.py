@@ -11,7 +11,7 @@ from torch import nn
 from ppo.config.options import option
 from ppo.loss.value import mse
 from ppo.network.actor_critic import ActorCritic, mlp, widen
-from ppo.network.flat import box, flatten, unflatten
+from ppo.network.flat import Inputs, box, build_evaluate, flatten, unflatten
 
 
 def small(**options) -> ActorCritic:
@@ -97,3 +97,34 @@ def test_a_wider_critic_starts_as_the_one_it_was_and_its_value_is_the_mean_of_it
     with torch.no_grad():
         network.critic[-1].bias += torch.arange(5.0)
     torch.testing.assert_close(network.value(obs), before + 2)
+
+
+# The network at parameters of one's own
+
+
+@pytest.mark.parametrize("quantiles", [1, 5])
+def test_the_actor_and_the_critic_alone_are_parts_of_the_whole(quantiles):
+    network = small(log_std=-0.5)
+    widen(network, quantiles)
+    flat = flatten(network)
+    params, batch, kept = flat + 0.1, Inputs(torch.randn(4, 7, 3)), flat.clone()
+    evaluate = build_evaluate(network)
+    policy, prediction = evaluate(params, batch)
+    assert all(torch.equal(x, y) for x, y in zip(evaluate.policy(params, batch), policy, strict=True))
+    assert torch.equal(evaluate.value(params, batch), evaluate.expected(prediction))
+    assert evaluate.value(params, batch).shape == (4, 7) == prediction.shape[:2]
+    assert torch.equal(flat, kept) and not torch.equal(evaluate.value(flat, batch), evaluate.value(params, batch))
+    flat.copy_(params)
+    assert torch.equal(network.policy(batch.obs).mean, policy.mean)
+    assert torch.equal(network.value(batch.obs), evaluate.value(params, batch))
+
+
+@pytest.mark.parametrize("part", ["actor", "critic"])
+def test_neither_part_of_a_network_looks_at_the_other(part):
+    network = small()
+    flat, evaluate = flatten(network), build_evaluate(network)
+    for p in getattr(network, part).parameters():
+        p.fill_(math.nan)
+    batch = Inputs(torch.randn(7, 3))
+    assert torch.isfinite(evaluate.policy(flat, batch).mean).all() == (part == "critic")
+    assert torch.isfinite(evaluate.value(flat, batch)).all() == (part == "actor")

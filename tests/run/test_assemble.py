@@ -86,9 +86,9 @@ def test_micro_batches_reach_the_step(parts_of, monkeypatch):
 
     sizes, original = [], module.ppo
 
-    def ppo(log_ratio, advantage, low, high, *, dual: float | None = None):
+    def ppo(log_ratio, advantage, low, high, *, dual: float | None):
         sizes.append(len(log_ratio))
-        return original(log_ratio, advantage, low, high)
+        return original(log_ratio, advantage, low, high, dual=dual)
 
     ppo.__module__ = "ppo.loss.objective"
     monkeypatch.setattr(module, "ppo", ppo)

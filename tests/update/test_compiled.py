@@ -77,10 +77,10 @@ def test_a_function_of_a_trusted_package_that_was_edited_is_compiled_anew(tmp_pa
     for constant in ("0.0", "100.0"):
         source = f"def aim(log_ratio, advantage, low, high):\n    return log_ratio.exp() * advantage + {constant}\n"
         (package / "aims.py").write_text(source)
-        folder = tmp_path / f"plus {constant}"
+        folder = tmp_path / f"plus{constant}"
         small = "num_envs=4 num_steps=32 total_steps=128 minibatch_size=32 epochs=2 eval.episodes=0 logger=none"
         words = f"env=probe env.task=target {small} network.actor=[16] network.critic=[16] compile=true".split()
-        words += [f"trust=[{package.name}]", f"objective._target_={package.name}.aims.aim", "~objective.dual"]
+        words += [f"trust=[{package.name}]", f"objective._target_={package.name}.aims.aim"]
         python("-m", "ppo.train", *words, f"hydra.run.dir={folder}", path=str(tmp_path))
         (row,) = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
         losses.append(row["loss/policy"])

@@ -1,10 +1,32 @@
-"""What all rooms share: walking through trees of tensors, and whole rollouts in chunks."""
+"""Walking through trees of tensors, and whole rollouts in chunks."""
+
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
-from ppo.buffer.data import in_chunks
+from ppo.buffer.data import in_chunks, leaves, tree_map, with_leaves
 from ppo.config.options import option
+
+
+class Pair(NamedTuple):
+    one: Tensor
+    other: object
+
+
+def test_a_tree_is_walked_in_one_order_and_built_again_from_its_leaves():
+    """NamedTuples and dicts, nested; an empty part stays empty."""
+    x = torch.arange(6.0).unbind()
+    tree = Pair(x[0], Pair({"b": x[1], "a": Pair(x[2], ())}, {}))
+    assert [leaf.item() for leaf in leaves(tree)] == [0, 1, 2]
+    assert with_leaves(tree, x[3:]) == Pair(x[3], Pair({"b": x[4], "a": Pair(x[5], ())}, {}))
+    assert [leaf.item() for leaf in leaves(tree_map(torch.add, tree, with_leaves(tree, x[3:])))] == [3, 5, 7]
+
+
+def test_trees_of_different_shape_are_refused():
+    with pytest.raises((ValueError, KeyError)):
+        tree_map(torch.add, Pair(torch.zeros(1), {"a": torch.zeros(1)}), Pair(torch.zeros(1), {"b": torch.zeros(1)}))
 
 
 @pytest.mark.parametrize("shape", [(12, 5, 3), (60, 3), (1, 60, 3), (7, 1, 3)], ids=str)
