@@ -11,15 +11,16 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError
 from envs.fault import keep
 from ppo.config.check import bind
-from ppo.config.options import CONF, MOVED, ConfigError, fit, plain, suggest
+from ppo.config.errors import one_line
+from ppo.config.options import CONF, ConfigError, fit, plain
 from ppo.logging.base import LoggerError, Run
 from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
@@ -182,23 +183,6 @@ def _say(error: Exception) -> int:
     rank = os.environ.get("RANK", "0")
     print(f"{'' if rank == '0' else f'rank {rank}: '}error: {one_line(error)}", file=sys.stderr)
     return 2
-
-
-def one_line(error: BaseException) -> str:
-    """What was wrong and where, without the framework's advice for its own developers."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: no such option{suggest(name, error.options)}"
-    cause = error.__cause__ if isinstance(error, HydraException) else None
-    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        if cause.full_key in MOVED:
-            return f"{cause.full_key}: no longer a key; write {MOVED[cause.full_key]}"
-        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-            known = [key for key in cause.parent_node or () if key != "_target_"]
-            return f"{cause.full_key}: no such key or group{suggest(str(cause.key), known)}"
-        return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from envs.base import EnvError, WorkerLost
 from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
-from ppo.config.options import ConfigError
+from ppo.config.options import ConfigError, plain
+from ppo.doctor.watch import Watch
 from ppo.logging.base import Run
 from ppo.run import ranks, resume, signals
 from ppo.run.assemble import Parts, assemble
@@ -36,7 +37,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     parts = assemble(cfg)
     with (
         closing(parts.envs),
-        recording(cfg, run, parts) as record,
+        recording(cfg, run, parts, Watch(plain(cfg), parts.envs.observation_space, parts.envs.action_space)) as record,
         evaluating(cfg, parts, record.sink) as evaluation,
     ):
         state, obs = begin(cfg, parts, record)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from envs.base import EnvError
 from envs.fault import keep
-from ppo.cli import one_line
+from ppo.config.errors import one_line
 from ppo.config.options import ConfigError, fit, plain, strategy
 from ppo.config.schema import CONF
 from ppo.doctor import environment, text

@@ -17,6 +17,13 @@ class Finding(NamedTuple):
     tries: tuple[str, ...]  # overrides, one remedy each, the best first; empty where no word of the configuration helps
     restart: bool = False  # what was trained is not worth going on with
 
+    def line(self) -> str:
+        """In one line, for a run that goes on."""
+        first, last = self.updates
+        at = f"update {first}" if first == last else f"updates {first} to {last}"
+        advice = f"; try {self.tries[0]}{' and start again' * self.restart}" if self.tries else ""
+        return f"doctor: {self.seen} ({at}: {self.why}){advice}"
+
 
 def span(history: History, mask: np.ndarray) -> tuple[int, int]:
     """The first and last update in ``mask`` [n]; the whole run where there is none."""
@@ -33,11 +40,3 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
 def percent(share: float) -> str:
     """0.25 -> "25 %"."""
     return f"{100 * share:.0f} %"
-
-
-def line(finding: Finding) -> str:
-    """A finding in one line, for a run that goes on."""
-    first, last = finding.updates
-    at = f"update {first}" if first == last else f"updates {first} to {last}"
-    advice = f"; try {finding.tries[0]}{' and start again' * finding.restart}" if finding.tries else ""
-    return f"doctor: {finding.seen} ({at}: {finding.why}){advice}"

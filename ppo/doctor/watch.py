@@ -3,8 +3,11 @@
 from collections import deque
 from typing import Any
 
+from gymnasium.spaces import Space
+
 from ppo.doctor.diagnose import check_thresholds, diagnose
 from ppo.doctor.finding import Finding
+from ppo.doctor.foresee import foreseeable
 from ppo.doctor.history import History
 from ppo.logging.band import BANDS, band_at
 
@@ -12,16 +15,18 @@ from ppo.logging.band import BANDS, band_at
 class Watch:
     """``watch(row)`` takes an update's metrics and returns the findings that are new.
 
-    ``config``: the run's, as plain containers; ``doctor.live`` and ``doctor.thresholds`` in it are heeded. Looks at the
-    last ``window`` updates, and not at every one of a long run: every fiftieth part of what it has seen. A cause must be
-    seen ``sure`` times in a row before it is told, so that a bad moment is none. Raises DoctorError on an unknown threshold.
+    ``config``: the run's, as plain containers; ``doctor.live`` and ``doctor.thresholds`` in it are heeded. ``spaces``: of
+    observations and actions; what they let foresee is in ``foreseen``, a line each. Looks at the last ``window`` updates,
+    and not at every one of a long run: every fiftieth part of what it has seen. A cause must be seen ``sure`` times in a
+    row before it is reported, so that a bad moment is none. Raises DoctorError on an unknown threshold.
     """
 
-    def __init__(self, config: dict[str, Any], *, window: int = 1000, sure: int = 3):
+    def __init__(self, config: dict[str, Any], *spaces: Space, window: int = 1000, sure: int = 3):
         options = config.get("doctor") or {}
         self._live, self._thresholds = options.get("live", True), options.get("thresholds") or {}
         check_thresholds(self._thresholds)
         self._config, self._sure = config, sure
+        self.foreseen = foreseeable(config, *spaces) if spaces else []
         self._rows: deque[dict] = deque(maxlen=window)
         self._seen: dict[str, int] = {}  # how often in a row each cause was seen by now
         self._told: set[str] = set()

@@ -9,7 +9,6 @@ rounding errors by rounding errors would invent a signal.
 """
 
 import math
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -90,16 +89,6 @@ def ema(
     if last is not None and math.isfinite(last):
         scale = torch.where(torch.isfinite(scale), decay * last + (1 - decay) * scale, last)
     return torch.where(mask, advantage / scale.clamp(min=floor), 0).to(advantage.dtype), scale
-
-
-global_.__name__ = "global"
-
-
-def __getattr__(name: str) -> Callable[..., Normalised]:
-    """``ppo.loss.norm.global``: what people type is a keyword of Python, so that no function can be defined by it."""
-    if name == "global":
-        return global_
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _dense(group: Tensor) -> Tensor:

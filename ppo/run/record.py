@@ -12,15 +12,13 @@ from omegaconf import DictConfig
 from envs.base import NotFinite
 from ppo.buffer.data import Batch
 from ppo.config.options import plain, strategy
-from ppo.doctor.finding import line
-from ppo.doctor.foresee import foreseeable
 from ppo.logging.base import Run
 from ppo.run import checkpoint, crash, ranks, resume
 from ppo.run.assemble import Parts
 from ppo.run.describe import explain
 from ppo.run.effects import said
 from ppo.run.folder import DiskError
-from ppo.run.sink import Sink
+from ppo.run.sink import Sink, Watch
 from ppo.run.state import State
 from ppo.update.loop import Halt
 from ppo.update.optim import Learner
@@ -96,7 +94,7 @@ class Record:
         if halt:
             self.sink.say(f"update {state.updates}: {self._explain(halt)}")
         for finding in found:
-            self.sink.warn(f"doctor: {finding.cause}", f"update {state.updates}: {line(finding)}")
+            self.sink.warn(f"doctor: {finding.cause}", f"update {state.updates}: {finding.line()}")
         if (ratio := metrics.get("bc/ppo_ratio", 0.0)) > 2:
             size = f"{ratio:.1f} times the size of the PPO loss"
             self.sink.say(
@@ -115,17 +113,17 @@ class Record:
         return self.sink.crash(where, batch) if self.sink else crash.describe(where)
 
 
-def recording(cfg: DictConfig, run: Run, parts: Parts) -> Record:
-    """The record that ``cfg`` asks for."""
+def recording(cfg: DictConfig, run: Run, parts: Parts, watch: Watch) -> Record:
+    """The record that ``cfg`` asks for; ``watch``: the doctor that sees its rows."""
     sink = None
     if ranks.first():
-        spaces = (parts.envs.observation_space, parts.envs.action_space)
         sink = Sink(
             run,
             plain(cfg),
             strategy("logger", cfg.logger, cfg.trust),
             headline=f"{parts.envs.name}, {parts.flat.numel():,} parameters",
-            notes=[*said(run.words, parts.unread), *foreseeable(plain(cfg), *spaces)],
+            notes=[*said(run.words, parts.unread), *watch.foreseen],
+            watch=watch,
             plots=cfg.plots,
         )
     return Record(

@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from ppo.buffer.data import Batch
-from ppo.doctor.finding import Finding
-from ppo.doctor.watch import Watch
 from ppo.logging import jsonl
 from ppo.logging.base import Forgiving, Logger, Run, first_line, say
 from ppo.logging.console import Console
@@ -25,11 +23,31 @@ from ppo.run.provenance import provenance
 from ppo.run.signals import Interrupted
 
 
+class Finding(Protocol):
+    """What a doctor found."""
+
+    @property
+    def cause(self) -> str: ...
+
+    def line(self) -> str: ...
+
+
+class Watch(Protocol):
+    """A doctor who sees every row: ``watch(row)`` gives what is new, ``metrics(row)`` what is logged of it."""
+
+    foreseen: list[str]
+
+    def __call__(self, row: dict) -> Sequence[Finding]: ...
+
+    def metrics(self, row: dict) -> dict[str, int]: ...
+
+
 class Sink:
     """A context manager: opens the run folder, closes everything, and says in ``run.json`` how the run ended.
 
     ``config``: the run's, resolved, as plain containers. ``open_logger(run)`` starts the dashboard. ``headline``: what is
     trained, for the first line on the console. ``notes``: what should be known before the first step, a line each.
+    ``watch``: the doctor.
     ``plots``: a window, and ``run.png``.
     """
 
@@ -41,11 +59,12 @@ class Sink:
         *,
         headline: str,
         notes: Sequence[str],
+        watch: Watch,
         plots: bool,
     ):
+        self._watch: Watch | None = watch
         self._run, self._config, self._headline, self._notes, self._plots = run, config, headline, notes, plots
         self._open_logger, self._total = open_logger, config["total_steps"]
-        self._watch: Watch | None = Watch(config)
         self._row: dict[str, Any] = {}  # of the last update, without lists
         self._seen: set[str] = set()  # names of metrics that there were by now
         self._best: float | None = None  # the best evaluation so far
@@ -136,7 +155,7 @@ class Sink:
         """Whether any row of the run had this metric."""
         return name in self._seen
 
-    def row(self, update: int, env_steps: int, metrics: dict[str, Any]) -> list[Finding]:
+    def row(self, update: int, env_steps: int, metrics: dict[str, Any]) -> Sequence[Finding]:
         """The row of an update on the disk; the doctor's new findings."""
         row = {"update": update, "env_steps": env_steps, "time/wall": time.perf_counter() - self._began} | metrics
         found = self._examine(row)
@@ -145,7 +164,7 @@ class Sink:
         self._note(row)
         return found
 
-    def _examine(self, row: dict[str, Any]) -> list[Finding]:
+    def _examine(self, row: dict[str, Any]) -> Sequence[Finding]:
         """The doctor's new findings; puts its metrics into ``row``. A doctor who fails is sent home: the run goes on."""
         if self._watch is None:
             return []

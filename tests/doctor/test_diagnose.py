@@ -5,7 +5,6 @@ import pytest
 from rich.console import Console
 
 from ppo.doctor.diagnose import CHECKS, FOLLOWS, diagnose
-from ppo.doctor.finding import line
 from ppo.doctor.history import DoctorError
 from ppo.doctor.pattern import pattern
 from ppo.doctor.text import show
@@ -98,7 +97,7 @@ def test_a_planted_cause_is_the_only_finding(history, cause, columns, options, s
     assert found.cause == cause and says in found.seen
     assert bool(found.tries) == (cause not in INCURABLE)
     assert all("=" in word for tried in found.tries for word in tried.split())
-    assert line(found).count("\n") == 0 and all(words in line(found) for words in found.tries[:1])
+    assert found.line().count("\n") == 0 and all(words in found.line() for words in found.tries[:1])
 
 
 def test_a_healthy_run_has_no_finding(history):
