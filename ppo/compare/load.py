@@ -34,6 +34,8 @@ def load(paths: list[Path]) -> list[Trial]:
             )
         found |= {source.resolve(): trials for source, trials in read.items()}
     trials = [trial for several in found.values() for trial in several]
+    if not trials:
+        raise CompareError(f"{', '.join(map(str, paths))}: no run among these")
     if len({trial.arm is None for trial in trials}) > 1:
         raise CompareError("run folders and a CSV cannot be mixed: a CSV says nothing of what was evaluated and how")
     return trials if trials[0].arm is None else without_ends(trials)
