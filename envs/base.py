@@ -57,7 +57,7 @@ class VectorEnv(Protocol):
     num_envs: int
     observation_space: Box  # of one sub-environment, one axis
     action_space: ActionSpace  # of one sub-environment; a box has one axis
-    render_fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
+    fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
     time_limit: float  # s that a worker process may take to answer; infinite: as long as it lives
 
     def reset(self, seed: int, *, first: int = 0) -> np.ndarray:

@@ -22,7 +22,7 @@ class _Pool:
     ended ones are reset at once, by name, so that every row is a real step. Its generators cannot be read: no state.
     """
 
-    render_fps = None
+    fps = None
     time_limit = math.inf  # there are no processes to wait for
 
     def __init__(self, envs: range, threads: int, id: str):

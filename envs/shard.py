@@ -68,7 +68,7 @@ class Shard:
         return flat
 
     @property
-    def render_fps(self) -> float | None:
+    def fps(self) -> float | None:
         """Pictures a second, as the environment's metadata say; None where they do not."""
         try:
             fps = float(self.envs[0].metadata["render_fps"])

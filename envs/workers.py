@@ -73,9 +73,9 @@ class Workers:
         return self._own.spaces
 
     @property
-    def render_fps(self) -> float | None:
+    def fps(self) -> float | None:
         """Pictures a second, as the environments' metadata say."""
-        return self._own.render_fps
+        return self._own.fps
 
     def attach(self) -> Arena:
         """Lay out the arrays, shared with every worker."""

@@ -26,7 +26,7 @@ def played(what: str, workers: int) -> None:
         env.reset(0)
         for _ in range(4):
             env.step(np.zeros((3, 2)))
-        assert env.render(1).tolist() == np.full((2, 3, 3), 4).tolist() and env.render_fps == 25
+        assert env.render(1).tolist() == np.full((2, 3, 3), 4).tolist() and env.fps == 25
     finally:
         env.close()
 
