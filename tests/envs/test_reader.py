@@ -5,7 +5,7 @@ from collections import UserDict
 import numpy as np
 import pytest
 
-from envs.reader import Answer, Reader, Unreadable
+from envs.reader import Reader, Unreadable
 
 GOOD = (np.array([1.0, 2.0], np.float32), 0.5, False, True, {})
 
@@ -13,10 +13,6 @@ GOOD = (np.array([1.0, 2.0], np.float32), 0.5, False, True, {})
 def answer(**changed):
     fields = dict(zip(("obs", "reward", "terminated", "truncated", "info"), GOOD)) | changed
     return Reader((2,)).step(tuple(fields.values()))
-
-
-def same(given: Answer, expected: Answer) -> bool:
-    return np.array_equal(given.obs, expected.obs) and given[1:] == expected[1:]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +34,8 @@ def same(given: Answer, expected: Answer) -> bool:
     ],
 )
 def test_what_means_the_same_is_the_same(changed, group):
-    assert same(answer(**changed), Answer(*GOOD[:4], group))
+    obs, *rest = answer(**changed)
+    assert obs.tolist() == [1, 2] and rest == [0.5, False, True, group]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +118,6 @@ def test_the_good_path_converts_nothing():
     reader = Reader((2,))
     for dtype in (np.float32, np.float64, np.float32, np.int16):
         obs = np.ones(2, dtype)
-        assert reader.step((obs, *GOOD[1:])).obs is obs
+        assert reader.step((obs, *GOOD[1:]))[0] is obs
     with pytest.raises(Unreadable):
         reader.step((np.ones(1, np.int16), *GOOD[1:]))
