@@ -1,5 +1,6 @@
 """What a logger gets and what it must do; how its failures are kept away from the run."""
 
+import hashlib
 import io
 import sys
 from collections.abc import Callable
@@ -84,6 +85,14 @@ class Forgiving:
         if not self._warned:
             self._warned = True
             say(f"{type(self._logger).__name__.lower()}: failed, the run goes on: {first_line(error)}")
+
+
+def fitting(name: str, most: int) -> str:
+    """``name`` for a service that takes ``most`` characters; one that is cut ends with a digest of all of it, so that two
+    long ones stay distinct."""
+    if len(name) <= most:
+        return name
+    return f"{name[: most - 9]}-{hashlib.sha256(name.encode(errors='backslashreplace')).hexdigest()[:8]}"
 
 
 def first_line(error: BaseException) -> str:

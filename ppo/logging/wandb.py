@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt
 
-from ppo.logging.base import Logger, LoggerError, Run, first_line, say
+from ppo.logging.base import Logger, LoggerError, Run, first_line, fitting, say
 from ppo.logging.none import none
 
 if TYPE_CHECKING:
     import wandb as sdk
 
-_TAG = 64  # characters: the server refuses longer tags
+_TAG = _JOB_TYPE = 64  # characters: the server refuses more
+_NAME = 128
 
 
 def wandb(
@@ -60,11 +61,11 @@ def wandb(
         "dir": run.folder,
         "project": project,
         "entity": entity,
-        "name": run.name,
+        "name": fitting(run.name, _NAME),
         "config": run.config,
-        "group": group or run.group,
-        "job_type": job_type or run.job_type,
-        "tags": [tag[:_TAG] for tag in dict.fromkeys((*run.tags, *tags))],
+        "group": fitting(group or run.group or "", _NAME) or None,
+        "job_type": fitting(job_type or run.job_type or "", _JOB_TYPE) or None,
+        "tags": [fitting(tag, _TAG) for tag in dict.fromkeys((*run.tags, *tags))],
         "id": id or _on_the_server(run),
         "resume": "allow" if id or _on_the_server(run) else None,
         "reinit": "create_new",  # the default hands out the previous run again

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from ppo.logging.base import Forgiving, Run, lossy
+from ppo.logging.base import Forgiving, Run, fitting, lossy
 from ppo.logging.none import none
 
 
@@ -57,3 +57,10 @@ def test_none_keeps_nothing(tmp_path):
     logger.close({}, False)
     assert logger.run_id is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_fits_a_service_and_stays_distinct():
+    long = [f"{'kl=exact,' * 20}seed={seed}" for seed in (1, 2)]
+    cut = [fitting(name, 64) for name in long]
+    assert [len(name) for name in cut] == [64, 64] and cut[0] != cut[1]
+    assert fitting("kl=exact", 64) == "kl=exact" and fitting("x" * 64, 64) == "x" * 64
