@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
-from envs.base import EnvError
+from envs.base import ActionSpace, EnvError
 from envs.fault import keep
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
@@ -44,8 +45,14 @@ _TRANSFORMS = {  # envs.action's functions are numpy's; the bounds themselves ar
 }
 
 
+def _from_first(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The distribution counts discrete actions from 0."""
+    return action + low
+
+
 class Act(nn.Module):
-    """``obs [N, O] float32 -> action [N, A]`` in the dtype of the action space: normaliser, mean action, transform."""
+    """``obs [N, O] float32 -> action [N, A]`` in the dtype of the action space: normaliser, most likely action, transform.
+    Discrete: ``action [N]``, counted from where the space begins."""
 
     mean: Tensor
     std: Tensor
@@ -57,10 +64,10 @@ class Act(nn.Module):
         transform, space = policy.meta["config"]["action"]["_target_"], policy.envs.action_space
         if transform not in _TRANSFORMS:
             raise ExportError(f"action={transform}: only action=clip and action=tanh can be exported")
-        self.transform = _TRANSFORMS[transform]
+        self.transform = _from_first if isinstance(space, Discrete) else _TRANSFORMS[transform]
         self.network, self.clip = policy.network, policy.normalise.clip
         tensors = {"mean": policy.normalise.mean, "std": policy.normalise.std}
-        tensors |= {"low": torch.from_numpy(space.low), "high": torch.from_numpy(space.high)}
+        tensors |= dict(zip(("low", "high"), map(torch.from_numpy, bounds(space)), strict=True))
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.clone())
 
@@ -68,6 +75,13 @@ class Act(nn.Module):
         normalised = ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
         action = self.transform(self.network.policy(normalised).mode(), self.low, self.high)
         return action.maximum(self.low).minimum(self.high)
+
+
+def bounds(space: ActionSpace) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest action ``[A]``; discrete: ``[1]``."""
+    if isinstance(space, Discrete):
+        return np.array([space.start]), np.array([space.start + space.n - 1])
+    return space.low, space.high
 
 
 def export(
@@ -122,15 +136,16 @@ def record(policy: Policy, count: int, seed: int) -> tuple[np.ndarray, np.ndarra
 
 def _metadata(policy: Policy) -> dict[str, Any]:
     """What the file says of itself, in its metadata."""
-    space, config = policy.envs.action_space, json.dumps(policy.meta["config"], sort_keys=True)
+    config = json.dumps(policy.meta["config"], sort_keys=True)
+    low, high = ([x if np.isfinite(x) else None for x in side.tolist()] for side in bounds(policy.envs.action_space))
     return {
         "format": FORMAT,
         "env": policy.envs.name,
         "env_steps": policy.meta["progress"]["env_steps"],
         "config_hash": hashlib.sha256(config.encode()).hexdigest(),
         "action": policy.meta["config"]["action"]["_target_"],
-        "action_low": [bound if np.isfinite(bound) else None for bound in space.low.tolist()],
-        "action_high": [bound if np.isfinite(bound) else None for bound in space.high.tolist()],
+        "action_low": low,
+        "action_high": high,
     }
 
 

@@ -71,6 +71,18 @@ def test_the_file_acts_as_the_policy_does_and_says_what_it_is(run, words):
     np.testing.assert_allclose(played, expected, rtol=1e-4)
 
 
+@needs_onnx
+def test_a_discrete_policy_gives_the_number_of_its_action(run):
+    import onnxruntime
+
+    folder = run("env.id=CartPole-v1", "network=categorical")
+    said = export.export(folder, folder / "policy.onnx", observations=100)
+    assert (said["max_difference"], said["action_low"], said["action_high"]) == (0, [0], [1])
+    session = onnxruntime.InferenceSession(folder / "policy.onnx")
+    (action,) = session.run(None, {"obs": np.zeros((3, 4), np.float32)})
+    assert action.shape == (3,) and action.dtype == np.int64
+
+
 def test_a_file_that_acts_otherwise_is_not_written(run, monkeypatch, capsys):
     """The check is made in another process, by another runtime, against what PyTorch did."""
     pytest.importorskip("onnxruntime")

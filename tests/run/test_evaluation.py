@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+import ppo.doctor.watch
 import ppo.run.evaluation
 import ppo.train
 from envs.base import EnvError
@@ -179,7 +180,7 @@ def test_an_episode_without_an_end_is_an_error():
 
 
 def test_a_doctor_who_fails_costs_no_update(go, monkeypatch, capsys):
-    monkeypatch.setattr(ppo.run.sink.Watch, "__call__", lambda watch, row: 1 / 0)
+    monkeypatch.setattr(ppo.doctor.watch.Watch, "__call__", lambda watch, row: 1 / 0)
     assert len(go("eval.episodes=0")) == 2
     assert capsys.readouterr().err == (
         "doctor: failed, the run goes on without it: ZeroDivisionError: division by zero\n"
