@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ppo.compare.arms import dotted
 from ppo.logging.base import first_line
 from ppo.logging.jsonl import read
-from ppo.run.folder import run_folders
+from ppo.run.folder import run_folders, run_json
 
 PROJECT = "runs"
 
@@ -38,6 +38,8 @@ def add_new(folders: list[Path], storage, seen: dict[Path, int]) -> int:
         seen[file] = written
         try:
             rows, words = read(file), varied(run)
+            if run_json(run).get("status") == "running":
+                rows = rows[:-1]  # an evaluation may yet be added to it
             settings = configuration(run, words)
         except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
             print(f"{run}: left out: {first_line(error)}", file=sys.stderr)
