@@ -89,19 +89,23 @@ class Workers:
         return self._arena
 
     def reset(self, seeds: Sequence[int]) -> None:
+        """Start every sub-environment anew, each from its own seed."""
         self._seed = seeds
         self._share(
             lambda w: pickle.dumps(("reset", seeds[self._rows(w)])), lambda: self._own.reset(seeds[: self._mine])
         )
 
     def step(self) -> None:
+        """One step with the actions of the arena, in all shares at once."""
         self._share(_ask_step, self._own.step)
 
     def state(self) -> list[dict]:
+        """One plain dict a sub-environment; see ``Shard.state``."""
         parts = self._share(lambda w: pickle.dumps(("state",)), self._own.state)
         return [state for part in parts for state in part]
 
     def set_state(self, states: Sequence[dict]) -> None:
+        """Replay every running episode from its beginning."""
         self._seed = [state.get("seed", 0) for state in states]
         self._share(
             lambda w: pickle.dumps(("set_state", states[self._rows(w)])),
@@ -110,6 +114,7 @@ class Workers:
         )
 
     def render(self, index: int) -> np.ndarray:
+        """The picture of sub-environment ``index``."""
         frames = self._share(lambda w: pickle.dumps(("render", index)), lambda: self._own.render(index))
         return next(frame for frame in frames if frame is not None)
 

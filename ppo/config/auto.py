@@ -25,8 +25,8 @@ def workers(env: VectorEnv, num_envs: int, cores: int) -> int:
     if most == 0:
         return 0
     env.reset(0)
-    rng = np.random.default_rng(0)
-    each = _seconds(lambda: env.step(random_actions(env.action_space, (1,), rng)), _STEPS)
+    actions = iter(random_actions(env.action_space, (_STEPS + 1, 1), np.random.default_rng(0)))
+    each = _seconds(lambda: env.step(next(actions)), _STEPS)
     return most if each * num_envs >= _WORTH else 0
 
 
