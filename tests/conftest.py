@@ -79,7 +79,7 @@ def _link(path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def vectors() -> dict:
-    """Numbers computed elsewhere, by hand or by other programs."""
+    """Numbers that formulas are held against, see reference/make_vectors.py."""
     return json.loads((Path(__file__).parent / "reference" / "vectors.json").read_text())
 
 
