@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ def _link(path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def vectors() -> dict:
-    """Numbers computed elsewhere, by hand or by other programs."""
+    """Numbers that formulas are held against, see reference/make_vectors.py."""
     return json.loads((Path(__file__).parent / "reference" / "vectors.json").read_text())
 
 
@@ -147,39 +148,56 @@ def make_loss():
     return lambda **changes: Loss(option("objective", "ppo"), kl.exact, value.mse)._replace(**changes)
 
 
-@pytest.fixture
+SMALL = (  # nothing normalised
+    "env=probe", "logger=none", "compile=false", "workers=0", "network.actor=[16]", "network.critic=[16]",
+    "network.activation=tanh", "num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256",
+    "eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3",
+)  # fmt: skip
+
+
+@cache
+def composed(*words: str) -> DictConfig:
+    """Once for each set of words: it takes longer than most of what is then tested."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(words))
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """A factory of configurations as they are shipped, but for some words."""
+    return lambda *words: fit(copy.deepcopy(composed(*words)), words)
+
+
+@pytest.fixture(scope="session")
 def config():
     """A factory of configurations from command-line words; tiny by default, nothing normalised."""
+    return lambda *words: fit(copy.deepcopy(composed(*SMALL, *words)), words)
 
-    def make(*words: str) -> DictConfig:
-        small = (
-            "env=probe",
-            "logger=none",
-            "compile=false",
-            "workers=0",
-            "network.actor=[16]",
-            "network.critic=[16]",
-            "network.activation=tanh",
-        )
-        small += ("num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256")
-        small += ("eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3")
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return fit(compose("config", [*small, *words]), words)
 
-    return make
+class Finished(NamedTuple):
+    """A run that is over."""
+
+    rows: list[dict]  # of metrics.jsonl
+    tensors: dict[str, torch.Tensor]  # of the last checkpoint
+    folder: Path
+
+
+def _train(cfg: DictConfig, folder: Path) -> Finished:
+    from ppo.run import checkpoint
+    from ppo.train import train
+
+    train(cfg, Run(folder, folder.name, {}))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return Finished(rows, checkpoint.load(checkpoint.find(folder))[0], folder)
 
 
 @pytest.fixture
 def trained(config, tmp_path):
-    """Train by command-line words; returns (the rows of metrics.jsonl, tensors of the last checkpoint)."""
+    """Train by command-line words, in a folder of the test's own; returns (rows of metrics, tensors of the checkpoint)."""
+    return lambda *words, name="run": _train(config(*words), tmp_path / name)[:2]
 
-    def run(*words: str, name: str = "run"):
-        from ppo.run import checkpoint
-        from ppo.train import train
 
-        cfg, folder = config(*words), tmp_path / name
-        train(cfg, Run(folder, name, {}))
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return rows, checkpoint.load(checkpoint.find(folder))[0]
-
-    return run
+@pytest.fixture(scope="session")
+def finished(config, tmp_path_factory):
+    """A factory of runs that several tests read and none writes to: each is trained once."""
+    return cache(lambda *words: _train(config(*words), tmp_path_factory.mktemp("finished") / "run"))

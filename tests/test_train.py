@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import json
 import math
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from ppo.buffer.collect import collect
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.prepare import Prepare
 from ppo.config.options import option
+from ppo.logging.base import Run
 from ppo.network.actor_critic import widen
 from ppo.network.flat import flatten
 from ppo.network.normaliser import ObsNormaliser
@@ -47,11 +49,11 @@ def load(tensors, obs_size=1, action_size=1, head="mlp", quantiles=1):
 @pytest.mark.parametrize(
     ("task", "steps", "tolerance"),
     [
-        ("constant", 3000, 0.02),
-        ("observation", 3000, 0.05),
-        ("delay", 4000, 0.05),
-        ("clock", 10000, 0.3),
-        ("ending", 10000, 0.3),
+        ("constant", 2048, 0.02),
+        ("observation", 2048, 0.02),
+        ("delay", 2048, 0.02),
+        ("clock", 2048, 0.05),
+        ("ending", 5120, 0.05),
     ],
 )
 def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
@@ -84,7 +86,7 @@ def test_the_critic_finds_the_known_value(trained, task, steps, tolerance):
 def test_the_actor_finds_the_best_action(trained, head, words):
     """obs / 2, within 0.1 on the whole range of observations; the deterministic return follows, -(error^2)."""
     rows, tensors = trained(
-        "env.task=target", "total_steps=16000", "num_envs=8", "num_steps=64", "minibatch_size=256", "epochs=8",
+        "env.task=target", "total_steps=6144", "num_envs=8", "num_steps=64", "minibatch_size=256", "epochs=8",
         "lr.value=1e-2", "eval.every=0", "eval.episodes=20", *words,
     )  # fmt: skip
     obs = torch.linspace(-1, 1, 21)[:, None]
@@ -100,7 +102,7 @@ def test_a_discrete_task_is_learned(trained):
     """CartPole-v1, 500 at most and about 20 to begin with; every estimator and rule of an update as ever."""
     rows, _ = trained(
         "env=gym", "env.id=CartPole-v1", "network=categorical", "num_envs=8",
-        "num_steps=64", "minibatch_size=128", "epochs=8", "total_steps=16384", "lr.value=3e-3", "gamma=0.98",
+        "num_steps=64", "minibatch_size=128", "epochs=8", "total_steps=10240", "lr.value=3e-3", "gamma=0.98",
         "eval.every=0", "eval.episodes=10", "kl=k3", "stop=rollback", "target_kl=0.02", "coef.entropy=0.001",
     )  # fmt: skip
     assert rows[-1]["eval/return"] > 150
@@ -203,9 +205,9 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_evaluating_while_training_changes_nothing_that_is_learned(trained):
+def test_evaluating_while_training_changes_nothing_that_is_learned(trained, finished):
     """Parameters, optimiser, statistics and random numbers, bit for bit."""
-    often, never = (trained(*PENDULUM, f"eval.every={n}", name=str(n))[1] for n in (128, 0))
+    often, never = trained(*PENDULUM, "eval.every=128")[1], finished(*PENDULUM).tensors
     assert set(often) == set(never) and {"learner.params", "obs_moments.mean", "generator"} < set(often)
     assert all(torch.equal(often[k], never[k]) for k in often)
 
@@ -215,18 +217,18 @@ def test_a_run_without_episodes_to_evaluate_makes_no_environment_for_it(trained)
     assert len(rows) > 1 and not any(name.startswith("eval/") for row in rows for name in row)
 
 
-def test_evaluating_a_checkpoint_uses_its_statistics_and_leaves_it_as_it_was(trained, tmp_path, capsys):
+def test_evaluating_a_checkpoint_uses_its_statistics_and_leaves_it_as_it_was(finished, capsys):
     """The same policy in the same episodes has the return that was measured while training."""
-    rows, _ = trained(*PENDULUM)
-    path = checkpoint.find(tmp_path / "run")
+    rows, _, folder = finished(*PENDULUM)
+    path = checkpoint.find(folder)
     before = file_hash(path)
-    ppo.evaluate.main([str(tmp_path / "run"), "--episodes", "2", "--seed", "1000000"])
+    ppo.evaluate.main([str(folder), "--episodes", "2", "--seed", "1000000"])
     assert file_hash(path) == before
     assert f"return {rows[-1]['eval/return']:.2f} " in capsys.readouterr().out
 
 
-def test_the_same_seed_gives_the_same_run_and_another_gives_another(trained):
-    one, two, other = (trained(*PENDULUM, f"seed={s}", name=n)[1] for s, n in ((1, "a"), (1, "b"), (2, "c")))
+def test_the_same_seed_gives_the_same_run_and_another_gives_another(trained, finished):
+    one, (two, other) = finished(*PENDULUM).tensors, (trained(*PENDULUM, f"seed={s}", name=f"{s}")[1] for s in (1, 2))
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert not torch.equal(one["learner.params"], other["learner.params"])
 
@@ -238,8 +240,8 @@ def test_the_seed_reaches_the_environments(trained):
 
 
 @pytest.mark.parametrize("words", [PENDULUM, GSDE], ids=["gaussian", "gsde"])
-def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(trained, words):
-    here, there = (trained(*words, f"workers={n}", name=str(n))[1] for n in (0, 2))
+def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(trained, finished, words):
+    here, there = finished(*words).tensors, trained(*words, "workers=2")[1]
     assert set(here) == set(there) and all(torch.equal(here[k], there[k]) for k in here)
 
 
@@ -356,6 +358,27 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
     assert first_step("coef.value=0") == 1
     with pytest.raises(AssertionError, match="called"):
         first_step("coef.value=0.5")
+
+
+# The job that the README begins with
+
+
+MEASURED = ("loss/", "kl/", "grad/", "policy/", "ratio/", "value/", "target/", "advantage/")
+
+
+def test_the_shipped_default_trains(shipped, tmp_path):
+    """Every word as it is shipped, but for the length of the run and the dashboard: two updates of all epochs on Ant."""
+    pytest.importorskip("pybullet")
+    cfg = shipped("kl=exact", "norm=group", "logger=none", "num_steps=16", "total_steps=512")
+    ppo.train.train(cfg, Run(tmp_path / "run", "run", {}))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["env_steps"] for row in rows] == [256, 512]
+    for row in rows:
+        assert row["update/steps"] == cfg.epochs * 256 / cfg.minibatch_size and row["update/stop"] == "none"
+        assert row["check/first_log_ratio"] <= 1e-6 and abs(row["check/first_kl"]) <= 1e-6
+        assert 0 < row["kl/final"] < 1 and row["lr"] == cfg.lr.value and row["clip/high"] == 1 + cfg.clip.eps
+        assert all(math.isfinite(x) for name, x in row.items() if isinstance(x, float) and name.startswith(MEASURED))
+    assert "eval/return" in rows[-1]
 
 
 # What is left alone

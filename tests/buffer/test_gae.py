@@ -48,7 +48,7 @@ def test_the_reference_is_complete(vectors):
 def test_truncation_is_none_of_the_usual_mistakes(vectors):
     """Taken for a termination; bootstrapped with V(s_t) or with V of the reset observation; a trace that leaks."""
     right = run(vectors["gae"]["truncated_at_2_Vfinal4"])
-    wrong = vectors["gae_wrong_variants_of_truncated_at_2"]
+    wrong = vectors["gae_mistakes"]
     assert len(wrong) == 4
     for name, advantage in wrong.items():
         assert (right - torch.tensor(advantage, dtype=torch.float64)).abs().max() > 0.1, name

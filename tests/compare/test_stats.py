@@ -26,11 +26,8 @@ def test_welch_and_paired_are_the_reference_values(xy, vectors):
 
 
 def test_the_interquartile_mean_is_the_reference_value(vectors):
-    known = vectors["stats"]
-    assert stats.iqm(np.arange(1.0, 11)) == known["iqm_1to10"]
-    assert stats.iqm(np.array([2.0, 4, 6, 8, 10])) == known["iqm_2_4_6_8_10"]
-    *three, mean = known["iqm_3runs_equals_mean"]
-    assert stats.iqm(np.array(three, dtype=float)) == mean
+    for known in vectors["stats"]["iqm"]:  # of three runs it is the mean
+        assert stats.iqm(np.array(known["x"], dtype=float)) == known["mean"]
 
 
 def test_summary_by_hand():

@@ -22,8 +22,8 @@ def at(
 def test_adaptive_lr_gives_the_reference_values(vectors):
     rule = option("lr", "adaptive_kl", value=1e-2)
     for case in vectors["adaptive_lr"]:
-        got = rule(at(last=case["lr_before"], kl=case["kl"], target_kl=case["desired"]))
-        assert got == pytest.approx(case["lr_after"]), case
+        got = rule(at(last=case["before"], kl=case["kl"], target_kl=case["target"]))
+        assert got == pytest.approx(case["after"]), case
 
 
 def test_adaptive_lr_starts_at_its_value_and_stays_within_its_bounds():
@@ -46,8 +46,8 @@ def test_a_kl_of_nothing_does_not_raise_the_learning_rate():
 def test_adaptive_beta_gives_the_reference_values(vectors):
     rule = option("penalty", "adaptive", beta=7.0)
     for case in vectors["adaptive_beta"]:
-        got = rule(at(last=case["beta_before"], kl=case["kl"], target_kl=case["target"]))
-        assert got == case["beta_after"], case
+        got = rule(at(last=case["before"], kl=case["kl"], target_kl=case["target"]))
+        assert got == case["after"], case
 
 
 def test_adaptive_beta_starts_at_its_value_moves_by_one_factor_and_stays_within_its_bounds():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ppo.config.check import bind
 from scripts.benchmarks import process, table, train
 from scripts.benchmarks.table import Row
 from scripts.benchmarks.workloads import WORKLOADS, pick
@@ -104,18 +105,14 @@ def test_workloads_divide_into_minibatches():
     assert [w.batch % w.minibatch for w in WORKLOADS.values()] == [0] * 7
 
 
-def test_our_recipe_is_accepted_by_the_configuration():
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_our_recipe_is_accepted_by_the_configuration(shipped, name):
     """Every word exists, and the values arrive as they are meant."""
-    from hydra import compose, initialize_config_dir
-
-    from ppo.config.check import check
-
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for w in WORKLOADS.values():
-            cfg = compose("config", overrides=train.recipe(w))
-            check(cfg)
-            assert cfg.num_envs * cfg.num_steps == w.batch and list(cfg.network.actor) == w.hidden
-            assert (cfg.lr.value, cfg.clip.eps, cfg.network.log_std) == (w.lr, w.clip, w.log_std)
+    w = WORKLOADS[name]
+    cfg = shipped(*train.recipe(w))
+    bind(cfg)
+    assert cfg.num_envs * cfg.num_steps == w.batch and list(cfg.network.actor) == w.hidden
+    assert (cfg.lr.value, cfg.clip.eps, cfg.network.log_std) == (w.lr, w.clip, w.log_std)
 
 
 def test_an_unknown_name_ends_the_program_with_what_there_is():

@@ -75,7 +75,7 @@ def test_a_function_of_a_trusted_package_that_was_edited_is_compiled_anew(tmp_pa
     (package / "__init__.py").touch()
     losses = []
     for constant in ("0.0", "100.0"):
-        source = f"def aim(log_ratio, advantage, low, high):\n    return log_ratio.exp() * advantage + {constant}\n"
+        source = f"def aim(log_ratio, advantage, low, high, *, dual=None):\n    return log_ratio.exp() * advantage + {constant}\n"
         (package / "aims.py").write_text(source)
         folder = tmp_path / f"plus{constant}"
         small = "num_envs=4 num_steps=32 total_steps=128 minibatch_size=32 epochs=2 eval.episodes=0 logger=none"
