@@ -46,10 +46,13 @@ class Overflow(Point):
 
 
 class Jackpot(Point):
-    """One step in 1000 pays 100, whatever was done."""
+    """One step in 1000 pays ``prize``, whatever was done."""
+
+    def __init__(self, prize: float = 100.0):
+        self.prize = prize
 
     def reward(self) -> float:
-        return super().reward() + 100.0 * (self.np_random.random() < 1 / 1000)
+        return super().reward() + self.prize * (self.np_random.random() < 1 / 1000)
 
 
 class Lopsided(Point):
@@ -66,5 +69,21 @@ class Blind(Point):
         return self.np_random.uniform(-1.0, 1.0, 4).astype(np.float32), *rest
 
 
-for world in (Point, Thousand, Millionth, Overflow, Jackpot, Lopsided, Blind):
+class Shock(Point):
+    """Fair weather for ``calm`` steps; then one step in ``rare`` costs ``size`` times what it should, and ``growth`` times
+    as much each time."""
+
+    def __init__(self, calm: int = 1500, rare: int = 400, size: float = 1e3, growth: float = 1.0):
+        self.calm, self.rare, self.size, self.growth = calm, rare, size, growth
+        self.steps = 0
+
+    def reward(self) -> float:
+        self.steps += 1
+        if self.steps <= self.calm or self.np_random.random() >= 1 / self.rare:
+            return super().reward()
+        self.size *= self.growth
+        return self.size / self.growth * super().reward()
+
+
+for world in (Point, Thousand, Millionth, Overflow, Jackpot, Lopsided, Blind, Shock):
     gymnasium.register(f"{world.__name__}-v0", world)
