@@ -148,7 +148,7 @@ def critic_lost(history: History, *, fall: float = 0.4, good: float = 0.5) -> Fi
         "the critic knew the returns and has lost them",
         span(history, np.arange(len(column)) > top),
         f"explained variance {smooth[top]:.2f} around update {history.where(top)}, {smooth[-1]:.2f} now",
-        (slower(history, 3), "value=clipped" if history.chosen("value") == "mse" else "value=mse", "coef.value=0.25"),
+        (slower(history, 3), *(["value=clipped"] if history.chosen("value") == "mse" else [])),
         restart=bool(smooth[-1] < 0),
     )
 
@@ -166,6 +166,6 @@ def value_loss(history: History, *, factor: float = 30.0, share: float = 0.5) ->
         "the value loss explodes",
         span(history, loss > factor * usual),
         f"{now:.3g} in the last updates, {usual:.3g} usually; the targets' variance is {variance:.3g}",
-        (slower(history, 3), "coef.value=0.25", "max_grad_norm=0.5"),
+        (slower(history, 3),),
         restart=True,
     )

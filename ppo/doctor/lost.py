@@ -101,6 +101,6 @@ def value_beyond(history: History, *, share: float = 0.05) -> Finding | None:
         span(history, history["value/beyond"] > share),
         f"{percent(beyond)} of its values are beyond the largest reward over 1 - gamma; mean value "
         f"{middle(tail(history['value/mean'])):.3g}, mean target {middle(tail(history['target/mean'])):.3g}",
-        ("normalise.obs=true", slower(history, 3)),
+        (slower(history, 3),),
         restart=True,
     )

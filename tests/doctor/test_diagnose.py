@@ -67,7 +67,7 @@ PLANTED = [
     ("advantages_zeroed", {"advantage/zeroed": 1.0} | SLOW, {"norm": {"_target_": "x.group"}}, "nothing to learn"),
     ("advantages_zeroed", {"advantage/std": 0.0} | SLOW, {"num_envs": 1, "num_steps": 1}, "nothing to learn"),
     ("obs_rounded", {"obs/rounded": 0.25}, {}, "rounded away"),
-    ("value_beyond", {"value/beyond": 0.5}, {"normalise": {"obs": False}}, "promises more"),
+    ("value_beyond", {"value/beyond": 0.5}, {}, "promises more"),
     ("value_bounded", {"target/std": 300.0, "value/explained_variance": 0.1}, HUBER, "out of reach of value=huber"),
     ("epochs", {"kl/final": 0.06}, {}, "the steps are small"),
     ("learning_rate_low", {"clip/fraction": 0.0} | still(1e-6), {}, "too low"),

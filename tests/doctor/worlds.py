@@ -69,21 +69,22 @@ class Blind(Point):
         return self.np_random.uniform(-1.0, 1.0, 4).astype(np.float32), *rest
 
 
-class Shock(Point):
-    """Fair weather for ``calm`` steps; then one step in ``rare`` costs ``size`` times what it should, and ``growth`` times
-    as much each time."""
+class Elsewhere(Point):
+    """Actions from 5 to 35, of which 20 does nothing: a new policy's are all below."""
 
-    def __init__(self, calm: int = 1500, rare: int = 400, size: float = 1e3, growth: float = 1.0):
-        self.calm, self.rare, self.size, self.growth = calm, rare, size, growth
-        self.steps = 0
+    action_space = Box(5.0, 35.0, (4,), np.float32)
 
-    def reward(self) -> float:
-        self.steps += 1
-        if self.steps <= self.calm or self.np_random.random() >= 1 / self.rare:
-            return super().reward()
-        self.size *= self.growth
-        return self.size / self.growth * super().reward()
+    def step(self, action):
+        return super().step((action - 20.0) / 15.0)
 
 
-for world in (Point, Thousand, Millionth, Overflow, Jackpot, Lopsided, Blind, Shock):
+class Bandit(Point):
+    """Episodes of one step, and rewards that differ little beside what they have in common."""
+
+    def step(self, action):
+        *_, info = super().step(action)
+        return self.here.astype(np.float32), 100.0 - float(np.mean((action - 0.5) ** 2)), True, False, info
+
+
+for world in (Point, Thousand, Millionth, Overflow, Jackpot, Lopsided, Blind, Elsewhere, Bandit):
     gymnasium.register(f"{world.__name__}-v0", world)
