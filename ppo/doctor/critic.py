@@ -45,32 +45,30 @@ def value_clip(history: History, *, factor: float = 50.0, explained: float = 0.5
         span(history, history["value/explained_variance"] < explained),
         f"value.eps {eps:g} against a spread of targets of {spread:.3g}; explained variance "
         f"{middle(tail(history['value/explained_variance'])):.2f}",
-        _unbound(history),
+        # Where rewards are in a wrong unit, mse alone would be worse: its gradient drowns the policy's.
+        ("value=mse",) if history.option("normalise.reward", False) else ("normalise.reward=true",),
         restart=True,
     )
 
 
 def value_bounded(history: History, *, factor: float = 50.0, explained: float = 0.5) -> Finding | None:
-    """The loss lets no sample pull harder than at a distance of value.delta (huber) or value.kappa (quantile), while the
-    targets are ``factor`` times that: the critic does not get there."""
+    """Rewards are not scaled, and the loss lets no sample pull harder than at a distance of value.delta (huber) or
+    value.kappa (quantile), while the targets are ``factor`` times that: the critic does not get there."""
     key = {"huber": "value.delta", "quantile": "value.kappa"}.get(history.chosen("value"), "")
     size = middle(tail(np.hypot(history["target/mean"], history["target/std"])))
     bound, knows = history.option(key, 1.0), middle(tail(history["value/explained_variance"]))
-    if not key or len(history) < 5 or not size > factor * bound or not knows < explained:
+    if not key or history.option("normalise.reward", False) or len(history) < 5:
+        return None
+    if not size > factor * bound or not knows < explained:
         return None
     return Finding(
         "value_bounded",
         f"the targets are out of reach of value={history.chosen('value')}",
         span(history, history["value/explained_variance"] < explained),
         f"{key} {bound:g} against targets of {size:.3g} (root mean square); explained variance {knows:.2f}",
-        _unbound(history),
+        ("normalise.reward=true",),
         restart=True,
     )
-
-
-def _unbound(history: History) -> tuple[str, ...]:
-    """For a loss that reaches too short. Where rewards are in a wrong unit, mse alone would be worse: it drowns the rest."""
-    return ("value=mse",) if history.option("normalise.reward", False) else ("normalise.reward=true",)
 
 
 def reward_unit(
@@ -96,7 +94,8 @@ def reward_unit(
     else:
         return None
     seen = f"rewards are in a unit that is {effect}"
-    tries = () if _would_be_clipped(history) else ("normalise.reward=true",)
+    rare = middle(tail(history.largest_advantage)) > 15  # then it is by these that all others would be divided
+    tries = () if rare or _would_be_clipped(history) else ("normalise.reward=true",)
     return Finding("reward_unit", seen, span(history, mask), facts, tries, restart=True)
 
 
@@ -149,7 +148,7 @@ def critic_lost(history: History, *, fall: float = 0.4, good: float = 0.5) -> Fi
         "the critic knew the returns and has lost them",
         span(history, np.arange(len(column)) > top),
         f"explained variance {smooth[top]:.2f} around update {history.where(top)}, {smooth[-1]:.2f} now",
-        (slower(history, 3), "value=clipped" if history.chosen("value") == "mse" else "value=mse", "coef.value=0.25"),
+        (slower(history, 3), *(["value=clipped"] if history.chosen("value") == "mse" else [])),
         restart=bool(smooth[-1] < 0),
     )
 
@@ -167,6 +166,6 @@ def value_loss(history: History, *, factor: float = 30.0, share: float = 0.5) ->
         "the value loss explodes",
         span(history, loss > factor * usual),
         f"{now:.3g} in the last updates, {usual:.3g} usually; the targets' variance is {variance:.3g}",
-        (slower(history, 3), "coef.value=0.25", "max_grad_norm=0.5"),
+        (slower(history, 3),),
         restart=True,
     )

@@ -89,6 +89,12 @@ class History:
         return np.where(whole, self["stop/value"], self.kl)
 
     @cached_property
+    def largest_advantage(self) -> np.ndarray:
+        """[n] in standard deviations of the rollout's; NaN where they do not spread."""
+        deviation = self["advantage/std"]
+        return self["advantage/max_abs"] / np.where(deviation > 0, deviation, np.nan)
+
+    @cached_property
     def estimators(self) -> list[str]:
         """The estimators of the KL whose path was logged, in the order of the rows."""
         names = dict.fromkeys(name for row in self.rows for name in row if name.startswith("trace/epoch/"))

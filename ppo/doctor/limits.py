@@ -119,7 +119,8 @@ def penalty(history: History, *, kl: float = 5e-4, beta: float = 1.0) -> Finding
     if len(history) < 5 or not weight >= beta or not middle(tail(history.kl)) < kl or history.stopped.mean() > 0.5:
         return None
     target = history.option("target_kl")
-    low_target = history.chosen("penalty") == "adaptive" and target and target < 0.01
+    adaptive = history.chosen("penalty") == "adaptive" and weight > 1.01 * history.option("penalty.min", 0.0)
+    low_target = adaptive and target and target < 0.01
     weaker = "target_kl=0.01" if low_target else f"penalty=fixed penalty.beta={min(1.0, weight / 100):g}"
     return Finding(
         "penalty",

@@ -10,18 +10,19 @@ from ppo.doctor.remedy import slower
 
 
 def actions_clipped(history: History, *, share: float = 0.5) -> Finding | None:
-    """More than a ``share`` of the actions' entries were cut at the bounds, from the first updates on: whatever the policy
+    """More than a ``share`` of the actions' entries were cut at the bounds, from the first update on: whatever the policy
     changes, the environment receives the same. A policy that came to the bounds by itself may be right to be there."""
-    cut, first = middle(tail(history["action/clipped"])), middle(history["action/clipped"][:3])
-    if len(history) < 3 or not min(cut, first) > share:
+    cut = middle(tail(history["action/clipped"]))
+    if len(history) < 3 or not min(cut, history["action/clipped"][0]) > share:
         return None
+    narrower = " network.log_std=-1" if history.option("network.log_std", -1.0) > 0 else ""
     return Finding(
         "actions_clipped",
         "most actions lie outside the bounds, and the environment receives the bound",
         span(history, history["action/clipped"] > share),
         f"{percent(cut)} of the entries are cut off (median of the last third); the policy begins around 0, wherever the "
         "bounds lie",
-        ("action=tanh",),
+        (f"action=tanh{narrower}",),
         restart=True,
     )
 
@@ -100,6 +101,6 @@ def value_beyond(history: History, *, share: float = 0.05) -> Finding | None:
         span(history, history["value/beyond"] > share),
         f"{percent(beyond)} of its values are beyond the largest reward over 1 - gamma; mean value "
         f"{middle(tail(history['value/mean'])):.3g}, mean target {middle(tail(history['target/mean'])):.3g}",
-        ("normalise.obs=true", slower(history, 3)),
+        (slower(history, 3),),
         restart=True,
     )

@@ -120,26 +120,25 @@ def dimension(history: History, *, share: float = 0.6, multiple: float = 2.5) ->
 
 
 def outliers(history: History, *, deviations: float = 15.0, share: float = 0.35) -> Finding | None:
-    """The largest advantage usually lies more than ``deviations`` from 0, in standard deviations, and beyond a ``share``
-    of the most that it could among so many samples, their square root."""
-    samples, deviation = history.samples, history["advantage/std"]
-    largest = history["advantage/max_abs"] / np.where(deviation > 0, deviation, np.nan)
+    """Rewards are scaled, and the scale is that of a few: the largest advantage usually lies more than ``deviations`` from
+    0, in standard deviations, and beyond a ``share`` of the most that it could among so many samples, their square root.
+
+    Without scaling this does no harm that could be measured, whatever the normaliser of advantages.
+    """
+    limit, largest = max(deviations, share * math.sqrt(history.samples)), history.largest_advantage
     typical = middle(tail(largest))
-    if len(history) < 5 or not typical > max(deviations, share * math.sqrt(samples)):
+    if len(history) < 5 or not typical > limit or not history.option("normalise.reward", False):
         return None
-    name = history.chosen("norm")
-    tries = ("norm=robust",) if name != "robust" else ("gae_lambda=0.8",)
-    if not history.option("normalise.reward", False):
-        tries += ("normalise.reward=true",)
-    elif history.option("normalise.clip_reward", 10) > 3:
-        tries += ("normalise.clip_reward=3",)
+    tries = ["normalise.reward=false"]
+    if history.option("normalise.clip_reward", 10.0) > 3:
+        tries.append("normalise.clip_reward=3")
     return Finding(
         "outliers",
-        "a few advantages outweigh all others",
-        span(history, largest > max(deviations, share * math.sqrt(samples))),
-        f"the largest is {typical:.0f} standard deviations from 0 (median of updates; {samples} samples each), so that "
-        f"norm={name} shrinks the rest",
-        tries,
+        "a few rewards set the scale, and all others are small beside it",
+        span(history, largest > limit),
+        f"the largest advantage is {typical:.0f} standard deviations from 0 (median of updates; {history.samples} samples "
+        f"each); rewards are divided by {middle(tail(history['reward/scale'])):.3g}",
+        (*tries,),
     )
 
 

@@ -64,21 +64,29 @@ def epochs(
     if found is None or found.rule or _within_first_epoch(history, found.mask, first):
         return None
     free = history.limit() == math.inf
-    tries = [limited(history)] if free else []
-    if history.chosen("stop") == "epoch":
-        tries.append("stop=minibatch")
-    if not free and history.chosen("kl") in history.sampled:
-        tries.append("kl=exact")
-    passes = history.option("epochs", 1)
-    fewer = max(3, int(passes / to_reach(middle(history.reached[found.mask]))))
-    tries += [f"epochs={fewer}"] if fewer < passes else []
-    if history.chosen("clip") == "none" and history.chosen("objective") != "trpo":
-        tries.append(f"clip=fixed epochs={min(fewer, passes)}")
+    tries = _shorter(history, found.mask) if free else _stricter(history)
     if (history.option("clip.eps") or 0) > 0.2:
         tries.append("clip.eps=0.2")
     ends = "nothing ends the update" if free else "the limit does not end the update"
     seen = f"{found.seen}: the steps are small, but {ends} before they add up"
     return Finding("epochs", seen, span(history, found.mask), found.why, (*tries,), found.restart)
+
+
+def _shorter(history: History, mask: np.ndarray) -> list[str]:
+    """What ends an update that nothing ends: a limit, fewer passes, and a clip where there is none."""
+    passes = history.option("epochs", 1)
+    fewer = max(3, int(passes / to_reach(middle(history.reached[mask]))))
+    tries = [limited(history), *([f"epochs={fewer}"] if fewer < passes else [])]
+    if history.chosen("clip") == "none" and history.chosen("objective") != "trpo":
+        tries.append(f"clip=fixed epochs={min(fewer, passes)}")
+    return tries
+
+
+def _stricter(history: History) -> list[str]:
+    """What makes a limit hold that is overrun: asked more often, of a KL without noise, or with smaller steps."""
+    tries = ["stop=minibatch"] if history.chosen("stop") == "epoch" else []
+    tries += ["kl=exact"] if history.chosen("kl") in history.sampled else []
+    return tries or [slower(history, 2)]
 
 
 def _too_far(history: History, kl: float, share: float, row: int, extreme: float) -> _TooFar | None:
@@ -123,7 +131,7 @@ def _too_far(history: History, kl: float, share: float, row: int, extreme: float
         mask = np.zeros(len(history), dtype=bool)
         mask[start : start + n] = True
         return _TooFar(f"KL above 0.03 in {n} updates in a row, and the return does not rise", mask, why, True)
-    if late.any():
+    if late.any() and pattern(history.kl).name != "growing spikes":  # another check speaks of those
         return _TooFar(f"an update moved the policy by {_largest(reached[late]):.3g} nat", wild, why, not rising > 0.3)
     return None
 
@@ -196,7 +204,7 @@ def growing_spikes(history: History, *, factor: float = 3.0, floor: float = 0.03
     mask = np.isin(np.arange(len(history)), found.spikes)
     peaks = ", ".join(f"{history.kl[i]:.2g}" for i in found.spikes[-4:])
     rate = slower(history, 3)
-    tries = (limited(history), rate) if history.limit() == math.inf else (rate, "stop=rollback")
+    tries = (rate, f"{rate} {limited(history)}") if history.limit() == math.inf else (rate, f"{rate} stop=rollback")
     return Finding(
         "growing_spikes",
         "KL spikes that grow",
@@ -228,5 +236,5 @@ def collapse(history: History, *, lost: float = 0.5, spike: float = 0.03) -> Fin
     seen = "the return collapsed after a KL spike" if spiked else "the return collapsed"
     tries = (slower(history, 3),)
     if spiked and history.chosen("stop") != "rollback":
-        tries = (limited(history, "rollback"), *tries)
+        tries = (*tries, f"{tries[0]} {limited(history, 'rollback')}")
     return Finding("collapse", seen, span(history, mask), fell, tries, restart=True)

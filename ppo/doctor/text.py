@@ -13,7 +13,7 @@ from ppo.doctor.what_if import Answer, Limit, answers, exact
 from ppo.logging.band import BANDS, band_at, phase
 
 ENOUGH = 10  # updates that every check is content with
-NOTHING = "nothing: no word of the configuration cures this"
+NOTHING = "nothing: no word is known to cure this"
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 

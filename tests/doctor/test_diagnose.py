@@ -58,7 +58,7 @@ PLANTED = [
     ("learning_rate", {"kl/final": np.where(T < 20, 0.008, 0.08), "train/return": -100.0 + T % 3}, {}, "in a row"),
     ("sigma_tiny", {"policy/sigma_min": 0.48 * 0.8**T}, {}, "exploration has collapsed"),
     ("dimension", {"kl/mean_part/1": 0.008, "kl/final": 0.0125}, {}, "action 1"),
-    ("outliers", {"advantage/max_abs": 2.5}, {}, "a few advantages"),
+    ("outliers", {"advantage/max_abs": 2.5}, {}, "a few rewards set the scale"),
     ("reward_unit", {"target/mean": 1e5}, {"normalise": {"obs": True, "reward": False}}, "too large"),
     ("learning_rate", {"kl/final": np.where(T < 28, 0.008, 3e8)}, {}, "moved the policy by 3e+08 nat"),
     ("learning_rate", {"kl/final": 0.0, "update/steps": 0, "stop/value": 10.0}, ROLLBACK, "moves too far in 100 %"),
@@ -67,7 +67,7 @@ PLANTED = [
     ("advantages_zeroed", {"advantage/zeroed": 1.0} | SLOW, {"norm": {"_target_": "x.group"}}, "nothing to learn"),
     ("advantages_zeroed", {"advantage/std": 0.0} | SLOW, {"num_envs": 1, "num_steps": 1}, "nothing to learn"),
     ("obs_rounded", {"obs/rounded": 0.25}, {}, "rounded away"),
-    ("value_beyond", {"value/beyond": 0.5}, {"normalise": {"obs": False}}, "promises more"),
+    ("value_beyond", {"value/beyond": 0.5}, {}, "promises more"),
     ("value_bounded", {"target/std": 300.0, "value/explained_variance": 0.1}, HUBER, "out of reach of value=huber"),
     ("epochs", {"kl/final": 0.06}, {}, "the steps are small"),
     ("learning_rate_low", {"clip/fraction": 0.0} | still(1e-6), {}, "too low"),
@@ -171,6 +171,19 @@ def test_no_rate_is_advised_where_there_is_no_signal(history):
     ):
         found = diagnose(history({"kl/final": 1e-6, **nothing}))
         assert found and not any("lr." in words for f in found for words in f.tries), found
+
+
+def test_scaling_is_not_advised_where_it_is_the_disease(history):
+    """Rare prizes: the deviation of the return is theirs. One step and an offset: every scaled reward is clipped."""
+    large = {"target/mean": 2000.0, "loss/value": 1e6}
+    raw = {"normalise": {"reward": False}}
+    (found,) = diagnose(history(large, **raw))
+    assert found.tries == ("normalise.reward=true",)
+    (found,) = diagnose(history(large | {"advantage/max_abs": 2.5}, **raw))
+    assert found.cause == "reward_unit" and found.tries == ()
+    (found,) = diagnose(history(large | {"train/length": 1.0, "train/return": 2000.0 + np.arange(N)}, **raw))
+    assert found.cause == "reward_unit" and found.tries == ()
+    assert diagnose(history({"advantage/max_abs": 2.5}, **raw)) == []
 
 
 def test_a_single_sample_has_no_deviations_to_count(history):

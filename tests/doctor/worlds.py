@@ -46,10 +46,13 @@ class Overflow(Point):
 
 
 class Jackpot(Point):
-    """One step in 1000 pays 100, whatever was done."""
+    """One step in 1000 pays ``prize``, whatever was done."""
+
+    def __init__(self, prize: float = 100.0):
+        self.prize = prize
 
     def reward(self) -> float:
-        return super().reward() + 100.0 * (self.np_random.random() < 1 / 1000)
+        return super().reward() + self.prize * (self.np_random.random() < 1 / 1000)
 
 
 class Lopsided(Point):
@@ -66,5 +69,22 @@ class Blind(Point):
         return self.np_random.uniform(-1.0, 1.0, 4).astype(np.float32), *rest
 
 
-for world in (Point, Thousand, Millionth, Overflow, Jackpot, Lopsided, Blind):
+class Elsewhere(Point):
+    """Actions from 5 to 35, of which 20 does nothing: a new policy's are all below."""
+
+    action_space = Box(5.0, 35.0, (4,), np.float32)
+
+    def step(self, action):
+        return super().step((action - 20.0) / 15.0)
+
+
+class Bandit(Point):
+    """Episodes of one step, and rewards that differ little beside what they have in common."""
+
+    def step(self, action):
+        *_, info = super().step(action)
+        return self.here.astype(np.float32), 100.0 - float(np.mean((action - 0.5) ** 2)), True, False, info
+
+
+for world in (Point, Thousand, Millionth, Overflow, Jackpot, Lopsided, Blind, Elsewhere, Bandit):
     gymnasium.register(f"{world.__name__}-v0", world)
