@@ -9,17 +9,19 @@ import argparse
 import sys
 from pathlib import Path
 
+from ppo.logging import band
 from ppo.logging.base import first_line
 from ppo.logging.files import write_atomically
+from ppo.logging.metrics import estimators
 
-EDGES = {0.01: "healthy", 0.02: "fine", 0.03: "warning", 0.05: "problem"}  # of ppo.logging.band: upper ends
+EDGES = dict(zip(band.EDGES, (found.name for found in band.BANDS)))  # upper ends
 SECTIONS: dict[str, tuple[str | list[str], ...]] = {  # a panel is a metric, or several in one
     "Returns": ("eval/return", "train/return", "eval/best", "eval/length"),
     "KL": (
         "kl/final",
         "kl/overshoot",
-        ["kl/exact", "kl/k1", "kl/k2", "kl/k3", "kl/k1_clamped"],
-        ["kl/error_k1", "kl/error_k2", "kl/error_k3", "kl/error_k1_clamped"],
+        [f"kl/{kl}" for kl in estimators()],
+        [f"kl/error_{kl}" for kl in estimators()],
         ["kl/mean_part", "kl/sigma_part"],
     ),
     "Trust region": ("clip/fraction", "ratio/ess", "update/epochs", "policy/entropy", "policy/sigma", "lr"),

@@ -18,7 +18,7 @@ class Finding(NamedTuple):
     restart: bool = False  # what was trained is not worth going on with
 
     def line(self) -> str:
-        """In one line, for a run that goes on."""
+        """In one line, for a run that continues."""
         first, last = self.updates
         at = f"update {first}" if first == last else f"updates {first} to {last}"
         advice = f"; try {self.tries[0]}{' and start again' * self.restart}" if self.tries else ""

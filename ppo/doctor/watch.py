@@ -1,4 +1,4 @@
-"""The doctor while a run trains: each cause is told once, when it is first seen."""
+"""The doctor while a run trains: each cause is reported once, when it is first seen."""
 
 from collections import deque
 from typing import Any

@@ -50,7 +50,7 @@ class Logger(Protocol):
 class Forgiving:
     """Passes calls on to ``logger`` and keeps its exceptions away from the run.
 
-    A full disk or a lost server costs the dashboard, never the training: the first failure is told in one line on
+    A full disk or a lost server costs the dashboard, never the training: the first failure is reported in one line on
     stderr, later ones are silent, and every update is tried again, so that a passing trouble costs only a few rows.
     """
 

@@ -34,7 +34,7 @@ METRICS: dict[str, Metric] = {
     "update": Metric("", "number of this update, from 1"),
     "env_steps": Metric("step", "environment steps collected so far, all sub-environments and ranks; the x axis"),
     # Time and speed.
-    "time/wall": Metric("s", "wall-clock time since training began; a resumed run goes on counting"),
+    "time/wall": Metric("s", "wall-clock time since training began; a resumed run continues to count"),
     "time/rollout": Metric("s", "collecting this rollout"),
     "time/update": Metric("s", "this update: critic over the rollout, advantages, gradient steps"),
     "time/eval": Metric("s", "evaluation", _EVAL),

@@ -55,11 +55,11 @@ class Tensorboard:
                 self._writer.add_scalar(name, value, env_steps)
 
     def alert(self, title: str, text: str) -> None:
-        """Text at the step of now: TensorBoard tells nobody."""
+        """Text at the current step: TensorBoard alerts nobody."""
         self._writer.add_text(f"alert/{title}", text, self._env_steps)
 
     def picture(self, name: str, file: Path) -> None:
-        """An image at the step of now."""
+        """An image at the current step."""
         from PIL import Image  # came with what drew it
 
         pixels = np.array(Image.open(file).convert("RGB"))

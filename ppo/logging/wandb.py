@@ -38,7 +38,7 @@ def wandb(
 
     ``mode=auto`` follows WANDB_MODE or ``wandb offline``; failing those it is online when wandb finds credentials
     (WANDB_API_KEY, netrc, its settings) and the server answers within ``timeout`` seconds, and offline otherwise. Which
-    one it became, and how to upload it, is told in one line on stderr. ``mode=online`` insists: it raises LoggerError
+    one it became, and how to upload it, is said in one line on stderr. ``mode=online`` insists: it raises LoggerError
     instead of going offline. ``group`` and ``job_type`` take the place of what a multirun derives, ``tags`` are added
     to it. ``id`` continues an
     earlier online run, as a resumed run does by itself. The end of a run waits at most ``finish_timeout`` seconds for its

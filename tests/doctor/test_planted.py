@@ -74,6 +74,7 @@ BLIND = pytest.param("critic", (*POINT, f"{WORLD}:Blind-v0"), marks=pytest.mark.
 
 slow = pytest.mark.slow
 QUIET = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+UNCLIPPED = (*(word for word in POINT if not word.startswith("clip.")), "clip=none")
 TOYS = (*POINT, "normalise.reward=false")
 JACKPOT = (*POINT, f"{WORLD}:Jackpot-v0", "num_steps=512", "gae_lambda=0.5", "total_steps=18432")
 SLOWLY = ("epochs=60", "lr.value=5e-4", "total_steps=4096")
@@ -90,10 +91,10 @@ FAULTS = [
     ("learning_rate", (*PENDULUM, "lr.value=3e-2", "minibatch_size=64", "total_steps=40960")),
     ("learning_rate_low", (*POINT, "lr.value=1e-6")),
     ("epochs", (*POINT, "clip.eps=100", *SLOWLY)),
-    ("epochs", (*POINT, "clip=none", *SLOWLY)),
+    ("epochs", (*UNCLIPPED, *SLOWLY)),
     (
         "epochs",
-        (*POINT, "clip=none", "epochs=40", "lr.value=1e-3", "minibatch_size=32", "stop=epoch", "target_kl=0.02"),
+        (*UNCLIPPED, "epochs=40", "lr.value=1e-3", "minibatch_size=32", "stop=epoch", "target_kl=0.02"),
     ),
     ("estimator", (*POINT, "kl=k1", "stop=minibatch", "target_kl=0.01")),
     ("target_unused", (*POINT, "target_kl=0.01")),
@@ -103,7 +104,7 @@ FAULTS = [
         (*POINT, "penalty=adaptive", "penalty.beta=300", "penalty.min=200", "penalty.max=1e3", "target_kl=0.01"),
     ),
     ("clip_small", (*POINT, "clip.eps=0.002")),
-    ("clip_small", (*POINT, "clip=asymmetric", "clip.below=0.002", "clip.above=0.002")),
+    ("clip_small", (*UNCLIPPED, "clip=asymmetric", "clip.below=0.002", "clip.above=0.002")),
     ("reward_unit", (*TOYS, f"{WORLD}:Thousand-v0")),
     ("reward_unit", (*TOYS, f"{WORLD}:Millionth-v0")),
     ("value_clip", (*TOYS, f"{WORLD}:Thousand-v0", "value=clipped")),
@@ -126,24 +127,25 @@ FAULTS = [
     ("advantages_zeroed", (*POINT, "num_steps=32", "minibatch_size=1", "epochs=1", "total_steps=4096")),
     ("growing_spikes", (*PENDULUM, "lr.value=1e-2", "total_steps=81920")),
 ]
-CHEAP = 4
 ASKED_FOR = ("target_unused", "sigma_frozen", "target_tight")  # the cure is that the words count, whatever the return
+
+
+def named_first(history: History, live: list[str], cause: str) -> list[str]:
+    """The remedies of the first finding, which is ``cause``."""
+    found = diagnose(history)
+    assert found and found[0].cause == cause, [f.cause for f in found]
+    # Still there in the second half. Not always to the end: a policy that went too far comes to rest in a corner.
+    assert found[0].why and found[0].updates[1] >= history.where(len(history) // 2)
+    assert cause in live or len(history) < 5
+    return [*found[0].tries]
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("cause", "words"),
-    [*FAULTS[:CHEAP], *(pytest.param(*fault, marks=slow) for fault in FAULTS[CHEAP:]), BLIND],
-    ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:]),
+    ("cause", "words"), [*FAULTS[:4], BLIND], ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:])
 )
 def test_a_planted_cause_is_named_first(examined, cause, words):
-    history, live = examined(*words)
-    found = diagnose(history)
-    assert found and found[0].cause == cause, [f.cause for f in found]
-    assert found[0].why and (found[0].tries or words == BLIND.values[1])
-    # Still there in the second half. Not always to the end: a policy that went too far comes to rest in a corner.
-    assert found[0].updates[1] >= history.where(len(history) // 2)
-    assert cause in live or len(history) < 5
+    assert bool(named_first(*examined(*words), cause)) == (words != BLIND.values[1])
 
 
 @slow
@@ -151,14 +153,13 @@ def test_a_planted_cause_is_named_first(examined, cause, words):
 @pytest.mark.parametrize(("cause", "words"), FAULTS, ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:]))
 def test_every_remedy_of_a_planted_cause_helps(examined, cause, words):
     """With the words that are advised the cause is gone, or the return is clearly better; and it is never clearly worse."""
-    history, _ = examined(*words)
-    for remedy in diagnose(history)[0].tries:
+    history, live = examined(*words)
+    for remedy in named_first(history, live, cause):
         again, _ = examined(*without_options_of(words, remedy), *remedy.split())
-        gained = np.median(again.returns[-3:]) - np.median(history.returns[-3:])
-        noise = 0.05 * abs(np.median(history.returns[-3:]))
+        before, now = (float(np.median(run.returns[-3:])) for run in (history, again))
         gone = cause not in [finding.cause for finding in diagnose(again)]
-        assert gone or gained > 2 * noise, (remedy, gained)
-        assert cause in ASKED_FOR or gained > -noise, (remedy, gained)
+        assert gone or now - before > 0.1 * abs(before), (remedy, before, now)
+        assert cause in ASKED_FOR or now - before > -0.05 * abs(before), (remedy, before, now)
 
 
 ROUGH = (*POINT, "lr.value=2e-2", "coef.value=5", "max_grad_norm=null", "stop=minibatch", "target_kl=0.05")
