@@ -7,17 +7,6 @@ from jaxtyping import TypeCheckError
 from ppo.buffer.gae import gae
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-CASES = (
-    "none",
-    "terminated_at_2",
-    "truncated_at_2_Vfinal4",
-    "both_at_2_terminal_wins",
-    "truncated_last_Vfinal5_ignore_reset_value99",
-    "terminated_last",
-    "lam0",
-    "lam1",
-    "gamma1_lam1",
-)
 
 
 def run(case, dtype=torch.float64):
@@ -31,18 +20,12 @@ def run(case, dtype=torch.float64):
 
 
 @BOTH
-@pytest.mark.parametrize("name", CASES)
-def test_reference_advantages_and_returns(vectors, name, dtype):
-    case = vectors["gae"][name]
-    advantage = run(case, dtype)
-    torch.testing.assert_close(advantage, torch.tensor(case["advantage"], dtype=dtype))
-    torch.testing.assert_close(
-        advantage + torch.tensor(case["value"], dtype=dtype), torch.tensor(case["returns"], dtype=dtype)
-    )
-
-
-def test_the_reference_is_complete(vectors):
-    assert set(CASES) == set(vectors["gae"])
+def test_reference_advantages_and_returns(vectors, dtype):
+    for name, case in vectors["gae"].items():
+        value, expected, returns = (torch.tensor(case[k], dtype=dtype) for k in ("value", "advantage", "returns"))
+        advantage = run(case, dtype)
+        torch.testing.assert_close(advantage, expected, msg=name)
+        torch.testing.assert_close(advantage + value, returns, msg=name)
 
 
 def test_truncation_is_none_of_the_usual_mistakes(vectors):

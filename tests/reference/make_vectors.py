@@ -162,9 +162,12 @@ def made() -> dict[str, Any]:
     }
 
 
+def text(tree: Any) -> str:
+    """As JSON, with what holds no other list or dictionary on a line of its own."""
+    pretty = json.dumps(tree, indent=1)
+    innermost = re.compile(r"([\[{])\s*([^\[\]{}]*?)\s*([\]}])")
+    return innermost.sub(lambda found: found[1] + " ".join(found[2].split()) + found[3], pretty) + "\n"
+
+
 if __name__ == "__main__":
-    text = json.dumps(made(), indent=1)
-    flat = re.sub(
-        r"[\[{][^\[\]{}]*[\]}]", lambda found: " ".join(found[0].split()), text
-    )  # what holds no other, on a line
-    FILE.write_text(flat + "\n")
+    FILE.write_text(text(made()))
