@@ -1,7 +1,6 @@
 """Where another limit would have stopped: the first update's answer is that of a run which had it."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from ppo.logging.jsonl import read
 from ppo.loss import kl as kl_family
 from ppo.loss import norm
 from ppo.train import train
-from ppo.update.loop import update
+from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.step import Guards, build_step
 
@@ -65,18 +64,22 @@ def test_the_first_updates_answer_is_that_of_a_rerun(run, stop, kl, target):
 
 
 @pytest.mark.parametrize("stop", RULES)
-def test_an_updates_answer_is_that_of_the_same_update_under_the_limit(problem, numbers, terms, stop):
+def test_an_updates_answer_is_that_of_the_same_update_under_the_limit(problem, numbers, make_loss, stop):
     """For limits that stop early and late; a rollback is asked of an update that measured it."""
 
     def once(kl: str, limit: float = 1e6) -> History:
-        _, network, learner, batch = problem()
-        chosen = terms(kl=getattr(kl_family, kl))
-        knobs = numbers(lr=1e-2, kl_limit=limit if stop == "minibatch" else math.inf)
-        step, measure = build_step(network, chosen, Guards()), build_measure(network, chosen.kl, clamp=10.0)
-        limits = Limits(**{{"rollback": "batch"}.get(stop, stop): limit})
-        generator = torch.Generator().manual_seed(5)
-        sizes = {"epochs": 4, "minibatch_size": 16}
-        _, _, metrics = update(step, measure, learner, batch, knobs, limits, norm.none, generator, **sizes)
+        _, evaluate, learner, batch = problem()
+        chosen = make_loss(kl=getattr(kl_family, kl))
+        bound = Update(
+            step=build_step(evaluate, chosen, Guards()),
+            measure=build_measure(evaluate, chosen.kl, clamp=10.0),
+            norm=norm.none,
+            limits=Limits(stop, **{{"rollback": "batch", "minibatch": "step"}.get(stop, stop): limit}),
+            epochs=4,
+            minibatch_size=16,
+        )
+        knobs = numbers(lr=1e-2, limit=bound.limits.step)
+        _, _, metrics = update(bound, learner, batch, knobs, torch.Generator().manual_seed(5))
         return History([metrics], {"epochs": 4})
 
     free, kept = once("exact"), set()
