@@ -112,9 +112,7 @@ METRICS: dict[str, Metric] = {
     "trpo/step": Metric("fraction", "of the full natural step; 0: none was better within the KL", "objective=trpo"),
     # The policy.
     "policy/entropy": Metric(
-        "nat",
-        f"entropy of the policy: differential of a Gaussian, of tanh(action) with network.squash, -Σ p log p of discrete actions; {_MEAN}",
-        _STEPPED,
+        "nat", f"entropy: of a Gaussian, of tanh(action) with network.squash, or of discrete actions; {_MEAN}", _STEPPED
     ),
     "policy/sigma": Metric("action", "standard deviation after the update; mean over dimensions and samples"),
     "policy/sigma_min": Metric("action", "lowest standard deviation after the update"),

@@ -142,7 +142,7 @@ def named_first(history: History, live: list[str], cause: str) -> list[str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("cause", "words"), [*FAULTS[:4], BLIND], ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:])
+    ("cause", "words"), [*FAULTS[:2], BLIND], ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:])
 )
 def test_a_planted_cause_is_named_first(examined, cause, words):
     assert bool(named_first(*examined(*words), cause)) == (words != BLIND.values[1])
@@ -196,8 +196,8 @@ def test_an_action_whose_sigma_is_small_from_the_start_eats_the_trust_region(exa
     """0.05 against 0.6: the same movement of the mean is 150 times the KL."""
     build = ppo.run.assemble.build_network
 
-    def lopsided(*arguments):
-        network = build(*arguments)
+    def lopsided(*arguments, **options):
+        network = build(*arguments, **options)
         with torch.no_grad():
             network.log_std[2] = -3.0
         return network
@@ -210,7 +210,7 @@ def test_an_action_whose_sigma_is_small_from_the_start_eats_the_trust_region(exa
 
 
 HEALTHY = [
-    (*POINT, *STOP),
+    pytest.param((*POINT, *STOP), marks=slow),
     PROBE,
     *(pytest.param((*POINT, f"seed={seed}"), marks=slow) for seed in (1, 2)),
     *(pytest.param((*PENDULUM, f"seed={seed}"), marks=slow) for seed in (1, 2)),

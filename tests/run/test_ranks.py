@@ -101,7 +101,10 @@ def test_seeds_do_not_depend_on_the_others():
     assert seeds(3, range(2, 5)) == seeds(3, 9)[2:5]
 
 
-@pytest.mark.parametrize("words", [[*PENDULUM, *ADAPTIVE], HOPPER], ids=["adaptive", "hopper"])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param([*PENDULUM, *ADAPTIVE], id="adaptive"), pytest.param(HOPPER, marks=pytest.mark.slow, id="hopper")],
+)
 def test_two_ranks_are_one(tmp_path, words):
     """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -113,6 +116,7 @@ def test_two_ranks_are_one(tmp_path, words):
     assert json.loads((two / "run.json").read_text())["ranks"] == 2
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
     one, parts, long = tmp_path / "one", tmp_path / "parts", "total_steps=6400"
     whole = begun(*PENDULUM, long, folder=one)
@@ -128,7 +132,13 @@ def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
     assert len(json.loads((parts / "run.json").read_text())["resumed"]) == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGSTOP, marks=pytest.mark.slow, id="hung"),
+    ],
+)
 def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
     folder = tmp_path / "run"
     processes = begun(*PENDULUM, *ENDLESS, "rank_timeout=5", ranks=2, folder=folder)
