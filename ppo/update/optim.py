@@ -14,7 +14,7 @@ class Learner(NamedTuple):
     m: Float[Tensor, " P"]
     v: Float[Tensor, " P"]
     count: Float[Tensor, ""]  # steps taken
-    stopped: Tensor  # [] int64: a code of ``gradient_step.STOPS``; once non-zero, no further step is taken
+    stopped: Tensor  # [] int64: a code of ``ppo.update.step``, see GOING; once non-zero, no further step is taken
 
     @staticmethod
     def start(params: Float[Tensor, " P"]) -> "Learner":
