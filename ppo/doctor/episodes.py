@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from ppo.doctor.play import Subject, Verdict, at_random, box, corners, inside, play, random_actions
+from ppo.doctor.play import Subject, Verdict, at_random, box, corners, drawn, inside, play
 
 
 def autoreset(subject: Subject, *, steps: int = 1000) -> Verdict:
@@ -83,7 +83,7 @@ def speed(subject: Subject, *, slow: float = 300.0, steps: int = 200) -> Verdict
     """Steps per second of one environment in this process."""
     envs = subject.make(1)
     try:
-        actions = random_actions(envs, steps)
+        actions = drawn(envs, steps)
         began = time.perf_counter()
         done = play(envs, actions, until=subject.until).steps
         rate = done / (time.perf_counter() - began)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Box
 
+from envs.action import random_actions
 from envs.base import Step, VectorEnv
 
 Make = Callable[[int], VectorEnv]
@@ -89,17 +90,15 @@ def inside(action: np.ndarray, space: Box) -> np.ndarray:
     return np.clip(action.astype(space.dtype), space.low, space.high)
 
 
-def random_actions(envs: VectorEnv, steps: int, seed: int = 0, *, reach: float = 1.0) -> np.ndarray:
-    """[T, N, A] uniform between the ``corners`` of the action space."""
-    space = box(envs)
-    shape = (steps, envs.num_envs, *space.shape)
-    return inside(np.random.default_rng(seed).uniform(*corners(space, reach=reach), shape), space)
+def drawn(envs: VectorEnv, steps: int) -> np.ndarray:
+    """[T, N, A] random actions inside of the space, the same in every call."""
+    return random_actions(box(envs), (steps, envs.num_envs), np.random.default_rng(0))
 
 
 def at_random(subject: Subject, steps: int, num_envs: int = 2) -> Seen:
     """A fresh vector under random actions."""
     envs = subject.make(num_envs)
     try:
-        return play(envs, random_actions(envs, steps), until=subject.until)
+        return play(envs, drawn(envs, steps), until=subject.until)
     finally:
         envs.close()

@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import EnvError
 from envs.generator import Globals
-from ppo.doctor.play import Subject, Verdict, play, random_actions
+from ppo.doctor.play import Subject, Verdict, drawn, play
 
 
 def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
@@ -12,7 +12,7 @@ def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
     before = Globals.now()
     envs = subject.make(2)
     try:
-        actions = random_actions(envs, steps)
+        actions = drawn(envs, steps)
         once = play(envs, actions, until=subject.until)
         again, other = (play(envs, actions[: once.steps], seed) for seed in (0, 1))
     finally:
@@ -41,7 +41,7 @@ def state(subject: Subject, *, steps: int = 50, more: int = 20) -> Verdict:
     """A running episode can be saved and continued in a fresh environment: what resuming a run needs."""
     envs = subject.make(2)
     try:
-        actions = random_actions(envs, steps + more)
+        actions = drawn(envs, steps + more)
         done = play(envs, actions[:steps], until=subject.until).steps
         saved = envs.state()
         here = [

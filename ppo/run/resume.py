@@ -19,7 +19,7 @@ from ppo.logging.jsonl import read
 from ppo.run import checkpoint
 from ppo.run.checkpoint import CheckpointError
 from ppo.run.folder import check_same
-from ppo.run.state import State, current
+from ppo.run.state import State, in_todays_names
 
 
 class Saved(NamedTuple):
@@ -63,7 +63,7 @@ def freeze(
 
 def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator) -> State:
     """The saved state; puts the network's parameters ``flat [P]`` and the generator where they were."""
-    state = checkpoint.from_leaves(template, saved.tensors | current(saved.meta["progress"]))
+    state = checkpoint.from_leaves(template, saved.tensors | in_todays_names(saved.meta["progress"]))
     flat.copy_(state.learner.params)
     generator.set_state(saved.tensors["generator"])
     return state

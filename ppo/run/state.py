@@ -51,7 +51,7 @@ _EARLIER = {  # fields of the state in checkpoints of earlier versions, where al
 }
 
 
-def current(progress: Mapping[str, Any]) -> dict[str, Any]:
+def in_todays_names(progress: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's plain numbers, {"chosen.lr": 3e-4, "updates": 12, ...}, whatever version wrote them."""
     if "lr" not in progress:
         return dict(progress)
