@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test check format smoke sweep dashboard bench clean
+.PHONY: help train extras test check format smoke sweep dashboard bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1	/p' Makefile | expand -t 10
@@ -76,6 +76,8 @@ smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 
 sweep: $(CORE)  ## a small example: two KL estimators, two seeds each
 	$(PY) -m ppo.train -m kl=exact,k1 stop=minibatch target_kl=0.01 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)
+
+extras: $(DEV)  ## every extra: MuJoCo, video, plots, export, dashboards, searches, and the tools of developers
 
 dashboard: $(DEV)  ## a web page over the runs in outputs/, live while they train
 	$(PY) scripts/dashboard.py $(ARGS)

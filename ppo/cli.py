@@ -20,6 +20,7 @@ from envs.base import EnvError
 from envs.fault import keep
 from ppo.config.check import bind
 from ppo.config.errors import one_line
+from ppo.config.extras import needs
 from ppo.config.options import CONF, ConfigError, fit, plain
 from ppo.logging.base import LoggerError, Run
 from ppo.run import home
@@ -160,7 +161,7 @@ def check_plugins(words: Sequence[str]) -> None:
     for word in words:
         plugin, extra = _EXTRAS.get(word, (None, None))
         if plugin and not find_spec(plugin):
-            raise ConfigError(f"{word} needs an extra: pip install 'proximal[{extra}]'")
+            raise ConfigError(needs(word, extra))
     if "hydra/launcher=slurm" in words and not shutil.which("sbatch"):
         raise ConfigError("hydra/launcher=slurm: there is no sbatch here; start it where Slurm is")
 

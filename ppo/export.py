@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from envs.base import ActionSpace, EnvError
 from envs.fault import keep
+from ppo.config.extras import needs
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import checkpoint
@@ -100,9 +101,9 @@ def export(
     """
     absent = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if absent:
-        raise ExportError(f"export needs {', '.join(absent)}: pip install 'proximal[export]'")
+        raise ExportError(needs(f"export ({', '.join(absent)})", "export"))
     path = checkpoint.find(run, which)
-    with tempfile.TemporaryDirectory(prefix="proximal-export-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="exactkl-export-") as scratch:
         model, recorded = Path(scratch) / "policy.onnx", Path(scratch) / "recorded.npz"
         with restored(path, 8, trust) as policy:
             metadata = _metadata(policy)

@@ -1,7 +1,7 @@
 """A local web page over the runs in ``outputs/``, live while they train: ``make dashboard``, or
 
 ``python scripts/dashboard.py [FOLDER ...] [--port 7860]``. It reads the runs' metrics.jsonl, whichever logger they have, and
-keeps what trackio needs in FOLDER/.trackio. Needs an extra: pip install 'proximal[trackio]'.
+keeps what trackio needs in FOLDER/.trackio. Needs the extra `trackio`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ppo.compare.arms import dotted
+from ppo.config.extras import needs
 from ppo.logging.base import first_line
 from ppo.logging.jsonl import read
 from ppo.run.folder import run_folders, run_json
@@ -92,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         import trackio
         from trackio.sqlite_storage import SQLiteStorage
     except ImportError:
-        print("error: needs an extra: pip install 'proximal[trackio]'", file=sys.stderr)
+        print(f"error: {needs('the dashboard', 'trackio')}", file=sys.stderr)
         return 2
     seen: dict[Path, int] = {}
     SQLiteStorage.init_db(PROJECT)

@@ -1,14 +1,15 @@
-"""A wandb workspace for comparisons: ``python scripts/wandb_dashboard.py --project proximal``.
+"""A wandb workspace for comparisons: ``python scripts/wandb_dashboard.py --project exactkl``.
 
 Runs are grouped by sweep and arm; the panels are returns, the KL family with its bands, what stopped an update, guards
 and speed. It is saved on the server that WANDB_BASE_URL names (else wandb's own) where this machine is logged in, and
-written as JSON where it is not. Needs an extra: pip install 'proximal[workspace]'.
+written as JSON where it is not. Needs the extra `workspace`.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from ppo.config.extras import needs
 from ppo.logging import band
 from ppo.logging.base import first_line
 from ppo.logging.files import write_atomically
@@ -67,7 +68,7 @@ def workspace(entity: str, project: str, name: str):
 def main(argv: list[str] | None = None) -> int:
     """Save the workspace on the server, or write it as JSON; the exit code."""
     parser = argparse.ArgumentParser(prog="wandb_dashboard.py", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--project", default="proximal")
+    parser.add_argument("--project", default="exactkl")
     parser.add_argument("--entity", help="user or team [your default]")
     parser.add_argument("--name", default="Arms", help="of the workspace [%(default)s]")
     parser.add_argument(
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         import wandb
         import wandb_workspaces.workspaces  # noqa: F401 - reported at once, not after a login
     except ImportError:
-        print("error: needs an extra: pip install 'proximal[workspace]'", file=sys.stderr)
+        print(f"error: {needs('a workspace', 'workspace')}", file=sys.stderr)
         return 2
     why = "not logged in, see `wandb login`"
     wandb.setup(settings=wandb.Settings(silent=True))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ppo import export
+from ppo.config.extras import needs
 from ppo.evaluate import play
 from ppo.logging.base import Run
 from ppo.run import checkpoint
@@ -120,7 +122,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys, words, said):
 
 def test_without_the_extra_one_line_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(export.ExportError, match=r"^export needs onnxscript: pip install 'proximal\[export\]'$"):
+    with pytest.raises(export.ExportError, match="^" + re.escape(needs("export (onnxscript)", "export")) + "$"):
         export.export(tmp_path, tmp_path / "policy.onnx")
 
 

@@ -11,13 +11,14 @@ FILES = {str(p.relative_to(ROOT))[:-3].replace("/", "."): p for d in ("ppo", "en
 MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 
 ERRORS = "ppo.config.options:ConfigError"
+EXTRAS = "ppo.config.extras:needs"  # what to type where a package is missing
 ALLOWED = {  # what a room imports of the house: modules, rooms, or one name of a module; its own are free
     "envs": (),
     "ppo.network": ("envs",),
     "ppo.control": (),
-    "ppo.logging": (),
+    "ppo.logging": (EXTRAS,),
     "ppo.buffer": ("envs", "ppo.network"),
-    "ppo.loss": ("envs", "ppo.network", "ppo.buffer.data", "ppo.control.progress", ERRORS),
+    "ppo.loss": ("envs", "ppo.network", "ppo.buffer.data", "ppo.control.progress", ERRORS, EXTRAS),
     "ppo.update": ("ppo.network", "ppo.buffer", "ppo.loss", "ppo.control"),
     "ppo.config": ("envs",),
     "ppo.doctor": ("envs", "ppo.logging", "ppo.config", "ppo.run.folder"),

@@ -12,6 +12,7 @@ from ppo.compare.load import load
 from ppo.compare.page import write_page
 from ppo.compare.printed import console, stream_that_fits
 from ppo.compare.trial import CompareError
+from ppo.config.extras import needs
 from ppo.logging.base import first_line
 
 
@@ -83,7 +84,7 @@ def _pictures(comparison: Comparison, out: Path) -> dict[str, Path]:
 
         return draw(comparison, out, lambda line: print(line, file=sys.stderr))
     except ImportError:
-        print("no plots: matplotlib is missing (pip install 'proximal[plots]')", file=sys.stderr)
+        print(f"no plots: {needs('a picture', 'plots')}", file=sys.stderr)
     except Exception as error:  # whatever a drawing library or its installation raises: the numbers are there
         print(f"no plots: {first_line(error)}", file=sys.stderr)
     return {}

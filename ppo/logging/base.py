@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
+from ppo.config.extras import needs
+
 
 class LoggerError(RuntimeError):
     """A logger cannot start as configured. The message is one line and says what would be right."""
@@ -102,7 +104,7 @@ def first_line(error: BaseException) -> str:
 
 def missing(name: str) -> LoggerError:
     """The error to raise when the package behind ``logger=name``, an extra, is not installed."""
-    return LoggerError(f"logger={name} needs an extra: pip install 'proximal[{name}]'")
+    return LoggerError(needs(f"logger={name}", name))
 
 
 def lossy(*streams: TextIO) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ppo.config.extras import needs
 from ppo.logging.base import LoggerError, first_line, say
 from ppo.logging.files import write_atomically
 from ppo.logging.panels import draw
@@ -22,7 +23,7 @@ class Window:
         try:
             import matplotlib.pyplot as plt
         except ImportError:
-            raise LoggerError("plots=true needs an extra: pip install 'proximal[plots]'") from None
+            raise LoggerError(needs("plots=true", "plots")) from None
         self._plt, self._path, self._total = plt, path, total_steps
         self._every, self._save = every, save
         self._rows: list[dict] = []

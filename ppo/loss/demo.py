@@ -20,6 +20,7 @@ from torch import Tensor
 from envs.action import untanh
 from envs.base import ActionSpace
 from ppo.buffer.data import Pairs
+from ppo.config.extras import needs
 from ppo.config.options import ConfigError
 from ppo.control.progress import Progress
 from ppo.network.normaliser import ObsNormaliser
@@ -90,7 +91,7 @@ def minari(
     try:
         import minari as library
     except ImportError as error:
-        raise ConfigError("demo=minari needs Minari: pip install 'proximal[minari]'") from error
+        raise ConfigError(needs("demo=minari", "minari")) from error
     try:
         episodes = list(library.load_dataset(dataset).iterate_episodes())
     except Exception as error:  # whatever the library raises for a data set it does not have

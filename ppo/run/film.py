@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.base import VectorEnv
+from ppo.config.extras import needs
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run.evaluation import Act, play
@@ -20,7 +21,7 @@ def check_path(path: Path) -> None:
     try:
         import imageio.v3  # noqa: F401
     except ImportError as error:
-        raise ConfigError("--video needs imageio: pip install 'proximal[video]'") from error
+        raise ConfigError(needs("--video", "video")) from error
     if path.suffix not in (".mp4", ".gif"):
         raise ConfigError(f"--video {path}: the file must end in .mp4 or .gif")
 

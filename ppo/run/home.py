@@ -25,7 +25,7 @@ def settle() -> None:
         home = None
     if home and _writable(home):
         return
-    place = tempfile.mkdtemp(prefix="proximal-home-")
+    place = tempfile.mkdtemp(prefix="exactkl-home-")
     atexit.register(_remove, place, os.getpid())
     if home is None or not home.is_dir():
         os.environ["HOME"] = place

@@ -70,7 +70,7 @@ def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable
 
 def cache_folder() -> Path:
     """Where compiled steps are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proximal" / "compile"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "exactkl" / "compile"
 
 
 def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:

@@ -27,7 +27,7 @@ PEERS = {  # name and file of the adapter: what must be installed
     "tianshou": "tianshou",
 }
 WORLDS = ("torch", "gymnasium", "mujoco", "pybullet", "pybullet-envs-gymnasium")
-OURS = "proximal"
+OURS = "exactkl"
 QUICK_SECONDS = 45  # a program that would start with less than the half minute below left is skipped
 QUICK_LEAST = 6
 TIMEOUT = 1800

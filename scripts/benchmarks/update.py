@@ -122,8 +122,8 @@ def ours(shape: Shape, compiled: str) -> Run:
 
 PROGRAMS: dict[str, Callable[[Shape], Run]] = {
     PEER: textbook,
-    "proximal, eager": partial(ours, compiled="false"),
-    "proximal, compiled": partial(ours, compiled="true"),
+    "exactkl, eager": partial(ours, compiled="false"),
+    "exactkl, compiled": partial(ours, compiled="true"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ppo.config.extras import needs
 from ppo.config.options import option
 from ppo.logging.base import LoggerError, Run
 
@@ -41,11 +43,11 @@ def test_two_runs_of_one_process_are_read_back(tmp_path):
 
     def get(*arguments):
         script = "import sys; from trackio.cli import main; sys.argv[0] = 'trackio'; main()"
-        return json.loads(run("-c", script, "get", *arguments, "--project", "proximal", "--json").stdout)
+        return json.loads(run("-c", script, "get", *arguments, "--project", "exactkl", "--json").stdout)
 
     result = run("-c", SCRIPT)
     assert len(set(result.stdout.split())) == 2  # two ids and nothing else
-    assert result.stderr == "trackio: look at it with: trackio show --project proximal\n" * 2
+    assert result.stderr == "trackio: look at it with: trackio show --project exactkl\n" * 2
 
     for arm in ("exact", "k3"):
         values = get("metric", "--run", arm, "--metric", "kl/exact")["values"]
@@ -58,5 +60,5 @@ def test_two_runs_of_one_process_are_read_back(tmp_path):
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
-    with pytest.raises(LoggerError, match=r"^logger=trackio needs an extra: pip install 'proximal\[trackio\]'$"):
+    with pytest.raises(LoggerError, match="^" + re.escape(needs("logger=trackio", "trackio")) + "$"):
         option("logger", "trackio")(Run(tmp_path, "a", {}))

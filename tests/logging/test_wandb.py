@@ -76,7 +76,7 @@ def test_two_offline_runs_of_one_process_are_read_back_whole(tmp_path, capfd):
         found = records(tmp_path / arm)
         (run,) = found["run"]
         assert run["run_id"] == logger.run_id
-        assert run["project"] == "proximal"
+        assert run["project"] == "exactkl"
         assert run["display_name"] == arm
         assert run["run_group"] == "sweep 7"
         assert run["job_type"] == f"kl={arm}"

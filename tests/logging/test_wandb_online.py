@@ -130,7 +130,7 @@ def test_a_logged_in_machine_is_online(tmp_path, server, capfd):
     assert len(set(ids)) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.splitlines() == [f"wandb: online, {server.url}/me/proximal/runs/{id}" for id in ids]
+    assert err.splitlines() == [f"wandb: online, {server.url}/me/exactkl/runs/{id}" for id in ids]
     assert set(server.runs) == set(ids)
     for id, arm, code in zip(ids, ("exact", "k3"), (0, 1), strict=True):
         run = server.runs[id]

@@ -1,5 +1,6 @@
 """``plots=true``: the picture of a run, with a screen or without, and its panels on the dashboards."""
 
+import re
 import sys
 
 import matplotlib as mpl
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from ppo.config.extras import needs
 from ppo.config.options import option
 from ppo.logging.band import BANDS
 from ppo.logging.base import LoggerError, Run
@@ -80,7 +82,7 @@ def test_a_picture_that_cannot_be_written_does_not_end_the_run(tmp_path, capsys)
 
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(LoggerError, match=r"^plots=true needs an extra: pip install 'proximal\[plots\]'$"):
+    with pytest.raises(LoggerError, match="^" + re.escape(needs("plots=true", "plots")) + "$"):
         Window(tmp_path / "run.png", "run", 1000)
 
 

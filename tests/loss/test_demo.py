@@ -176,7 +176,7 @@ def test_a_large_term_is_warned_about_and_an_adaptive_one_lowered(trained, teach
 
 def test_minari_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "minari", None)
-    with pytest.raises(ConfigError, match=r"proximal\[minari\]"):
+    with pytest.raises(ConfigError, match="^demo=minari needs an extra: "):
         minari(SEEN, DONE, False, dataset="mujoco/hopper/expert-v0")
 
 

@@ -83,11 +83,11 @@ def test_programs_take_turns_and_a_broken_one_is_tried_once():
 
         return measure
 
-    measures = {"proximal": program("proximal", 10.0), "a": program("a", 2.0), "b": program("b", None)}
+    measures = {"exactkl": program("exactkl", 10.0), "a": program("a", 2.0), "b": program("b", None)}
     (rows,) = train.bench([WORKLOADS["W1"]], measures, repeats=3, iterations=2)
-    assert turns == ["proximal", "a", "b", "proximal", "a", "proximal", "a"]
+    assert turns == ["exactkl", "a", "b", "exactkl", "a", "exactkl", "a"]
     assert [(row.bench, row.name) for row in rows] == [
-        *(("train", "proximal"), ("train", "a"), ("memory", "proximal"), ("memory", "a")),
+        *(("train", "exactkl"), ("train", "a"), ("memory", "exactkl"), ("memory", "a")),
     ]
     assert rows[1].ratio == 1.0 and rows[2].ratio == 1.0
 
@@ -194,8 +194,8 @@ def test_the_command_line_measures_a_step_and_writes_rows(tmp_path: Path):
     )
     rows = {(r["bench"], r["name"]): r for r in json.loads((tmp_path / "rows.json").read_text())}
     assert set(rows) == {
-        *(("update", "cleanrl_form, eager"), ("update", "proximal, eager"), ("update-difference", "proximal, eager")),
+        *(("update", "cleanrl_form, eager"), ("update", "exactkl, eager"), ("update-difference", "exactkl, eager")),
     }
-    assert rows["update", "proximal, eager"]["value"] > 0
-    assert rows["update-difference", "proximal, eager"]["value"] < 1e-6
+    assert rows["update", "exactkl, eager"]["value"] > 0
+    assert rows["update-difference", "exactkl, eager"]["value"] < 1e-6
     assert "| update " in done.stdout and "torch" in done.stdout

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import pytest
 
 from ppo import cli
+from ppo.config.extras import needs
 from ppo.logging.jsonl import read
 from ppo.run.folder import run_folders
 from tests.sweep.test_cells import SMALL
@@ -29,7 +30,7 @@ def test_an_extra_that_is_not_there_is_named(monkeypatch, capsys, word, extra):
         cli.main()
     assert (stop.value.code, capsys.readouterr().err) == (
         2,
-        f"error: {word} needs an extra: pip install 'proximal[{extra}]'\n",
+        f"error: {needs(word, extra)}\n",
     )
 
 

@@ -21,7 +21,7 @@ def run(*words: str) -> None:
 
 def python(*words: str, path: str = "") -> None:
     """A program that ends well and could compile. ``path``: where else it finds packages."""
-    cache = str(Path(tempfile.gettempdir()) / f"proximal-tests-{os.getuid()}")  # kept: compiling again is quicker
+    cache = str(Path(tempfile.gettempdir()) / f"exactkl-tests-{os.getuid()}")  # kept: compiling again is quicker
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), path))), "XDG_CACHE_HOME": cache}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=env, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
