@@ -102,7 +102,7 @@ def problem():
         def randn(*shape):
             return torch.randn(shape, generator=g, dtype=dtype)
 
-        build = option("network", "mlp", actor=[8], critic=[8], activation="tanh", log_std=-0.5)
+        build = option("network", "mlp", actor=[8], critic=[8], orthogonal=False)
         network = build(3, 2, g).to(dtype)
         obs = randn(samples, 3)
         with torch.no_grad():
