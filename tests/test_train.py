@@ -374,14 +374,11 @@ def test_the_shipped_default_trains(shipped, tmp_path):
     ppo.train.train(cfg, Run(tmp_path / "run", "run", {}))
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["env_steps"] for row in rows] == [256, 512]
+    assert [row["lr"] for row in rows] == [cfg.lr.value, cfg.lr.value / 2]
     for row in rows:
         assert 0 < row["update/steps"] <= cfg.epochs * 256 / cfg.minibatch_size
         assert row["check/first_log_ratio"] <= 1e-6 and abs(row["check/first_kl"]) <= 1e-6
-        assert (
-            0 < row["kl/final"] < 2 * cfg.stop.factor * cfg.target_kl
-            and row["lr"] == cfg.lr.value
-            and row["clip/high"] == 1 + cfg.clip.eps
-        )
+        assert 0 < row["kl/final"] < 2 * cfg.stop.factor * cfg.target_kl and row["clip/high"] == 1 + cfg.clip.eps
         assert all(math.isfinite(x) for name, x in row.items() if isinstance(x, float) and name.startswith(MEASURED))
     assert "eval/return" in rows[-1]
 
