@@ -46,6 +46,42 @@ def gym(
     return vector(partial(_wrapped, tuple(around), id, dict(kwargs), render_mode), num_envs, workers, id)
 
 
+_MADE: dict[str, Callable[[], gymnasium.Env]] = {}  # what was given to this process, by its name
+
+
+def remember(make: Callable[[], gymnasium.Env]) -> str:
+    """The name by which ``python`` makes environments with ``make``, a class or a function without arguments."""
+    if isinstance(make, gymnasium.Env) or not callable(make):
+        raise EnvError(
+            f"env={type(make).__name__}: needed is what makes one, a class or a function: env=lambda: MyEnv(...)"
+        )
+    name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', type(make).__name__)}"
+    _MADE[name] = make
+    return name
+
+
+def python(
+    num_envs: Envs, workers: int, *, name: str, wrappers: list[dict[str, Any]], render_mode: str | None
+) -> VectorEnv:
+    """An environment that was given to ``ppo.fit(env=...)`` or ``ppo.load(env=...)``: a class, or a function that makes one.
+
+    It is known by its ``name`` to the process that it was given to, and to no other: no file could hold it.
+    """
+    if name not in _MADE:
+        raise EnvError(
+            f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
+            "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
+        )
+    return vector(partial(_made, _MADE[name], tuple(wrappers), render_mode), num_envs, workers, name)
+
+
+def _made(
+    make: Callable[..., gymnasium.Env], wrappers: Sequence[Any], render_mode: str | None, index: int
+) -> gymnasium.Env:
+    env = make() if render_mode is None else make(render_mode=render_mode)
+    return reduce(lambda env, wrap: wrap(env), wrappers, env)
+
+
 def mujoco(
     num_envs: Envs, workers: int, *, id: str, wrappers: list[dict[str, Any]], render_mode: str | None
 ) -> VectorEnv:
