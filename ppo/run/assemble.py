@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box
 from omegaconf import DictConfig
@@ -86,6 +87,7 @@ def assemble(cfg: DictConfig) -> Parts:
         frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
         to_world = partial(chosen["action"], space=envs.action_space)
+        to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
 
         coef: dict[str, Callable[[Progress], float]] = {}
         terms: list[Term] = []
