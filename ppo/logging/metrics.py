@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ppo.logging.files import write_atomically
+
 
 class Metric(NamedTuple):
     """One row of the table."""
@@ -262,5 +264,5 @@ The estimators `<kl>`, as `kl=` names them; their formulas are in `ppo/loss/kl.p
 
 if __name__ == "__main__":
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
-    page.write_text(document(), encoding="utf-8")
+    write_atomically(page, document())
     print(f"wrote {page}")
