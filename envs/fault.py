@@ -4,12 +4,12 @@ import sys
 import sysconfig
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from envs.base import EnvError
+from envs.base import EnvError, VectorEnv
 
 # What an environment's code may raise. sys.exit() is among it: a simulator that gives up must not end a run unheard.
 RAISED = (Exception, SystemExit)
@@ -63,6 +63,20 @@ def keep(error: Exception, folder: Path | None = None) -> None:
                 file.write(carrier.traceback)
             path = Path(file.name)
         error.args, carrier.traceback = (f"{error}; the whole traceback: {path}",), ""
+
+
+@contextmanager
+def closing(envs: VectorEnv) -> Generator[VectorEnv, None, None]:
+    """Meanwhile, ``envs``; then they are closed. What their ``close()`` raises is a line on stderr and no more: what was
+    done with them is done, and it counts."""
+    try:
+        yield envs
+    finally:
+        try:
+            envs.close()
+        except EnvError as error:
+            keep(error)
+            print(error, file=sys.stderr, flush=True)
 
 
 def first_of(failures: Sequence[EnvError]) -> None:

@@ -3,7 +3,6 @@
 import math
 import pkgutil
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from envs.base import EnvError, WorkerLost
+from envs.fault import closing
 from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate

@@ -4,7 +4,6 @@ import copy
 import math
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from envs.base import VectorEnv
+from envs.fault import closing
 from ppo.buffer.collect import collect
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
