@@ -22,15 +22,18 @@ class Arena(NamedTuple):
 
 
 def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionSpace]:
-    """The two spaces of one sub-environment, a box with a single axis. EnvError, with a way out, if they are of another
-    kind."""
+    """The two spaces of one sub-environment, a box with a single axis; observations of float32, or of float64 where
+    theirs need it. EnvError, with a way out, if they are of another kind."""
     if not isinstance(observation, Box):
         raise EnvError(
             f"{name}: its observation space is {observation}; needed is a Box. Register the environment wrapped in "
             "gymnasium.wrappers.FlattenObservation, which makes a Box of Dict, Tuple, Discrete and MultiBinary"
         )
-    low, high = (bound.ravel().astype(np.float32) for bound in (observation.low, observation.high))
-    flat = Box(low, high, dtype=np.float32)
+    # What float32 cannot hold to the last digit stays float64, so that who normalises can subtract before rounding.
+    exact = np.result_type(observation.dtype, np.float32) == np.float32
+    kind = np.float32 if exact else np.float64
+    low, high = (bound.ravel().astype(kind) for bound in (observation.low, observation.high))
+    flat = Box(low, high, dtype=kind)
     _has_entries(observation, "observation", name)
     if isinstance(action, Discrete):
         return flat, action
@@ -92,9 +95,9 @@ def _layout(
         ((num_envs, *(action_space.shape or ())), action_space.dtype),
         (scalar, np.int64),
         (scalar, np.int64),
-        (observation, np.float32),  # obs
+        (observation, observation_space.dtype),  # obs
         (scalar, np.float64),  # reward
-        (observation, np.float32),  # next_obs
+        (observation, observation_space.dtype),  # next_obs
         (scalar, np.bool_),  # terminated
         (scalar, np.bool_),  # truncated
         (scalar, np.int64),  # group

@@ -1,5 +1,6 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from mmap import mmap
@@ -83,7 +84,7 @@ class Shard:
             whole, slice(self.first, self.first + len(self.envs))
         )
         self._cursor[0] = self.first
-        # The same memory in the shape the environments speak; a row takes any dtype and rounds to float32.
+        # The same memory in the shape the environments speak; a row takes any dtype and rounds to its own.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)
         return whole
@@ -207,11 +208,16 @@ class Shard:
         try:
             self._seed[i] = int(state["seed"])
             state["start"].get("seed")
-            self._bytes(state["obs"], np.float32).reshape(self._step.obs[i].shape)
+            self._seen(state).reshape(self._step.obs[i].shape)
             return self._bytes(state["actions"], self._action.dtype).reshape(-1, *self._action.shape[1:])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             what = f" was given a state that does not fit it ({type(error).__name__}: {error})"
             raise self._failure(i, what) from error
+
+    def _seen(self, state: dict) -> np.ndarray:
+        """The observation [O] of a state. Earlier versions rounded those of every space to float32."""
+        narrow = len(state["obs"]) == 2 * 4 * math.prod(self._observation_shape)  # two letters a byte
+        return self._bytes(state["obs"], np.float32 if narrow else self._step.obs.dtype)
 
     @staticmethod
     def _bytes(text: str, dtype: np.dtype | type) -> np.ndarray:
@@ -236,7 +242,8 @@ class Shard:
             self._return[i] += reward
             if ended := terminated or truncated:
                 break
-        if ended or not np.array_equal(self._step.obs[i], self._bytes(state["obs"], np.float32)):
+        seen = self._seen(state)
+        if ended or not np.array_equal(self._step.obs[i].astype(seen.dtype), seen):
             used = before.used()
             why = _draws(used) if used else "it is not determined by seed and actions"
             raise self._failure(i, f" came to another observation when its episode was replayed: {why}")

@@ -42,7 +42,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     ):
         state, obs = begin(cfg, parts, record)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
-        memory = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
+        memory = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network)
         last = state.updates + updates
         while state.env_steps < parts.total_steps and state.updates < last:
             signals.check(*ranks.gather(signals.asked()))

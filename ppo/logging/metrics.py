@@ -179,7 +179,9 @@ METRICS: dict[str, Metric] = {
     "reward/clipped": Metric("fraction", "scaled rewards at +-normalise.clip_reward, over the rollout"),
     "obs/clipped": Metric("fraction", "entries of the normalised observations at the clip, over the rollout"),
     "obs/rounded": Metric(
-        "fraction", "columns of the observation whose deviation is below float32's resolution of their mean"
+        "fraction",
+        "columns of the observation whose deviation is below the resolution of their mean: float32's, or float64's of a space "
+        "of float64 that is normalised",
     ),
     "action/clipped": Metric("fraction", "entries of the actions that action=clip cut at the bounds, over the rollout"),
 }

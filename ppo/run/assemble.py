@@ -83,7 +83,9 @@ def assemble(cfg: DictConfig) -> Parts:
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
         if cfg.init is not None:
             moments, reward_scale = restore(cfg, flat, moments, reward_scale)
-        normaliser = partial(obs_normaliser, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs)
+        normaliser = partial(
+            obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs
+        )
         frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
         to_world = partial(chosen["action"], space=envs.action_space)

@@ -156,6 +156,7 @@ def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
 PROGRAM = """
 import sys, torch
 from pathlib import Path
+from gymnasium.spaces import Box
 from envs.base import NotFinite
 from envs.fault import keep
 from ppo.run import ranks
@@ -168,7 +169,8 @@ def step():
         error.traceback = "line 7 of the environment"
         raise error
 
-rollout = allocate(2, 2, 3, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
+seen = Box(-1.0, 1.0, (3,))
+rollout = allocate(2, 2, seen, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
 with ranks.joined(20.0):
     try:
         ranks.agreed(step)
