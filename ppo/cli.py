@@ -118,9 +118,9 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
     home.settle()
     import_from_here()
-    sys.argv[1:] = words = paths_quoted(sys.argv[1:])
     try:
         _check_system()
+        sys.argv[1:] = words = paths_quoted(sys.argv[1:])
         check_plugins(words)
         if any(word.startswith("sequential=") for word in words):
             from ppo.sweep.sequential import main as until_decided

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppo.config.options import ConfigError
+
 EXISTING = ("init", "resume", "reference.run", "demo.path")  # these name what is there already
 _NEW = ("hydra.run.dir", "hydra.sweep.dir")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]*")  # neither Hydra nor a shell sees anything in these
@@ -25,13 +27,17 @@ def quoted(text: str) -> str:
 
 def paths_quoted(words: Sequence[str]) -> list[str]:
     """``words`` with the values that are paths quoted for Hydra, to which ``=``, ``,``, brackets, blanks and letters such as
-    ``ä`` would mean something else. A list of several paths, for a sweep, is none that exists and stays as it is."""
+    ``ä`` would mean something else. A list of several paths, for a sweep, is none that exists and stays as it is.
+
+    Raises ConfigError where a value is empty, as that of a variable that is not set: it would change nothing."""
     return [_quoted_path(typed) for typed in words]
 
 
 def _quoted_path(typed: str) -> str:
     key, equals, value = typed.partition("=")
     name = key.lstrip("+")
+    if typed == f"{key}=" and name in (*EXISTING, *_NEW):
+        raise ConfigError(f"{typed}: names no path (is a shell variable empty?); without one, leave the word out")
     if not equals or _PLAIN.fullmatch(value) or value[:1] in ("'", '"'):
         return typed
     if name in _NEW or (name in EXISTING and _exists(value)):
