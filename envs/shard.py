@@ -16,6 +16,7 @@ from envs.base import ActionSpace, EnvError, NoState, NotFinite, say_once
 from envs.fault import RAISED, first_of, raised
 from envs.flatten import columns, unpack
 from envs.generator import Globals, decoded, encoded, restore, state_of
+from envs.process import be_somewhere
 from envs.reader import Answer, Reader, Unreadable
 
 LONGEST = 10_000  # actions kept of a running episode: what is saved, and the time to replay it, must not grow for ever
@@ -56,6 +57,8 @@ class Shard:
             raise
         except RAISED as error:
             raise raised(f"{self.name}: making sub-environment {index}", error) from error
+        finally:
+            be_somewhere()
 
     def _one_space(self) -> tuple[Box, ActionSpace]:
         try:
@@ -199,11 +202,10 @@ class Shard:
     def _beginning(self, i: int) -> dict:
         """How the running episode of ``i`` began, as JSON can hold it."""
         where = f"{self.name}: sub-environment {self.first + i}"
-        length = self._steps - self._since[i]
-        if length > len(self._log):
+        if self._steps - self._since[i] > len(self._log):  # said alike however long it is: it is said once
             raise NoState(
-                f"{where}: its episode of {length:,} steps cannot be saved, as at most {LONGEST:,} actions are kept; a time "
-                "limit would end it (env=gym: env.kwargs.max_episode_steps=1000)"
+                f"{where}: its episode cannot be saved, as it is longer than the {LONGEST:,} steps whose actions are kept; a "
+                "time limit would end it (env=gym: env.kwargs.max_episode_steps=1000)"
             )
         if "lost" in self._start[i]:
             raise NoState(f"{where}: its episodes cannot be saved: {self._start[i]['lost']}")
@@ -283,6 +285,8 @@ class Shard:
         i = index - self.first
         if not 0 <= i < len(self.envs):
             return None
+        if type(self.envs[i].unwrapped).render is gymnasium.Env.render:
+            raise self._failure(i, ": it has no render(), so it cannot be drawn")
         try:
             return self._read.frame(self.envs[i].render())
         except Unreadable as error:
@@ -322,6 +326,8 @@ class Shard:
                 what = f": reset() must take seed and options: def reset(self, *, seed=None, options=None) ({error})"
                 raise self._failure(i, what) from error
             raise self._raised(i, "reset()", error) from error
+        finally:
+            be_somewhere()
 
     def _check_finite(self, rows: np.ndarray) -> None:
         if (i := not_finite(rows)) is not None:

@@ -1,3 +1,5 @@
+import os
+import tempfile
 from functools import partial
 
 import numpy as np
@@ -186,12 +188,34 @@ def test_what_is_saved_of_an_episode_without_an_end_is_bounded(open_vector, monk
     for t, action in enumerate(actions(env, 9), start=1):
         env.step(action)
         assert len(env._crew._log) <= 5
-        if 5 < t < 8:
-            with pytest.raises(NoState, match=f"its episode of {t} steps .* at most 5 .*env.kwargs.max_episode_steps"):
+        if 5 < t < 8:  # twice
+            with pytest.raises(NoState, match="its episode .* longer than the 5 steps .*env.kwargs.max_episode_steps"):
                 env.state()
         else:
             env.state()
-    assert capsys.readouterr().err.count("exact_resume=false") == 2  # one line for each length
+    assert capsys.readouterr().err.count("exact_resume=false") == 1
+
+
+class Gone(Counter):
+    """Leaves this process in a folder that is no more."""
+
+    def reset(self, *, seed=None, options=None):
+        os.chdir(folder := tempfile.mkdtemp())
+        os.rmdir(folder)
+        return super().reset(seed=seed)
+
+
+def test_a_working_directory_that_an_environment_removes_is_left(open_vector, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    open_vector(Gone, 2, 0, "gone").reset(0)
+    assert os.path.isdir(os.getcwd())
+
+
+def test_what_has_no_render_is_named(open_vector):
+    env = open_vector(Counter, 1, 0, "plain")
+    env.reset(0)
+    with pytest.raises(EnvError, match=r"sub-environment 0 .*: it has no render\(\)"):
+        env.render()
 
 
 @pytest.mark.parametrize(
