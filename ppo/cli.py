@@ -26,7 +26,7 @@ from ppo.logging.base import LoggerError, Run
 from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
 from ppo.run.signals import Interrupted, listening
-from ppo.run.words import EXISTING, paths_quoted
+from ppo.run.words import EXISTING, paths_quoted, unreadable
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -118,9 +118,10 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
     home.settle()
     import_from_here()
+    words = sys.argv[1:]
     try:
         _check_system()
-        sys.argv[1:] = words = paths_quoted(sys.argv[1:])
+        sys.argv[1:] = words = paths_quoted(words)
         check_plugins(words)
         if any(word.startswith("sequential=") for word in words):
             from ppo.sweep.sequential import main as until_decided
@@ -128,7 +129,8 @@ def main() -> None:
             sys.exit(until_decided(words))
         job()
     except (HydraException, OmegaConfBaseException, ConfigError, EnvError) as error:
-        sys.exit(_end_of_sweep() or _say(error))
+        told = unreadable(words) if isinstance(error, HydraException) else None
+        sys.exit(_end_of_sweep() or _say(told or error))
     except OSError as error:
         if not error.filename:  # then it is none of the disk's
             if not _end_of_sweep():

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ppo.config.options import ConfigError
-from ppo.run.words import paths_quoted, quoted, word
+from ppo.run.words import paths_quoted, quoted, unreadable, word
 
 NAMES = [
     "plain/a-b_c.1",
@@ -47,6 +47,14 @@ def test_a_path_that_is_empty_is_refused(key):
     with pytest.raises(ConfigError, match=rf"^{re.escape(key)}=: names no path"):
         paths_quoted(["env=probe", f"{key}="])
     assert paths_quoted(["logger=", f"{key}=''"]) == ["logger=", f"{key}=''"]
+
+
+def test_a_word_that_hydra_cannot_read_is_shown_as_it_can():
+    said = str(unreadable(["-m", "kl=exact,k1", "env.id=Läufer v0 #1", "x"]))
+    typed, _, shown = said.partition(": cannot be read; as one text it is ")
+    assert typed == "env.id=Läufer v0 #1" and value(*shlex.split(shown)) == "Läufer v0 #1"
+    assert '{name: "a b"}' in str(unreadable(["env.kwargs={mode: schnell über}"]))
+    assert unreadable(["-m", "kl=exact,k1", "env.kwargs={a:[1,2]}", "--help"]) is None
 
 
 def test_other_words_stay_as_they_are(tmp_path):
