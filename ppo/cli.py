@@ -135,6 +135,7 @@ def main() -> None:
         if not error.filename:  # then it is none of the disk's
             if not _end_of_sweep():
                 raise
+            _say(error)
             sys.exit(1)
         sys.exit(_end_of_sweep() or _say(OSError(f"{error.filename}: {error.strerror}")))
     except Interrupted as error:
@@ -142,9 +143,10 @@ def main() -> None:
         sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception:
+    except Exception as error:
         if not _end_of_sweep():
             raise
+        _say(error)  # a launcher may fail before any cell begins, which then has no reason of its own
         sys.exit(1)
     sys.exit(_end_of_sweep())
 
