@@ -42,7 +42,7 @@ class World:
 
     def __init__(self, *, gravity: float, time_step: float, substeps: int, gui: bool = False):
         self.bullet = pybullet()
-        self.time_step = time_step
+        self.time_step, self.substeps = time_step, substeps
         self._client = self.bullet.connect(self.bullet.GUI if gui else self.bullet.DIRECT)
         if self._client < 0:
             raise EnvError(
