@@ -55,7 +55,7 @@ def _from_first(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 class Act(nn.Module):
-    """``obs [N, O] float32 -> action [N, A]`` in the dtype of the action space: normaliser, most likely action, transform.
+    """``obs [N, O] -> action [N, A]``, each in the dtype of its space: normaliser, most likely action, transform.
     Discrete: ``action [N]``, counted from where the space begins."""
 
     mean: Tensor
@@ -176,7 +176,8 @@ def _metadata(policy: Policy) -> dict[str, Any]:
 
 
 def _write(policy: Policy, metadata: dict[str, Any], path: Path) -> None:
-    rows = _of(policy, torch.zeros(2, policy.envs.observation_space.shape[0]))
+    space = policy.envs.observation_space
+    rows = _of(policy, torch.from_numpy(np.zeros((2, *space.shape), space.dtype)))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own news

@@ -3,7 +3,6 @@
 import math
 import pkgutil
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from envs.base import EnvError, WorkerLost
+from envs.fault import closing
 from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
@@ -42,7 +42,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     ):
         state, obs = begin(cfg, parts, record)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
-        memory = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
+        memory = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network)
         last = state.updates + updates
         while state.env_steps < parts.total_steps and state.updates < last:
             signals.check(*ranks.gather(signals.asked()))

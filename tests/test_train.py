@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 import ppo.evaluate
 import ppo.loss.value
@@ -98,6 +100,30 @@ def test_the_actor_finds_the_best_action(trained, head, words):
     assert rows[-1]["eval/return"] > -0.01
 
 
+class Far(gymnasium.Env):
+    """One step; the best action is x of an observation 1e6 + 1e-3 x."""
+
+    observation_space = Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1.0, 1.0)
+        return np.array([1e6 + 1e-3 * self.x]), {}
+
+    def step(self, action):
+        return np.array([1e6 + 1e-3 * self.x]), -float((action[0] - self.x) ** 2), True, False, {}
+
+
+def test_what_varies_beside_a_large_offset_is_learned(trained, monkeypatch):
+    """In float32 the observations were all the same, and the best policy had a return of -1/3."""
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Far-v0", Far)
+    words = ("total_steps=6144", "num_envs=8", "lr.value=1e-2", "epochs=8", "eval.episodes=64", "eval.every=0")
+    rows, _ = trained("env=gym", "env.id=Far-v0", "normalise.obs=true", *words)
+    assert rows[-1]["eval/return"] > -0.03 and rows[-1]["obs/rounded"] == 0
+
+
 def test_a_discrete_task_is_learned(trained):
     """CartPole-v1, 500 at most and about 20 to begin with; every estimator and rule of an update as ever."""
     rows, _ = trained(
@@ -176,7 +202,7 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     )
     parts.flat.copy_(learner.params)
     normalise = parts.normaliser(moments)
-    rollout = allocate(32, 4, *parts.envs.observation_space.shape, parts.network)
+    rollout = allocate(32, 4, parts.envs.observation_space, parts.network)
     collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
     batch = parts.prepare(rollout, learner.params, normalise, parts.reward_normaliser(scale))
     chosen = parts.schedule(parts.start.chosen, parts.start.seen, 0)
@@ -303,7 +329,7 @@ def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoc
         return advantage, None
 
     parts = assemble(config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2"))
-    rollout, raw = allocate(32, 4, 1, parts.network), ObsNormaliser.identity()
+    rollout, raw = allocate(32, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
     learner, batch = parts.start.learner, parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
     refresh = parts.prepare.refresh(rollout, raw, torch.Tensor.float)
@@ -350,7 +376,7 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
 
     def first_step(word):
         parts = assemble(config(word))
-        rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
+        rollout, raw = allocate(8, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
         collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
         batch = parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
         knobs = parts.knobs(parts.schedule(parts.start.chosen, parts.start.seen, 0))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box
 from omegaconf import DictConfig
@@ -82,10 +83,13 @@ def assemble(cfg: DictConfig) -> Parts:
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
         if cfg.init is not None:
             moments, reward_scale = restore(cfg, flat, moments, reward_scale)
-        normaliser = partial(obs_normaliser, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs)
+        normaliser = partial(
+            obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs
+        )
         frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
         to_world = partial(chosen["action"], space=envs.action_space)
+        to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
 
         coef: dict[str, Callable[[Progress], float]] = {}
         terms: list[Term] = []

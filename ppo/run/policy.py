@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from envs.base import VectorEnv
+from envs.fault import closing
 from ppo.config.foreign import foreign
 from ppo.config.options import strategy
 from ppo.network.acting import actor
@@ -73,9 +74,7 @@ def restored(
         torch.set_num_threads(cfg.threads)
     where = torch_device(device)
     action = strategy("action", cfg.action, trust)
-    envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)(num_envs, 0)
-    try:
+    make = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)
+    with closing(make(num_envs, 0)) as envs:
         network, normalise = saved_policy(cfg, tensors, envs, where)
         yield Policy(envs, network, normalise, partial(action, space=envs.action_space), meta)
-    finally:
-        envs.close()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ppo.buffer.data import Batch, leaves, with_leaves
+from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
 from ppo.update.step import Knobs, Step
@@ -178,7 +179,7 @@ def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> 
             torch.testing.assert_close(
                 ours, eager, rtol=1e-3, atol=TOLERANCE, equal_nan=True, msg="the compiled step is not the eager one"
             )
-        library.with_suffix(".sha256").write_text(hashlib.sha256(built.read_bytes()).hexdigest())
+        write_atomically(library.with_suffix(".sha256"), hashlib.sha256(built.read_bytes()).hexdigest())
         os.replace(built, library)
 
 

@@ -155,21 +155,28 @@ def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
 
 PROGRAM = """
 import sys, torch
+from pathlib import Path
+from gymnasium.spaces import Box
 from envs.base import NotFinite
+from envs.fault import keep
 from ppo.run import ranks
 from ppo.buffer.minibatches import allocate
 from ppo.config.options import option
 
 def step():
     if ranks.rank() == 1 and sys.argv[1] == "world":
-        raise NotFinite("it gave NaN")
+        error = NotFinite("it gave NaN")
+        error.traceback = "line 7 of the environment"
+        raise error
 
-rollout = allocate(2, 2, 3, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
+seen = Box(-1.0, 1.0, (3,))
+rollout = allocate(2, 2, seen, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
 with ranks.joined(20.0):
     try:
         ranks.agreed(step)
         ranks.share(rollout, [], torch.full((3,), float(ranks.rank() and sys.argv[1] == "parameters")))
     except (ranks.RankLost, NotFinite) as error:
+        keep(error, Path(sys.argv[2]))
         sys.exit(f"{type(error).__name__}: {error}")
 """
 
@@ -186,13 +193,16 @@ def test_what_is_wrong_on_one_rank_is_told_on_all(tmp_path, fault, said):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     told = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(program), fault]
+    command = [sys.executable, str(program), fault, str(tmp_path)]
     ranks = [
         subprocess.Popen(command, env=told | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True) for rank in (0, 1)
     ]
     for rank, process in enumerate(ranks):
         _, error = process.communicate(timeout=60)
         assert process.returncode == bool(said) and said.format(rank=rank) in error, error
+        assert ("; the whole traceback: " in error) == (fault == "world" and rank == 0)
+    kept = tmp_path / "traceback.txt"
+    assert fault != "world" or kept.read_text() == "line 7 of the environment"
 
 
 def test_a_worker_of_a_part_that_dies_before_its_first_step_is_named():
