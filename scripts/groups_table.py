@@ -1,4 +1,4 @@
-"""Write the README's table of words from conf/: ``python scripts/groups_table.py``.
+"""Write the table of ``docs/words.md`` from conf/: ``python scripts/groups_table.py``.
 
 A group's line is the comment beside its default in ``conf/config.yaml``, an option's the first sentence of comment in
 its yaml: when to use it.
@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "words.md"
 BEGIN, END = "<!-- words: python scripts/groups_table.py -->\n", "<!-- end of words -->"
 RECIPES = {
-    "method": "whole ways to hold the policy, set as their papers have them",
+    "method": "whole ways to constrain the policy, set as their papers have them",
     "experiment": "whole recipes",
     "sweep": "the arms and seeds of a comparison",
 }
@@ -38,13 +39,12 @@ def table(conf: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def document(readme: str, conf: Path) -> str:
-    """The README with the table as it should be between its two marks."""
-    before, rest = readme.split(BEGIN)
+def document(page: str, conf: Path) -> str:
+    """The page with the table as it should be between its two marks."""
+    before, rest = page.split(BEGIN)
     return before + BEGIN + table(conf) + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    page = ROOT / "README.md"
-    page.write_text(document(page.read_text(encoding="utf-8"), ROOT / "conf"), encoding="utf-8")
-    print(f"wrote the table of words in {page}")
+    PAGE.write_text(document(PAGE.read_text(encoding="utf-8"), ROOT / "conf"), encoding="utf-8")
+    print(f"wrote the table of words in {PAGE}")

@@ -262,11 +262,12 @@ def test_rows_are_counted_as_environment_steps(trained):
 # Schedules and adaptation
 
 
-def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained):
+def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained, capsys):
     schedules = ("lr=linear", "lr.value=1e-2", "clip=linear", "clip.eps=0.4", "total_steps=512", "env.task=target")
     free, _ = trained(*schedules, name="free")
     stopped, tensors = trained(*schedules, "stop=minibatch", "target_kl=1e-6", name="stopped")
     assert tensors["learner.count"] < 32  # of 4 rollouts, 2 epochs, 4 minibatches
+    assert capsys.readouterr().out.count("stopped before epoch") == 1  # the first is explained, the others are counted
     for name, expected in (("lr", [1e-2, 7.5e-3, 5e-3, 2.5e-3]), ("clip/high", [1.4, 1.3, 1.2, 1.1])):
         assert [row[name] for row in stopped] == [row[name] for row in free] == pytest.approx(expected)
 

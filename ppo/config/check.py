@@ -39,7 +39,7 @@ def bind(cfg: DictConfig, required: Collection[str] = GROUPS) -> dict[str, parti
 
 def _require(holds: bool, key: str, value: Any, wrong: str) -> None:
     if not holds:
-        raise ConfigError(f"{key}={value}: {wrong}")
+        raise ConfigError(f"{key}={'null' if value is None else value}: {wrong}")
 
 
 def _sizes(cfg: DictConfig) -> None:
@@ -73,7 +73,8 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")
     for group, options in _NEED_TARGET_KL.items():
         if named(group, *options) and said[group].get("fraction") is None:
-            needs = f"{group}={names[group]} needs one, for example target_kl=0.01"
+            instead = "; or stop=none" if group == "stop" else ""
+            needs = f"{group}={names[group]} needs one, for example target_kl=0.01{instead}"
             require(cfg.target_kl is not None, "target_kl", needs)
     for group, (option, start) in _ADAPTIVE.items():
         if named(group, option):

@@ -15,8 +15,8 @@ BANDS = (
     Band("healthy", "green", ""),
     Band("fine", "cyan", ""),
     Band("warning", "yellow", "lower lr"),
-    Band("problem", "dark_orange", "lower lr, set target_kl"),
-    Band("critical", "red", "lower lr and clip range, set target_kl"),
+    Band("problem", "dark_orange", "lower lr or target_kl"),
+    Band("critical", "red", "lower lr, target_kl or the clip range"),
 )
 EDGES = (0.01, 0.02, 0.03, 0.05)  # nat: the upper end, included, of each band but the last
 EARLY, LATE = 0.1, 0.8  # shares of training at which learning begins and fine-tuning begins

@@ -119,7 +119,7 @@ class Console:
         return f"{text}  {_clock(elapsed * (self._total - self._steps) / done)} left" if done > 0 else text
 
     def _facts(self) -> Text:
-        """Return, evaluated return, speed, KL with its band: whatever is known by now."""
+        """Return, evaluated return, speed, KL with its band, an early stop: whatever is known by now."""
         parts: list[Text] = []
         for name, form in (
             ("train/return", "return {:,.1f}"),
@@ -134,6 +134,8 @@ class Console:
                     where = band_at(number, self._steps / self._total)
                     advice = f": {where.advice}" if where.advice else ""
                     parts[-1].append(" ").append(where.name + advice, style=where.colour)
+        if self._known.get("update/stop", "none") != "none":
+            parts.append(Text(f"stopped in epoch {self._known['stop/epoch']:.0f}"))
         return Text("  ").join(parts)
 
 

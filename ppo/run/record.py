@@ -43,6 +43,7 @@ class Record:
         self.sink, self._generator, self._every = sink, generator, every
         self._on_nonfinite, self._explain = on_nonfinite, explain
         self._saved_steps = 0  # of the latest checkpoint
+        self._explained: set[str] = set()  # reasons of stops that were said in full
 
     def __enter__(self) -> "Record":
         if self.sink:
@@ -91,7 +92,10 @@ class Record:
         found = self.sink.row(state.updates, state.env_steps, metrics)
         self.save(state, worlds)
         self.sink.show()
-        if halt:
+        if halt and (halt.reason == "nonfinite" or halt.reason not in self._explained):
+            self._explained.add(
+                halt.reason
+            )  # a stop is how a trust region works: the next ones are in the progress line
             self.sink.say(f"update {state.updates}: {self._explain(halt)}")
         for finding in found:
             self.sink.warn(f"doctor: {finding.cause}", f"update {state.updates}: {finding.line()}")

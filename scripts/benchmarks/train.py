@@ -100,6 +100,8 @@ def recipe(w: Workload) -> list[str]:
         "compile": "true",
         "eval.episodes": 0,
         "norm": "minibatch",
+        "stop": "none",  # every program takes every step
+        "target_kl": "null",
         "num_envs": w.num_envs,
         "num_steps": w.num_steps,
         "epochs": w.epochs,

@@ -57,11 +57,19 @@ def test_without_a_terminal_short_lines_now_and_then(clock, monkeypatch):
     assert all(c.isprintable() or c == "\n" for c in text)
     tail = "return 1,234.6  eval 50.0  1,830 steps/s  KL"
     assert text.splitlines() == [
-        f"300/1,000 steps  30%  0:01:10 left  {tail} 0.0340 problem: lower lr, set target_kl",
-        f"900/1,000 steps  90%  0:00:10 left  {tail} 0.0340 problem: lower lr, set target_kl",
+        f"300/1,000 steps  30%  0:01:10 left  {tail} 0.0340 problem: lower lr or target_kl",
+        f"900/1,000 steps  90%  0:00:10 left  {tail} 0.0340 problem: lower lr or target_kl",
         "stop: [k3] 0.031 > 0.015",
-        f"1,000/1,000 steps  100%  0:01:40 taken  {tail} nan critical: lower lr and clip range, set target_kl",
+        f"1,000/1,000 steps  100%  0:01:40 taken  {tail} nan critical: lower lr, target_kl or the clip range",
     ]
+
+
+def test_a_stopped_update_is_a_word_in_the_line_and_the_next_one_takes_it_away():
+    out = io.StringIO()
+    with Console(1000, stream=out, every=0) as console:
+        console.update({"update/stop": "minibatch", "stop/epoch": 3}, 500)
+        console.update({"update/stop": "none"}, 1000)
+    assert [line.endswith("stopped in epoch 3") for line in out.getvalue().splitlines()] == [True, False]
 
 
 def test_a_resumed_run_reckons_with_its_own_speed(clock):

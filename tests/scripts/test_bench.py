@@ -113,6 +113,7 @@ def test_our_recipe_is_accepted_by_the_configuration(shipped, name):
     bind(cfg)
     assert cfg.num_envs * cfg.num_steps == w.batch and list(cfg.network.actor) == w.hidden
     assert (cfg.lr.value, cfg.clip.eps, cfg.network.log_std) == (w.lr, w.clip, w.log_std)
+    assert cfg.stop._target_ == "ppo.control.stop.none", "an update that ends early is faster than those of the peers"
 
 
 def test_an_unknown_name_ends_the_program_with_what_there_is():

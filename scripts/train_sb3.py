@@ -1,0 +1,88 @@
+"""Stable-Baselines3's PPO with its own defaults, evaluated as our runs are, for a table beside them.
+
+    python scripts/train_sb3.py --env Hopper-v5 --steps 500000 --seeds 1,2,3,4,5 --normalise --out outputs/sb3
+
+Writes a CSV a run, `env,arm,seed,step,return`, when it is finished; a run that is there is passed over. The arm is `sb3`,
+or `sb3-normalised` with VecNormalize (observations and rewards) around the environment. Nothing else is set: every number
+is the default of the installed release.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # started as a file, Python looks in scripts/ only
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from ppo.logging.files import write_atomically
+from scripts.benchmarks.peers.common import make
+
+EPISODES, SEED = 10, 1_000_000  # our eval.episodes and eval.seed: the episodes start the same way
+
+
+class Evaluate(BaseCallback):
+    """The mean return of the policy's most likely actions, every so many steps and at the end; statistics stand still."""
+
+    def __init__(self, env: str, every: int):
+        super().__init__()
+        self.env, self.every, self.curve = make(env), every, []
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps // self.every > len(self.curve):
+            self.note()
+        return True
+
+    def note(self) -> None:
+        self.curve.append((self.num_timesteps, float(np.mean([self.episode(SEED + i) for i in range(EPISODES)]))))
+
+    def episode(self, seed: int) -> float:
+        obs, _ = self.env.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            if isinstance(self.training_env, VecNormalize):
+                obs = self.training_env.normalize_obs(obs)
+            action, _ = self.model.predict(obs, deterministic=True)
+            obs, reward, terminated, truncated, _ = self.env.step(action)
+            total, ended = total + float(reward), terminated or truncated
+        return total
+
+
+def train(env: str, steps: int, seed: int, normalised: bool, every: int) -> list[tuple[int, float]]:
+    """(environment steps, return) of each evaluation."""
+    worlds = DummyVecEnv([lambda: Monitor(make(env))])
+    worlds = VecNormalize(worlds) if normalised else worlds
+    evaluate = Evaluate(env, every)
+    PPO("MlpPolicy", worlds, seed=seed, device="cpu").learn(steps, callback=evaluate)
+    return evaluate.curve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", required=True, help="a gymnasium id; AntBulletEnv-v0 and its kind too")
+    parser.add_argument("--steps", type=int, required=True, help="environment steps")
+    parser.add_argument("--seeds", default="1,2,3,4,5", help="[%(default)s]")
+    parser.add_argument("--normalise", action="store_true", help="with VecNormalize")
+    parser.add_argument("--every", type=int, default=50_000, help="environment steps between evaluations [%(default)s]")
+    parser.add_argument("--out", type=Path, default=Path("outputs/sb3"), help="[%(default)s]")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    arm = "sb3-normalised" if args.normalise else "sb3"
+    args.out.mkdir(parents=True, exist_ok=True)
+    for seed in map(int, args.seeds.split(",")):
+        file = args.out / f"{args.env}-{args.steps}-{arm}-{seed}.csv"
+        if file.exists():
+            continue
+        curve = train(args.env, args.steps, seed, args.normalise, args.every)
+        lines = [f"{args.env},{arm},{seed},{step},{value:.2f}" for step, value in curve]
+        write_atomically(file, "\n".join(["env,arm,seed,step,return", *lines, ""]))
+        print(f"{file}: {curve[-1][1]:,.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
