@@ -71,7 +71,7 @@ else \
 fi; \
 pip install -c constraints.txt -e '$(1)'; \
 if ! $(HAS_BULLET); then \
-	echo "PyBullet has no wheel for $$($(PY) -V) here: building it, once, some ten minutes of one core (CXX= leaves it out)"; \
+	echo "PyBullet has no wheel for $$($(PY) -V) here: building it, once, some eight minutes of one core (CXX= leaves it out)"; \
 	{ $(CXX) --version && pip install -c constraints.txt setuptools && \
 		pip install -c constraints.txt --no-build-isolation pybullet; } >$(VENV)/pybullet.log 2>&1 && $(HAS_BULLET) || { \
 		echo 'PyBullet could not be built (it takes a C++ compiler and the headers of Python; $(VENV)/pybullet.log)'; \
