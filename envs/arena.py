@@ -5,9 +5,10 @@ from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, Space
 
 from envs.base import ActionSpace, EnvError, Step
+from envs.flatten import box
 
 _LINE = 64  # bytes; every array starts on its own cache line
 
@@ -22,16 +23,15 @@ class Arena(NamedTuple):
 
 
 def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionSpace]:
-    """The two spaces of one sub-environment, a box with a single axis. EnvError, with a way out, if they are of another
-    kind."""
-    if not isinstance(observation, Box):
-        raise EnvError(
-            f"{name}: its observation space is {observation}; needed is a Box. Register the environment wrapped in "
-            "gymnasium.wrappers.FlattenObservation, which makes a Box of Dict, Tuple, Discrete and MultiBinary"
-        )
-    low, high = (bound.ravel().astype(np.float32) for bound in (observation.low, observation.high))
-    flat = Box(low, high, dtype=np.float32)
-    _has_entries(observation, "observation", name)
+    """The two spaces of one sub-environment: the row of its observation, and its action, a box with a single axis or
+    Discrete. EnvError, with a way out, if they are of another kind."""
+    if not isinstance(observation, Space):
+        raise EnvError(f"{name}: its observation space is {observation}; needed is one of gymnasium's")
+    try:
+        flat = box(observation)
+    except EnvError as error:
+        raise EnvError(f"{name}: {error}") from None
+    _has_entries(flat, "observation", name)
     if isinstance(action, Discrete):
         return flat, action
     if not isinstance(action, Box):

@@ -57,6 +57,7 @@ class VectorEnv(Protocol):
     num_envs: int
     observation_space: Box  # of one sub-environment, one axis
     action_space: ActionSpace  # of one sub-environment; a box has one axis
+    columns: dict[str, range]  # names of parts of the observation, where it has any: {"imu/gyro": range(0, 3), ...}
     fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
     time_limit: float  # s that a worker process may take to answer; infinite: as long as it lives
 

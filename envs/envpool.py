@@ -23,6 +23,7 @@ class _Pool:
     """
 
     fps = None
+    columns: dict[str, range] = {}  # noqa: RUF012 - a constant
     time_limit = math.inf  # there are no processes to wait for
 
     def __init__(self, envs: range, threads: int, id: str):

@@ -6,7 +6,7 @@ is as it should be costs well below a microsecond: types are compared, shapes ar
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,13 @@ Answer = tuple[np.ndarray, float, bool, bool, int | None]
 
 
 class Reader:
-    """Reads what environments return whose observations have ``shape``. Raises Unreadable."""
+    """Reads what environments return whose observations have ``shape``. Raises Unreadable.
 
-    def __init__(self, shape: tuple[int, ...]):
-        self._shape = shape
+    ``unpack``: what makes an array of that shape of an observation that is none, see ``envs.flatten``.
+    """
+
+    def __init__(self, shape: tuple[int, ...], unpack: Callable[[Any, str], np.ndarray] | None = None):
+        self._shape, self._unpack = shape, unpack
         self._dtype: np.dtype | None = None  # of the last array that was looked at in full
 
     def step(self, result: Any) -> Answer:
@@ -85,7 +88,9 @@ class Reader:
         raise Unreadable(f"step() returned {said(result)}{old}; {_STEP}")
 
     def _observation(self, obs: Any, call: str) -> np.ndarray:
-        array = _array(obs)
+        if self._unpack:
+            return self._unpack(obs, call)
+        array = as_array(obs)
         if array is None:
             raise Unreadable(f"{call}(): observation is {said(obs)}, its space says an array of shape {self._shape}")
         if array.shape != self._shape:
@@ -105,7 +110,7 @@ def said(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-def _array(value: Any) -> np.ndarray | None:
+def as_array(value: Any) -> np.ndarray | None:
     """``value`` as an array of numbers; None where it is none: text, objects, rows of different lengths."""
     try:
         array = np.asarray(value)
@@ -115,7 +120,7 @@ def _array(value: Any) -> np.ndarray | None:
 
 
 def _number(value: Any, what: str, wanted: str = "one number") -> float:
-    array = _array(value)
+    array = as_array(value)
     if array is None:
         raise Unreadable(f"{what} is {said(value)}, must be {wanted}")
     if array.size != 1:
@@ -139,7 +144,7 @@ def _info(value: Any, call: str) -> Mapping:
 
 
 def _group(value: Any, call: str) -> int:
-    array = _array(value)
+    array = as_array(value)
     if array is not None and array.size == 1:
         number = array.item()
         if number == number // 1 and -_LARGEST <= number < _LARGEST:

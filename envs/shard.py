@@ -1,5 +1,6 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from mmap import mmap
@@ -12,6 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from envs.arena import Arena, arena, not_finite, part, spaces
 from envs.base import ActionSpace, EnvError, NoState, NotFinite, say_once
 from envs.fault import RAISED, first_of, raised
+from envs.flatten import columns, unpack
 from envs.generator import Globals, decoded, encoded, restore, state_of
 from envs.reader import Answer, Reader, Unreadable
 
@@ -62,10 +64,28 @@ class Shard:
         if any(kind != kinds[0] for kind in kinds):
             raise EnvError(f"{self.name}: its sub-environments have different observation or action spaces")
         flat = spaces(*kinds[0], self.name)
-        self._observation_shape, self._action_shape = (tuple(space.shape or ()) for space in kinds[0])
-        self._discrete = isinstance(kinds[0][1], Discrete)
-        self._read = Reader(self._observation_shape)
+        observation, action = kinds[0]
+        rows = unpack(observation)
+        self._observation_shape = tuple((flat[0] if rows else observation).shape or ())
+        self._action_shape, self._discrete = tuple(action.shape or ()), isinstance(action, Discrete)
+        self._read = Reader(self._observation_shape, rows)
+        self.columns = columns(observation) or self._declared(flat[0].shape[0])
         return flat
+
+    def _declared(self, size: int) -> dict[str, range]:
+        """The names of columns that a box cannot have: ``metadata["columns"] = {"gyro": [0, 3], ...}``, first and end."""
+        said = getattr(self.envs[0], "metadata", None)
+        said = said.get("columns", {}) if isinstance(said, dict) else {}
+        try:
+            found = {str(name): range(*map(operator.index, ends)) for name, ends in said.items()}
+        except (AttributeError, TypeError, ValueError):
+            found = None
+        if found is None or any(not columns or columns[-1] >= size or columns[0] < 0 for columns in found.values()):
+            raise EnvError(
+                f'{self.name}: its metadata["columns"] is {said}; needed is {{name: [first, end], ...}} within the {size} '
+                "columns of its observation"
+            )
+        return found
 
     @property
     def fps(self) -> float | None:

@@ -77,6 +77,10 @@ class Workers:
         """Pictures a second, as the environments' metadata say."""
         return self._own.fps
 
+    @property
+    def columns(self) -> dict[str, range]:
+        return self._own.columns
+
     def attach(self) -> Arena:
         """Lay out the arrays, shared with every worker."""
         num_envs = self._envs.stop

@@ -161,7 +161,7 @@ def check_plugins(words: Sequence[str]) -> None:
     for word in words:
         plugin, extra = _EXTRAS.get(word, (None, None))
         if plugin and not find_spec(plugin):
-            raise ConfigError(needs(word, extra))
+            raise ConfigError(needs(word, str(extra)))
     if "hydra/launcher=slurm" in words and not shutil.which("sbatch"):
         raise ConfigError("hydra/launcher=slurm: there is no sbatch here; start it where Slurm is")
 

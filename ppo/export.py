@@ -5,6 +5,7 @@ every network. Nothing but the file is needed to act: the normaliser's statistic
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from envs.fault import keep
 from ppo.config.extras import needs
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
+from ppo.network.actor_critic import ActorCritic
+from ppo.network.columns import Columns
 from ppo.run import checkpoint
 from ppo.run.folder import import_from_here
 from ppo.run.policy import Policy, restored
@@ -66,8 +69,8 @@ class Act(nn.Module):
         if transform not in _TRANSFORMS:
             raise ExportError(f"action={transform}: only action=clip and action=tanh can be exported")
         self.transform = _from_first if isinstance(space, Discrete) else _TRANSFORMS[transform]
-        self.network, self.clip = policy.network, policy.normalise.clip
-        tensors = {"mean": policy.normalise.mean, "std": policy.normalise.std}
+        self.network, self.clip = _seen(policy), policy.normalise.clip
+        tensors = {name: _of(policy, getattr(policy.normalise, name)) for name in ("mean", "std")}
         tensors |= dict(zip(("low", "high"), map(torch.from_numpy, bounds(space)), strict=True))
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.clone())
@@ -76,6 +79,27 @@ class Act(nn.Module):
         normalised = ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
         action = self.transform(self.network.policy(normalised).mode(), self.low, self.high)
         return action.maximum(self.low).minimum(self.high)
+
+
+def columns(policy: Policy) -> list[int] | None:
+    """The columns of an observation that the actor sees, which are all that the file takes; None: all there are."""
+    first = policy.network.actor[0]
+    return list(first.columns) if isinstance(first, Columns) else None
+
+
+def _of(policy: Policy, rows: Tensor) -> Tensor:
+    """Those columns of ``rows [..., O]``."""
+    chosen = columns(policy)
+    return rows if chosen is None or not rows.ndim else rows[..., chosen]
+
+
+def _seen(policy: Policy) -> ActorCritic:
+    """The network that is given these columns alone."""
+    if columns(policy) is None:
+        return policy.network
+    network = copy.deepcopy(policy.network)
+    network.actor = cast(nn.Sequential, network.actor[1:])
+    return network
 
 
 def bounds(space: ActionSpace) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +133,7 @@ def export(
             metadata = _metadata(policy)
             obs, expected = record(policy, observations, seed)
             _write(policy, metadata, model)
-        np.savez(recorded, obs=obs, action=expected)
+        np.savez(recorded, obs=obs if metadata["columns"] is None else obs[:, metadata["columns"]], action=expected)
         found = _check(model, recorded)
         limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not found["max_difference"] <= limit:
@@ -144,6 +168,7 @@ def _metadata(policy: Policy) -> dict[str, Any]:
         "env": policy.envs.name,
         "env_steps": policy.meta["progress"]["env_steps"],
         "config_hash": hashlib.sha256(config.encode()).hexdigest(),
+        "columns": columns(policy),
         "action": policy.meta["config"]["action"]["_target_"],
         "action_low": low,
         "action_high": high,
@@ -151,7 +176,7 @@ def _metadata(policy: Policy) -> dict[str, Any]:
 
 
 def _write(policy: Policy, metadata: dict[str, Any], path: Path) -> None:
-    rows = torch.zeros(2, policy.envs.observation_space.shape[0])
+    rows = _of(policy, torch.zeros(2, policy.envs.observation_space.shape[0]))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own news

@@ -102,7 +102,7 @@ def problem():
         def randn(*shape):
             return torch.randn(shape, generator=g, dtype=dtype)
 
-        build = option("network", "mlp", actor=[8], critic=[8], activation="tanh", log_std=-0.5)
+        build = option("network", "mlp", actor=[8], critic=[8], orthogonal=False)
         network = build(3, 2, g).to(dtype)
         obs = randn(samples, 3)
         with torch.no_grad():
@@ -152,7 +152,7 @@ SMALL = (  # nothing normalised
     "env=probe", "logger=none", "compile=false", "workers=0", "network.actor=[16]", "network.critic=[16]",
     "network.activation=tanh", "num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256",
     "eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3",
-    "stop=none", "target_kl=null",
+    "stop=none", "target_kl=null", "lr=constant",
 )  # fmt: skip
 
 

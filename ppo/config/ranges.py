@@ -103,6 +103,8 @@ def _fits(value: Any, part: Any) -> bool:
         return value in get_args(part)
     if part is float:
         return isinstance(value, int | float)
+    if get_origin(part) is list:
+        return isinstance(value, Sequence) and not isinstance(value, str)
     return isinstance(value, get_origin(part) or part)
 
 

@@ -84,6 +84,14 @@ class Doctor:
 
 
 @dataclass(kw_only=True)
+class Observe:
+    """Columns of the observation: numbers, ranges "0:13", names. See ppo.network.columns."""
+
+    actor: list[Any] | None
+    critic: list[Any] | None
+
+
+@dataclass(kw_only=True)
 class Scalars:
     """Every key of a run that belongs to no group."""
 
@@ -114,6 +122,7 @@ class Scalars:
     coef: Coef
     adam: Adam
     normalise: Normalise
+    observe: Observe
     guard: Guard
     eval: Eval
     checkpoint: Checkpoint

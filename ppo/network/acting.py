@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from ppo.network.actor_critic import ActorCritic
+from ppo.network.columns import Columns
 from ppo.network.normaliser import ObsNormaliser
 
 Act = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, tuple[np.ndarray, ...]]]
@@ -58,6 +60,8 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     for layer in network.actor:
         if type(layer) is nn.Linear and rows * layer.out_features <= _SMALL:
             steps.append(_linear(layer))
+        elif type(layer) is Columns:
+            steps.append(partial(_take, index=layer.index.numpy()))
         elif type(layer) in _IN_NUMPY:
             steps.append(_IN_NUMPY[type(layer)])
         else:
@@ -75,6 +79,10 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
         return head(x, last(x), noise)
 
     return act
+
+
+def _take(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return x[:, index]
 
 
 def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:

@@ -139,11 +139,12 @@ class Deviation(NamedTuple):
     distribution: type[Gaussian]
 
 
-Layers = Callable[[int, int, torch.Generator], tuple[nn.Sequential, nn.Sequential]]
+ObsSize = int | tuple[int, int]  # columns that the actor and the critic see; one number: both see all
+Layers = Callable[[ObsSize, int, torch.Generator], tuple[nn.Sequential, nn.Sequential]]
 
 
 def perceptrons(
-    obs_size: int,
+    obs_size: ObsSize,
     outputs: int,
     generator: torch.Generator,
     *,
@@ -160,7 +161,8 @@ def perceptrons(
         otherwise PyTorch's default, uniform in +-1/sqrt(fan_in).
     """
     build = partial(_perceptron, ACTIVATIONS[activation], generator, orthogonal=orthogonal)
-    return build([obs_size, *actor, outputs], last_gain=policy_gain), build([obs_size, *critic, 1], last_gain=1.0)
+    seen, known = obs_size if isinstance(obs_size, tuple) else (obs_size, obs_size)
+    return build([seen, *actor, outputs], last_gain=policy_gain), build([known, *critic, 1], last_gain=1.0)
 
 
 def deviation(
@@ -178,7 +180,7 @@ def deviation(
 
 @takes(layers=perceptrons, noise=deviation)
 def mlp(
-    obs_size: int, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
+    obs_size: ObsSize, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
 ) -> Diagonal:
     """Separate actor and critic perceptrons; one deviation for each action, the same in every state.
 

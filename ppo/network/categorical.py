@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppo.network.actor_critic import ActorCritic, Head, Layers, perceptrons
+from ppo.network.actor_critic import ActorCritic, Head, Layers, ObsSize, perceptrons
 from ppo.network.distributions import Categorical
 from ppo.network.shared import takes
 
@@ -34,7 +34,7 @@ class CategoricalActor(ActorCritic):
 
 
 @takes(layers=perceptrons)
-def categorical(obs_size: int, action_size: int, generator: torch.Generator, *, layers: Layers) -> CategoricalActor:
+def categorical(obs_size: ObsSize, action_size: int, generator: torch.Generator, *, layers: Layers) -> CategoricalActor:
     """``mlp``'s perceptrons for one of ``action_size`` discrete actions. The options are those of ``perceptrons``."""
     actor, critic = layers(obs_size, action_size, generator)
     return CategoricalActor(actor, critic, action_size)

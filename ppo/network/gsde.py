@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppo.network.actor_critic import ActorCritic, Deviation, Head, Layers, deviation, perceptrons
+from ppo.network.actor_critic import ActorCritic, Deviation, Head, Layers, ObsSize, deviation, perceptrons
 from ppo.network.distributions import Gaussian
 from ppo.network.shared import takes
 
@@ -81,7 +81,7 @@ class Gsde(ActorCritic):
 
 @takes(layers=perceptrons, noise=deviation)
 def gsde(
-    obs_size: int,
+    obs_size: ObsSize,
     action_size: int,
     generator: torch.Generator,
     *,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.network.actor_critic import Deviation, GaussianActor, Head, Layers, deviation, perceptrons
+from ppo.network.actor_critic import Deviation, GaussianActor, Head, Layers, ObsSize, deviation, perceptrons
 from ppo.network.distributions import Gaussian
 from ppo.network.shared import takes
 
@@ -36,7 +36,7 @@ class StateStd(GaussianActor):
 
 @takes(layers=perceptrons, noise=deviation)
 def state_std(
-    obs_size: int, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
+    obs_size: ObsSize, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
 ) -> StateStd:
     """``mlp``'s perceptrons, the deviation of every action a function of the state; at the start, the same in all.
 

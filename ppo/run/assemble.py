@@ -76,7 +76,7 @@ def assemble(cfg: DictConfig) -> Parts:
     try:
         generator = torch.Generator().manual_seed(cfg.seed)
         quantiles = chosen["value"].keywords.get("quantiles", 1)
-        network = build_network(chosen["network"], envs, generator, quantiles=quantiles).to(device)
+        network = build_network(chosen["network"], envs, generator, observe=cfg.observe, quantiles=quantiles).to(device)
         flat, evaluate = flatten(network), build_evaluate(network)
         moments = Moments.empty(*envs.observation_space.shape, device=device)
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)

@@ -3,7 +3,7 @@
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ppo.config.options import ConfigError, plain, strategy
 from ppo.loss.reference import Reference
 from ppo.network.actor_critic import ActorCritic, widen
 from ppo.network.categorical import CategoricalActor
+from ppo.network.columns import Columns, choose
 from ppo.network.flat import flatten
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
@@ -37,12 +38,23 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def build_network(option: Callable, envs: VectorEnv, generator: torch.Generator, *, quantiles: int = 1) -> ActorCritic:
-    """The network that fits these environments; its critic is as wide as its loss asks."""
+def build_network(
+    option: Callable, envs: VectorEnv, generator: torch.Generator, *, observe: DictConfig, quantiles: int = 1
+) -> ActorCritic:
+    """The network that fits these environments; its critic is as wide as its loss asks.
+
+    ``observe``: the columns of the observation that actor and critic see, see ``columns.choose``. Raises ConfigError.
+    """
+    size = envs.observation_space.shape[0]
+    seen = {role: _columns(observe, role, size, envs.columns) for role in ("actor", "critic")}
     discrete = isinstance(envs.action_space, Discrete)
     actions = int(envs.action_space.n) if discrete else envs.action_space.shape[0]
     try:
-        network = option(envs.observation_space.shape[0], actions, generator)
+        sizes = tuple(len(columns) if columns else size for columns in seen.values())
+        network = option(sizes if any(seen.values()) else size, actions, generator)
+        for role, columns in seen.items():
+            if columns:
+                getattr(network, role).insert(0, Columns(columns))
         widen(network, quantiles)
     except ConfigError:
         raise
@@ -54,6 +66,13 @@ def build_network(option: Callable, envs: VectorEnv, generator: torch.Generator,
     return network
 
 
+def _columns(observe: DictConfig, role: str, size: int, names: Mapping[str, range]) -> list[int] | None:
+    try:
+        return choose(observe[role], size, names)
+    except ValueError as error:
+        raise ConfigError(f"observe.{role}={error}") from error
+
+
 def obs_normaliser(moments: Moments, *, on: bool, clip: float) -> ObsNormaliser:
     """What the networks see of an observation, with these statistics."""
     return ObsNormaliser.of(moments, clip=clip) if on else ObsNormaliser.identity(moments.mean.device)
@@ -62,7 +81,8 @@ def obs_normaliser(moments: Moments, *, on: bool, clip: float) -> ObsNormaliser:
 def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, device: torch.device) -> Frozen:
     """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says. Raises CheckpointError, ConfigError."""
     option = strategy("network", cfg.network, cfg.trust)
-    network = build_network(option, envs, torch.Generator(), quantiles=cfg.value.get("quantiles", 1)).to(device)
+    quantiles = cfg.value.get("quantiles", 1)
+    network = build_network(option, envs, torch.Generator(), observe=cfg.observe, quantiles=quantiles).to(device)
     flat = flatten(network)
     flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
     moments = checkpoint.from_leaves(
@@ -85,7 +105,8 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale)
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"init={cfg.init}: {error}") from error
     theirs, ours = plain(foreign(meta.get("config"), _trusted(cfg), Path(cfg.init))), plain(cfg)
-    for group, key in (("network", "_target_"), ("network", "activation"), ("normalise", "obs")):
+    told = (("network", "_target_"), ("network", "activation"), ("observe", "actor"), ("observe", "critic"))
+    for group, key in (*told, ("normalise", "obs")):
         if theirs[group].get(key) != ours[group].get(key):
             raise ConfigError(f"init={cfg.init}: was trained with {group}.{key}={theirs[group].get(key)}")
     if theirs["normalise"]["reward"] != ours["normalise"]["reward"]:

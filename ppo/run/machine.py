@@ -25,7 +25,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
         if cfg.workers == "auto":
             cfg.workers = auto.workers(env, cfg.num_envs // ranks.size(), cores)
         if cfg.threads == "auto":
-            network = build_network(chosen["network"], env, torch.Generator())
+            network = build_network(chosen["network"], env, torch.Generator(), observe=cfg.observe)
             cfg.threads = auto.threads(network, env.observation_space.shape[0], cfg.minibatch_size, cores)
     cfg.workers, cfg.threads = ranks.gather([cfg.workers, cfg.threads])[0]
     return cfg

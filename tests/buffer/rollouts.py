@@ -48,7 +48,7 @@ class Watched:
 
 def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW):
     sizes = envs.envs if isinstance(envs, Watched) else envs
-    build = option("network", "mlp", actor=[8], critic=[8], log_std=log_std)
+    build = option("network", "mlp", actor=[8], critic=[8], log_std=log_std, orthogonal=False)
     sizes = (sizes.observation_space.shape[0], sizes.action_space.shape[0])
     network = build(*sizes, torch.Generator().manual_seed(0))
     rollout = allocate(num_steps, envs.num_envs, sizes[0], network)

@@ -165,7 +165,7 @@ def test_what_a_recipe_says_to_an_option_that_is_not_chosen_is_dropped(config, w
 
 
 def test_what_the_command_line_says_to_an_option_that_does_not_know_it_is_refused(config):
-    for words in (("clip=none", "clip.eps=0.1"), ("clip=none", "+clip.epsilon=0.1")):
+    for words in (("clip=none", "+clip.eps=0.1"), ("clip=none", "+clip.epsilon=0.1")):
         with pytest.raises(ConfigError, match="no such option"):
             strategy("clip", config(*words).clip)
 

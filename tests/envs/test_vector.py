@@ -2,7 +2,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence, Text
 
 from envs.action import clip, tanh
 from envs.base import EnvError, NoState, seeds
@@ -10,20 +10,6 @@ from envs.vector import vector
 from tests.envs.toy import Both, Counter, Faulty, Grouped, Image, Keeper, Restless, Shaped, Told
 
 WORKERS = [0, 2]
-
-
-@pytest.fixture
-def open_vector():
-    """Makes vectors and closes them after the test."""
-    opened = []
-
-    def make(*args, **kwargs):
-        opened.append(vector(*args, **kwargs))
-        return opened[-1]
-
-    yield make
-    while opened:  # not kept either: a vector's arrays hold its shared block
-        opened.pop().close()
 
 
 def actions(env, steps, seed=0):
@@ -212,11 +198,12 @@ def test_spaces_of_another_kind_are_refused_with_the_way_out(open_vector):
     for role, space, way in (
         ("action_space", Box(-10, 10, (1,), np.int64), "round inside .*, or Discrete"),
         ("action_space", MultiDiscrete([3, 4]), "network=categorical"),
-        ("observation_space", Dict(x=Box(-1.0, 1.0, (1,))), "FlattenObservation"),
-        ("observation_space", Discrete(4), "FlattenObservation"),
+        ("observation_space", Dict(x=Text(5)), "wrap the environment"),
+        ("observation_space", Sequence(Discrete(4)), "Dict, Tuple, Discrete"),
+        ("observation_space", None, "one of gymnasium's"),
     ):
         made = type("Odd", (Counter,), {role: space})
-        with pytest.raises(EnvError, match=f"Odd: its {role.replace('_', ' ')} .*{way}") as error:
+        with pytest.raises(EnvError, match=f"Odd: .*{role.split('_')[0]} .*{way}") as error:
             open_vector(made, 1, 0, "Odd")
         assert "\n" not in str(error.value)
 

@@ -157,7 +157,7 @@ def teacher(tmp_path):
 
 def test_a_teacher_is_cloned(trained, teacher):
     """In so few steps reward alone does not come near; an imitator does."""
-    words = (*TARGET, "total_steps=2048", "lr.value=1e-2", "epochs=4", "network.log_std_min=-1")
+    words = (*TARGET, "total_steps=1024", "lr.value=1e-2", "epochs=4", "network.log_std_min=-1")
     alone, _ = trained(*words, name="alone")
     cloned, _ = trained(*words, "demo=npz", "demo.coef=1", teacher, name="cloned")
     assert cloned[-1]["eval/return"] > -0.003 > alone[-1]["eval/return"]

@@ -18,7 +18,7 @@ def small(**options) -> Gsde:
 
 def test_the_variance_is_that_of_the_features_times_the_matrix():
     """One hidden unit that is 2 or 0, sigma 0.5 and 1.5: deviations 1 and 3, and the floor where the unit is off."""
-    network = small(actor=[1], floor=0.01)
+    network = small(actor=[1], activation="relu", floor=0.01)
     with torch.no_grad():
         network.actor[0].weight.copy_(torch.tensor([[1.0, 0, 0]]))
         network.actor[0].bias.zero_()

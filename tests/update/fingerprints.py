@@ -71,7 +71,7 @@ def changes() -> dict[str, dict]:
         "micro-batches": {"micro_batches": 2},
         "an option of the optimiser": {"optimiser": partial(adam, eps=1e-3)},
         "the ceiling of sigma": {"evaluate": network_of(log_std_max=1.0)},
-        "the activation": {"evaluate": network_of(activation="tanh")},
+        "the activation": {"evaluate": network_of(activation="relu")},
         "the width": {"evaluate": network_of(actor=[9])},
         "another head": {"evaluate": network_of(squash=True)},
     }
@@ -96,7 +96,7 @@ CHOICES = (
     "guard.clamp=9",
     "adam.eps=1e-3",
 )
-CHOICES += ("micro_batches=2", "network.log_std_max=1", "network.activation=tanh", "reference=initial", "stop=ratio")
+CHOICES += ("micro_batches=2", "network.log_std_max=1", "network.activation=relu", "reference=initial", "stop=ratio")
 
 if __name__ == "__main__":
     made = [{name: step_of(**change) for name, change in changes().items()} for _ in range(2)]
