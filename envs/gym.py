@@ -1,6 +1,7 @@
 """Any gymnasium environment with continuous observations and actions, by its id."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import gymnasium
@@ -9,22 +10,53 @@ from envs.base import EnvError, Envs, VectorEnv
 from envs.display import check_window, draw_off_screen
 from envs.vector import vector
 
+Wrap = Callable[[gymnasium.Env], gymnasium.Env]
 
-def gym(num_envs: Envs, workers: int, *, id: str, kwargs: dict[str, Any], render_mode: str | None) -> VectorEnv:
+
+INSTEAD = {  # wrappers whose work a run does itself, where it is also saved; and the word for it
+    "NormalizeObservation": "normalise.obs=true",
+    "NormalizeReward": "normalise.reward=true",
+    "Autoreset": "nothing: every episode that ends is reset",
+    "RecordVideo": "python -m ppo.evaluate RUN --video FILE",
+}
+
+
+def gym(
+    num_envs: Envs,
+    workers: int,
+    *,
+    id: str,
+    kwargs: dict[str, Any],
+    wrappers: list[dict[str, Any]],
+    render_mode: str | None,
+) -> VectorEnv:
     """``gymnasium.make(id, **kwargs)``; ``id`` may be ``module:Name-v0``. Observations of several axes are flattened.
 
     ``kwargs``: of the environment's constructor; ``max_episode_steps`` among them is gymnasium's, and truncates episodes.
+    ``wrappers``: put around it one after the other. As options, {_target_: name, option: value}; here, functions of an
+    environment. Raises EnvError for one whose work a run does itself.
 
     gymnasium's own vector environments are not used: their default autoreset inserts a row whose action was ignored.
     """
-    return vector(partial(_make, id, dict(kwargs), render_mode), num_envs, workers, id)
+    around: list[Any] = wrappers
+    for wrap in around:
+        name = getattr(getattr(wrap, "func", wrap), "__name__", "")
+        if name in INSTEAD:
+            raise EnvError(f"{id}: env.wrappers: {name} has a state that no checkpoint holds; instead: {INSTEAD[name]}")
+    return vector(partial(_wrapped, tuple(around), id, dict(kwargs), render_mode), num_envs, workers, id)
 
 
-def mujoco(num_envs: Envs, workers: int, *, id: str, render_mode: str | None) -> VectorEnv:
+def mujoco(
+    num_envs: Envs, workers: int, *, id: str, wrappers: list[dict[str, Any]], render_mode: str | None
+) -> VectorEnv:
     """A MuJoCo task of gymnasium: ``Hopper-v5``, ``Ant-v5`` ... (the older versions need bindings no longer made)."""
     if not id.endswith("-v5"):
         raise EnvError(f"{id}: env=mujoco takes the v5 tasks of gymnasium, such as HalfCheetah-v5; others by env=gym")
-    return gym(num_envs, workers, id=id, kwargs={}, render_mode=render_mode)
+    return gym(num_envs, workers, id=id, kwargs={}, wrappers=wrappers, render_mode=render_mode)
+
+
+def _wrapped(wrappers: Sequence[Wrap], id: str, kwargs: dict[str, Any], render_mode: str | None, index: int):
+    return reduce(lambda env, wrap: wrap(env), wrappers, _make(id, kwargs, render_mode, index))
 
 
 def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) -> gymnasium.Env:

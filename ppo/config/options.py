@@ -12,6 +12,7 @@ import keyword
 from collections.abc import Callable, Iterable
 from dataclasses import field, make_dataclass
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ppo.config.ranges import bare, wrong
 from ppo.config.schema import CONF, GROUPS
 
+CALLS = list[dict[str, Any]]  # an option of this type is a list of functions to call, each named by its ``_target_``
+WRAPPERS = ("gymnasium.wrappers", "envs.wrappers")  # modules that it may name without trust
 MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier versions, and how to say it now
 
 
@@ -79,7 +82,38 @@ def strategy(group: str, node: DictConfig | dict[str, Any] | None, trust: Iterab
             raise ConfigError(f"{group}.{key}: {group}={name} has no such option{suggest(str(key), known)}")
     if defaults is None:  # of somebody else's function, its own
         defaults = {key: p.default for key, p in known.items() if p.default is not p.empty}
-    return partial(function, **_typed(group, known, defaults | options))
+    bound = _typed(group, known, defaults | options)
+    for key, p in known.items():
+        if p.annotation == CALLS:
+            bound[key] = [_call(f"{group}.{key}[{i}]", entry, trust) for i, entry in enumerate(bound[key])]
+    return partial(function, **bound)
+
+
+def _call(key: str, entry: dict[str, Any], trust: Iterable[str]) -> partial:
+    """What an entry of a list of calls names, its options bound: {_target_: gymnasium.wrappers.TimeAwareObservation}.
+
+    gymnasium's own wrappers can be named, and anything in a package of ``trust``. Raises ConfigError.
+    """
+    options = dict(entry)
+    target = options.pop("_target_", None)
+    if not isinstance(target, str):
+        raise ConfigError(f"{key}={entry}: needed is {{_target_: gymnasium.wrappers.NAME, OPTION: VALUE, ...}}")
+    module, _, name = target.rpartition(".")
+    if module not in WRAPPERS and target.split(".")[0] not in trust:
+        raise ConfigError(
+            f"{key}._target_: {target!r} is none of {' or '.join(WRAPPERS)}; to call into a package of your own: trust=[PACKAGE]"
+        )
+    try:
+        function = get_method(target) if module not in WRAPPERS else getattr(import_module(module), name)
+    except Exception as error:
+        known = [n for n in dir(import_module(module)) if n[0].isupper()] if module in WRAPPERS else []
+        near = suggest(name, known) if difflib.get_close_matches(name, known, 1) else ""
+        raise ConfigError(f"{key}._target_: there is no {target!r}{near}") from error
+    try:
+        inspect.signature(function).bind(None, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {name}: {error}") from error
+    return partial(function, **options)
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
