@@ -3,6 +3,7 @@
 #
 #   make train ARGS="env=hopper seed=2"     ARGS goes to the program that the target runs
 #   make test PYTHON=/path/to/python3.12    another interpreter, read when .venv is made
+#   make train TORCH=cpu                    PyTorch without CUDA, gigabytes less, read when .venv is made
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -40,6 +41,11 @@ space := $(empty) $(empty)
 ifneq ($(and $(UV),$(PIP_FIND_LINKS)),)
 UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 export UV_FIND_LINKS
+endif
+
+ifeq ($(TORCH),cpu)
+export UV_TORCH_BACKEND := cpu
+export PIP_EXTRA_INDEX_URL := $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu
 endif
 
 # 3.11 first, which uv can fetch: PyBullet has wheels for no later one.
