@@ -21,7 +21,8 @@ def pybullet() -> ModuleType:
         import pybullet
     except ImportError as error:
         raise EnvError(
-            "the Bullet robots need PyBullet: pip install pybullet==3.2.7 (wheels for Python 3.10 and 3.11)"
+            "the Bullet robots need PyBullet: pip install pybullet (for Python 3.11 on Linux there is a wheel; elsewhere a C++ "
+            "compiler builds it in some eight minutes), or take another world: env=mujoco, env=gym"
         ) from error
     return pybullet
 

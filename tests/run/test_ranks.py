@@ -89,6 +89,7 @@ def test_a_part_of_a_vector_is_what_it_is_in_the_whole(workers):
 
 
 def test_a_part_keeps_its_variants():
+    pytest.importorskip("pybullet")
     with_part = option("env", "arachne", variants=["flat", "slope"])(range(1, 2), 0)
     try:
         with_part.reset(0)
@@ -107,6 +108,8 @@ def test_seeds_do_not_depend_on_the_others():
 )
 def test_two_ranks_are_one(tmp_path, words):
     """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
+    if words is HOPPER:
+        pytest.importorskip("pybullet")
     one, two = tmp_path / "one", tmp_path / "two"
     started = [begun(*words, folder=one), begun(*words, ranks=2, folder=two)]
     for processes, folder in zip(started, (one, two), strict=True):
