@@ -72,13 +72,18 @@ def python(
             f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
             "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
         )
-    return vector(partial(_made, _MADE[name], tuple(wrappers), render_mode), num_envs, workers, name)
+    return vector(partial(_made, name, _MADE[name], tuple(wrappers), render_mode), num_envs, workers, name)
 
 
 def _made(
-    make: Callable[..., gymnasium.Env], wrappers: Sequence[Any], render_mode: str | None, index: int
+    name: str, make: Callable[..., gymnasium.Env], wrappers: Sequence[Wrap], render_mode: str | None, index: int
 ) -> gymnasium.Env:
-    env = make() if render_mode is None else make(render_mode=render_mode)
+    try:
+        env = make() if render_mode is None else make(render_mode=render_mode)
+    except TypeError as error:
+        if render_mode is None or "'render_mode'" not in str(error):
+            raise
+        raise _undrawn(name) from error
     return reduce(lambda env, wrap: wrap(env), wrappers, env)
 
 
@@ -121,7 +126,11 @@ def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) 
     except TypeError as error:
         if render_mode is None or "'render_mode'" not in str(error):
             raise
-        raise EnvError(
-            f"{id}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
-            "__init__(self, render_mode=None) and render()"
-        ) from error
+        raise _undrawn(id) from error
+
+
+def _undrawn(name: str) -> EnvError:
+    return EnvError(
+        f"{name}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
+        "__init__(self, render_mode=None) and render()"
+    )

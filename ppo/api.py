@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from html import escape
@@ -154,7 +154,7 @@ def _env(env: Env | None) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _threads_kept() -> Iterator[None]:
+def _threads_kept() -> Generator[None]:
     """A run sets PyTorch's number of threads; whoever called has another one."""
     before = torch.get_num_threads()
     try:
