@@ -72,7 +72,8 @@ def python(
             f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
             "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
         )
-    return vector(partial(_made, name, _MADE[name], tuple(wrappers), render_mode), num_envs, workers, name)
+    around: list[Any] = wrappers
+    return vector(partial(_made, name, _MADE[name], tuple(around), render_mode), num_envs, workers, name)
 
 
 def _made(
