@@ -300,7 +300,7 @@ def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained
 
 def test_what_adapts_does_so_once_an_update_from_where_it_was(trained):
     """Beta doubles or halves, the range moves by its factor, by the KL that the update before ended with."""
-    words = ("penalty=adaptive", "penalty.beta=4", "clip=adaptive", "clip.eps=0.4", "target_kl=0.002", "lr.value=1e-2")
+    words = ("penalty=adaptive", "penalty.beta=4", "clip=adaptive", "clip.eps=0.4", "clip.tolerance=1.5", "target_kl=0.002", "lr.value=1e-2")
     rows, _ = trained(*words, "total_steps=1024", "env.task=target")
     betas, widths = [row["penalty/beta"] for row in rows], [row["clip/high"] - 1 for row in rows]
     assert betas[0] == 4 and widths[0] == pytest.approx(0.4) and len(set(betas)) > 1
