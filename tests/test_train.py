@@ -285,6 +285,29 @@ def test_rows_are_counted_as_environment_steps(trained):
     assert tensors["learner.count"] == 3 * 2 * 4  # rollouts, epochs, minibatches
 
 
+WARM = ("env.task=target", "normalise.obs=true", "normalise.reward=true", "normalise.warmup=true")
+
+
+def test_the_first_rollout_only_gathers_statistics(trained):
+    """The policy acts in it as it will in the first update, which learns from observations of mean 0 and deviation 1."""
+    rows, tensors = trained(*WARM, "total_steps=384")
+    assert [row["env_steps"] for row in rows] == [256, 384] and tensors["obs_moments.count"] == 3 * 128
+    cold, _ = trained(*WARM, "total_steps=384", "normalise.warmup=false", name="cold")
+    assert [row["env_steps"] for row in cold] == [128, 256, 384]
+
+
+@pytest.mark.parametrize("words", [("total_steps=128",), ("normalise.obs=false", "normalise.reward=false")], ids=str)
+def test_there_is_no_warm_up_where_it_would_gather_nothing_or_leave_nothing(trained, words):
+    rows, _ = trained(*WARM, *words)
+    assert rows[0]["env_steps"] == 128
+
+
+def test_a_run_that_starts_from_another_has_its_statistics(trained, finished):
+    first = finished(*WARM)
+    rows, _ = trained(*WARM, f"init={first.folder}", name="second")
+    assert rows[0]["env_steps"] == 128
+
+
 # Schedules and adaptation
 
 
@@ -300,7 +323,15 @@ def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained
 
 def test_what_adapts_does_so_once_an_update_from_where_it_was(trained):
     """Beta doubles or halves, the range moves by its factor, by the KL that the update before ended with."""
-    words = ("penalty=adaptive", "penalty.beta=4", "clip=adaptive", "clip.eps=0.4", "clip.tolerance=1.5", "target_kl=0.002", "lr.value=1e-2")
+    words = (
+        "penalty=adaptive",
+        "penalty.beta=4",
+        "clip=adaptive",
+        "clip.eps=0.4",
+        "clip.tolerance=1.5",
+        "target_kl=0.002",
+        "lr.value=1e-2",
+    )
     rows, _ = trained(*words, "total_steps=1024", "env.task=target")
     betas, widths = [row["penalty/beta"] for row in rows], [row["clip/high"] - 1 for row in rows]
     assert betas[0] == 4 and widths[0] == pytest.approx(0.4) and len(set(betas)) > 1
@@ -396,11 +427,11 @@ MEASURED = ("loss/", "kl/", "grad/", "policy/", "ratio/", "value/", "target/", "
 def test_the_shipped_default_trains(shipped, tmp_path):
     """Every word as it is shipped, but for the length of the run and the dashboard: two updates on Ant."""
     pytest.importorskip("pybullet")
-    cfg = shipped("kl=exact", "norm=group", "logger=none", "num_steps=32", "total_steps=512")
+    cfg = shipped("kl=exact", "norm=group", "logger=none", "num_steps=32", "total_steps=768")
     ppo.train.train(cfg, Run(tmp_path / "run", "run", {}))
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["env_steps"] for row in rows] == [256, 512]
-    assert [row["lr"] for row in rows] == [cfg.lr.value, cfg.lr.value / 2]
+    assert [row["env_steps"] for row in rows] == [512, 768]  # the first rollout only gathers statistics
+    assert [row["lr"] for row in rows] == pytest.approx([cfg.lr.value * 2 / 3, cfg.lr.value / 3])
     for row in rows:
         assert 0 < row["update/steps"] <= cfg.epochs * 256 / cfg.minibatch_size
         assert row["check/first_log_ratio"] <= 1e-6 and abs(row["check/first_kl"]) <= 1e-6

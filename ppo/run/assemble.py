@@ -48,6 +48,7 @@ class Parts(NamedTuple):
     flat: Tensor  # [P]: its parameters are views of this buffer
     generator: torch.Generator
     start: State
+    warm_up: bool  # the first rollout only gathers the statistics by which observations and rewards are normalised
     total_steps: int
     gamma: float
     normaliser: Callable[[Moments], ObsNormaliser]  # what the networks see of an observation, with these statistics
@@ -157,6 +158,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 reward_scale,
                 schedule.start(),
             ),
+            warm_up=warms_up(cfg),
             total_steps=cfg.total_steps,
             gamma=cfg.gamma,
             normaliser=normaliser,
@@ -196,6 +198,12 @@ def bounds(space: ActionSpace, device: torch.device) -> tuple[Tensor, Tensor] | 
     if not isinstance(space, Box):
         return None
     return torch.from_numpy(space.low).to(device), torch.from_numpy(space.high).to(device)
+
+
+def warms_up(cfg: DictConfig) -> bool:
+    """Whether there are statistics to gather, and steps left to learn from afterwards."""
+    known = cfg.init is not None or not (cfg.normalise.obs or cfg.normalise.reward)
+    return cfg.normalise.warmup and not known and cfg.total_steps > cfg.num_envs * cfg.num_steps
 
 
 def _always(value: float, progress: Progress) -> float:
