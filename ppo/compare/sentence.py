@@ -72,7 +72,7 @@ def sentence(pair: dict, *, alpha: float, tests: int) -> str:
     kind = "always-valid " if paired else ""
     many = f" after Holm's correction over {tests} tests" if tests > 1 else ""
     how_sure = (
-        f"{1 - alpha:.0%} {kind}interval of the difference {number(low)} to {number(high)}; "
+        f"{100 * test.get('level', 1 - alpha):.3g}% {kind}interval of the difference {number(low)} to {number(high)}; "
         f"p = {p_value(test['p_holm'], alpha)}{many}; P(A > B) = {pair['superiority']['p']:.2f}; {seeds}"
     )
     if pair["verdict"] in (HIGHER, LOWER):
