@@ -13,7 +13,7 @@ from ppo.compare.sequential import sequential as always_valid
 from ppo.compare.stability import rollback, stability
 from ppo.compare.trial import CompareError, Trial
 
-ROLLBACK_BY = ("eval/final", "return/final", "train/final")  # the first that there is
+PRIMARY = ("eval/final", "return/final", "train/final")  # the first that there is decides; the others are descriptive
 
 
 class Comparison(NamedTuple):
@@ -79,6 +79,9 @@ def compare(
         "baseline": baseline,
         "window": window,
         "sequential": sequential,
+        "primary": next(
+            name for name in (*PRIMARY, arm_rows[0]["endpoint"]) if any(r["endpoint"] == name for r in arm_rows)
+        ),
         "spans": spans,
         "arms": arm_rows,
         "pairs": pair_rows,
@@ -177,7 +180,7 @@ def _stability(envs: dict[str, Arms], couples: Sequence[tuple[str, str]], arm_ro
     rows = []
     for env, arms in envs.items():
         measured = {label: stability(runs) for label, runs in arms.items()}
-        endpoint = next((e for e in ROLLBACK_BY if any((env, label, e) in means for label in arms)), None)
+        endpoint = next((e for e in PRIMARY if any((env, label, e) in means for label in arms)), None)
         for label, row in measured.items():
             other, reasons = base.get(label), None
             if other in measured:
