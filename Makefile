@@ -101,7 +101,7 @@ smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 	$(PY) -m ppo.train logger=none $(or $(ROBOT),env=ant) num_steps=64 total_steps=4096 $(ARGS)
 
 sweep: $(CORE)  ## a small example: two KL estimators, two seeds each
-	$(PY) -m ppo.train -m kl=exact,k1 stop=minibatch target_kl=0.01 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)
+	$(PY) -m ppo.train -m kl=exact,k1 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)
 
 extras: $(DEV)  ## every extra: MuJoCo, video, plots, export, dashboards, searches, and the tools of developers
 
