@@ -79,9 +79,7 @@ def compare(
         "baseline": baseline,
         "window": window,
         "sequential": sequential,
-        "primary": next(
-            name for name in (*PRIMARY, arm_rows[0]["endpoint"]) if any(r["endpoint"] == name for r in arm_rows)
-        ),
+        "primary": _primary(pair_rows or arm_rows),
         "spans": spans,
         "arms": arm_rows,
         "pairs": pair_rows,
@@ -149,6 +147,12 @@ def _untested(row: dict) -> bool:
     return math.isnan((row.get("sequential") or row["welch"])["p_holm"])
 
 
+def _primary(rows: Sequence[dict]) -> str:
+    """The endpoint that decides: the first of ``PRIMARY`` that these rows have."""
+    had = dict.fromkeys(row["endpoint"] for row in rows)
+    return next(name for name in (*PRIMARY, *had) if name in had)
+
+
 def _correct(rows: list[dict], found: dict[tuple[str, str], dict[str, Sample]], *, alpha: float) -> None:
     """Holm over pairs and environments, endpoint by endpoint, of each test that decides; and at the level that it leaves
     a pair, its interval, the effect it could find and the seeds it needs."""
@@ -165,9 +169,10 @@ def _correct(rows: list[dict], found: dict[tuple[str, str], dict[str, Sample]], 
 
 def _at_level(row: dict, a: Sample, b: Sample, test: str, level: float) -> dict:
     """What of a pair depends on the level of its test."""
-    if test == "sequential":
+    if "sequential" in row:  # all that is said of this pair is of the seeds that both arms have
         common = [seed for seed in a.seeds if seed in b.seeds]
         a, b = a.of(common), b.of(common)
+    if test == "sequential":
         return {test: row[test] | {"ci": always_valid(a.values - b.values, alpha=level)["ci"]}}
     interval = stats.welch(a.values, b.values, level=1 - level)["ci"]
     return stats.foresight(a.values, b.values, alpha=level) | {test: row[test] | {"ci": interval}}
