@@ -42,7 +42,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     ):
         state, obs = begin(cfg, parts, record)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
-        memory = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
+        buffer = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
         last = state.updates + updates
         while state.env_steps < parts.total_steps and state.updates < last:
             signals.check(*ranks.gather(signals.asked()))
@@ -50,16 +50,16 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
             normalise = parts.normaliser(state.obs_moments)
 
             began = time.perf_counter()
-            acting = (parts.envs, parts.network, normalise, parts.to_world)
-            obs, episodes = ranks.agreed(collect, *acting, obs, memory, parts.generator, parts.own)
-            episodes = ranks.share(memory, episodes, parts.flat)
-            rollout = tree_map(lambda x: x.to(parts.flat.device), memory)
+            acting = (parts.envs, parts.network, normalise, parts.to_world, obs, state.memory)
+            obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
+            episodes = ranks.share(buffer, memory, episodes, parts.flat)
+            rollout = tree_map(lambda x: x.to(parts.flat.device), buffer)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma)
             scale = parts.reward_normaliser(reward_scale)
-            batch = parts.prepare(rollout, state.learner.params, normalise, scale)
-            checked = check_acting(rollout.policy, batch, limit=parts.first_log_ratio)
+            batch = parts.prepare(rollout, state.learner.params, normalise, scale, state.recalled)
+            checked = check_acting(rollout.policy, batch, limit=parts.first_log_ratio, chunk=parts.network.chunk)
             learner, halt, metrics = update(
                 parts.update,
                 state.learner,
@@ -83,6 +83,8 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
                 chosen=chosen,
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
+                memory=memory,
+                recalled=parts.prepare.recall(rollout, state.recalled),
             ).note(metrics, halt)
             seconds = (collected - began, updated - collected)
             metrics |= describe(parts, state, metrics, rollout, batch, normalise, scale, episodes, seconds)
@@ -113,6 +115,7 @@ def begin(cfg: DictConfig, parts: Parts, record: Record) -> tuple[State, np.ndar
                 f"cannot resume exactly: {error}; exact_resume=false resumes with new episodes"
             ) from error
         obs = parts.envs.reset(cfg.seed + state.env_steps)
+        state = state._replace(memory=parts.start.memory, recalled=parts.start.recalled)
     record.resumed(state, moved(parts.schedule, state, saved.meta["config"]["total_steps"]))
     return state, obs
 

@@ -22,7 +22,7 @@ def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic)
 
     device = next(network.parameters()).device
     with torch.no_grad():
-        policy = network.policy(torch.zeros(1, obs_size, device=device))
+        policy = network.policy(torch.zeros(1, obs_size, device=device), *_memory(network, device))
     return Transition(
         obs=empty(obs_size),
         action=empty_like(policy.mode()),
@@ -32,7 +32,19 @@ def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic)
         terminated=empty(dtype=torch.bool),
         done=empty(dtype=torch.bool),
         group=empty(dtype=torch.int64),
+        memory=empty(network.memory_size) if network.memory_size else (),
     )
+
+
+def _memory(network: ActorCritic, device: torch.device) -> tuple[Tensor, ...]:
+    """What this network's policy is called with beside one observation."""
+    return (torch.zeros(1, network.memory_size, device=device),) if network.memory_size else ()
+
+
+def random_order(samples: int, chunk: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """A random permutation of the samples' numbers, in which pieces of ``chunk`` stay whole."""
+    pieces = torch.randperm(samples // chunk, generator=generator)
+    return (chunk * pieces[:, None] + torch.arange(chunk)).flatten()
 
 
 def blank(batch: Batch) -> Batch:

@@ -25,7 +25,7 @@ from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
-from ppo.run.build import build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
+from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
 from ppo.run.effects import unread
 from ppo.run.state import State
 from ppo.update.compile import compile_step
@@ -58,7 +58,7 @@ class Parts(NamedTuple):
     terms: tuple[Term, ...]  # of the loss, beside objective and critic
     update: Update
     reference: Reference | None
-    held_out: Tensor | None  # [H, O] states on which its KL is measured as well
+    held_out: HeldOut | None  # states on which its KL is measured as well
     first_log_ratio: float  # the largest |log ratio| that may be rounding
     unread: dict[str, str]  # choices that change nothing under the others: see ppo.run.effects
 
@@ -138,6 +138,7 @@ def assemble(cfg: DictConfig) -> Parts:
             minibatch_size=cfg.minibatch_size,
             finish=finish,
             rpo=cfg.rpo,
+            chunk=network.chunk,
         )
         return Parts(
             envs=envs,
@@ -152,6 +153,8 @@ def assemble(cfg: DictConfig) -> Parts:
                 moments,
                 reward_scale,
                 schedule.start(),
+                memory=network.empty_memory(cfg.num_envs),
+                recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
             ),
             total_steps=cfg.total_steps,
             gamma=cfg.gamma,
