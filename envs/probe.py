@@ -167,8 +167,8 @@ class Cue(Probe):
 
     @staticmethod
     def value(obs: np.ndarray, gamma: float) -> np.ndarray:
-        """Of a cue alone: what follows depends on how long ago it was."""
-        return np.where(obs == 0, np.nan, gamma**10)
+        """Where the cue is shown; k steps later gamma^(10 - k), which no observation tells."""
+        return np.full_like(obs, gamma**10)
 
 
 TASKS: dict[str, type[Probe]] = {

@@ -5,6 +5,7 @@ begin within them: ``obs [C L, O]``, ``memory [C, M]``, ``first [C L]``. L = 1 i
 """
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import cast
 
 import torch
@@ -52,16 +53,17 @@ class GRU(nn.Module):
         What the inputs add is one product for all steps; only what depends on h is left for the loop over L.
         """
         h = memory[..., self.own].reshape(-1, self.hidden)
-        from_x = F.linear(x, self.weight_ih, self.bias_ih).reshape(len(h), -1, 3 * self.hidden)
-        begins = None if first is None else first.reshape(len(h), -1, 1)
-        seen = []
-        for step in range(from_x.shape[1]):
-            if begins is not None:
-                h = torch.where(begins[:, step], 0.0, h)
-            r_x, z_x, n_x = from_x[:, step].chunk(3, -1)
-            r_h, z_h, n_h = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
-            n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
-            h = n + torch.sigmoid(z_x + z_h) * (h - n)
+        pieces, length = h.shape[0], x.shape[-2] // memory.shape[-2]
+        from_x = F.linear(x, self.weight_ih, self.bias_ih).reshape(pieces, length, 3 * self.hidden)
+        begins = repeat(None) if first is None else first.reshape(pieces, length, 1).unbind(1)
+        parts, seen = (2 * self.hidden, self.hidden), []  # r and z, n
+        for begin, rz_x, n_x in zip(begins, *(part.unbind(1) for part in from_x.split(parts, -1)), strict=False):
+            if begin is not None:
+                h = torch.where(begin, 0.0, h)
+            rz_h, n_h = F.linear(h, self.weight_hh, self.bias_hh).split(parts, -1)
+            r, z = torch.sigmoid(rz_x + rz_h).chunk(2, -1)
+            n = torch.tanh(torch.addcmul(n_x, r, n_h))
+            h = torch.lerp(n, h, z)
             seen.append(h)
         return torch.stack(seen, 1).reshape(*x.shape[:-1], self.hidden)
 

@@ -15,7 +15,7 @@ from ppo.config.options import strategy
 from ppo.logging.base import first_line
 from ppo.network.acting import one_thread
 from ppo.run.assemble import Parts
-from ppo.run.policy import Act, deterministic, sampled
+from ppo.run.policy import Act, deterministic, forget, sampled
 from ppo.run.sink import Sink
 from ppo.run.state import State
 
@@ -61,8 +61,7 @@ def _round(
         action, memory = act(obs, memory)
         step = envs.step(action)
         over = step.terminated | step.truncated
-        if len(memory):
-            memory[over] = 0.0
+        forget(memory, over)
         ended = over[: len(lengths)] & (lengths == 0)
         returns[ended] = step.episode_return[: len(lengths)][ended]
         lengths[ended] = step.episode_length[: len(lengths)][ended]

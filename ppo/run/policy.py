@@ -60,6 +60,12 @@ def deterministic(network: ActorCritic, normalise: ObsNormaliser, to_world: Call
     return act
 
 
+def forget(memory: Any, ended: np.ndarray) -> None:
+    """Set to 0 what is remembered in the rows whose episode ``ended [N]``, where anything is."""
+    if len(memory):
+        memory[ended] = 0.0
+
+
 def sampled(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, rows: int, seed: int) -> Act:
     """``act(obs [N, O], memory)``, N = ``rows``: a sampled action as in training, by the random numbers of ``seed``."""
     act, generator = actor(network, normalise, rows), torch.Generator().manual_seed(seed)

@@ -168,7 +168,7 @@ rollout = allocate(2, 2, 3, option("network", "mlp", actor=[4], critic=[4])(3, 2
 with ranks.joined(20.0):
     try:
         ranks.agreed(step)
-        ranks.share(rollout, [], torch.full((3,), float(ranks.rank() and sys.argv[1] == "parameters")))
+        ranks.share(rollout, (), [], torch.full((3,), float(ranks.rank() and sys.argv[1] == "parameters")))
     except (ranks.RankLost, NotFinite) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 """
