@@ -1,6 +1,5 @@
 """Whole runs of a policy with memory: what only memory can solve is learned, and everything else about a run holds."""
 
-import json
 import math
 
 import numpy as np
@@ -72,7 +71,15 @@ def test_parts_of_a_minibatch_have_the_gradient_of_the_whole(trained):
 @pytest.mark.parametrize("words", [(), ("reference=initial", "reference.held_out=8")], ids=["plain", "reference"])
 def test_a_run_that_was_cut_off_within_an_episode_goes_on_bit_for_bit(go, tmp_path, words):  # noqa: F811
     """The memory of policy and reference is in the checkpoint."""
-    long = ("total_steps=512", "eval.every=256", *PENDULUM, "network=gru", "network.hidden=8", "network.chunk=8", *words)
+    long = (
+        "total_steps=512",
+        "eval.every=256",
+        *PENDULUM,
+        "network=gru",
+        "network.hidden=8",
+        "network.chunk=8",
+        *words,
+    )
     whole = go(*long, name="whole")
     for cut in (3, 2, None):
         parts = go(*long, name="parts", cut=cut)
@@ -131,9 +138,3 @@ def test_another_run_continues_from_a_policy_with_memory_or_stays_near_it(finish
         assert rows[-1]["reference/kl"] > 0 and rows[-1]["reference/kl_held_out"] > 0 and "recalled" in tensors
     with pytest.raises(ConfigError, match=r"^init="):
         assemble(config("env.task=clock", f"init={run.folder}"))
-
-
-@pytest.mark.slow
-def test_a_compiled_step_is_the_eager_one(trained):
-    rows, compiled = (trained(*SHORT, f"compile={word}", name=word) for word in ("true", "false"))
-    torch.testing.assert_close(rows[1]["learner.params"], compiled[1]["learner.params"], rtol=1e-3, atol=1e-5)
