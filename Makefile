@@ -1,15 +1,15 @@
 # From a clean clone to a result in one command. The environment is made on first use and brought up to date whenever
-# pyproject.toml or constraints.txt changes. Needs Python 3.11 and make; uses uv where it is installed.
+# pyproject.toml or constraints.txt changes. Needs make and a Python from 3.11 to 3.14; uses uv where it is installed.
 #
 #   make train ARGS="env=hopper seed=2"     ARGS goes to the program that the target runs
-#   make test PYTHON=/path/to/python3.11    another interpreter, read when .venv is made
+#   make test PYTHON=/path/to/python3.12    another interpreter, read when .venv is made
+#   make train TORCH=cpu                    PyTorch without CUDA, gigabytes less, read when .venv is made
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
 ARGS   ?=
+PYTHON ?=
 UV     := $(shell command -v uv 2>/dev/null)
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -43,36 +43,62 @@ UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 export UV_FIND_LINKS
 endif
 
-# $(call install,WHAT): make .venv unless a usable one is there, then install WHAT as pinned.
+ifeq ($(TORCH),cpu)
+export UV_TORCH_BACKEND := cpu
+export PIP_EXTRA_INDEX_URL := $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu
+endif
+
+# 3.11 first, which uv can fetch: PyBullet has wheels for no later one.
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 uv python3.12 python3.13 python3.14 python3)
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+HAS_BULLET := $(PY) -c 'import pybullet' >/dev/null 2>&1
+
+# $(call install,WHAT): make .venv unless a usable one is there, then install WHAT as pinned. Where that brings no
+# PyBullet, for want of a wheel, build it: with numpy in sight, so that its camera gives arrays. If that fails, MuJoCo's
+# robots are there in place of Bullet's.
 define install
 set -e; rm -f $(DEV) $(CORE); \
-if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo 'make: no Python 3.11 or newer found: install python3.11, or name one with PYTHON=/path/to/python3.11' >&2; exit 1; }; \
+if ! $(PY) -c '$(RECENT)' 2>/dev/null; then \
 	rm -rf $(VENV); \
-	"$(PYTHON)" -m venv --without-pip $(VENV); \
+	for python in $(PYTHONS); do \
+		[ "$$python" != uv ] || python=$$(uv python install -q 3.11 && uv python find 3.11) || continue; \
+		"$$python" -c '$(RECENT)' && "$$python" -m venv --without-pip $(VENV) && break; \
+	done 2>/dev/null; \
+	[ -x $(PY) ] || \
+		{ echo 'make: no Python 3.11 or newer found: install one, or name it with PYTHON=/path/to/python3.11' >&2; exit 1; }; \
 fi; \
 echo 'Installing $(1) into $(VENV) (a few minutes the first time)'; \
 if [ -t 1 ]; then quiet=; else quiet=-q; fi; \
 if [ -n "$(UV)" ]; then \
-	uv pip install $$quiet --python $(PY) -c constraints.txt -e '$(1)'; \
-	uv pip check $$quiet --python $(PY); \
+	pip() { uv pip "$$@" $$quiet --python $(PY); }; \
 else \
 	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --default-pip >/dev/null; \
-	$(PY) -m pip install $$quiet --no-input --disable-pip-version-check -c constraints.txt -e '$(1)'; \
-	$(PY) -m pip check; \
+	pip() { $(PY) -m pip --no-input --disable-pip-version-check "$$@" $$quiet; }; \
 fi; \
-$(PY) -c 'import sys; sys.version_info < (3, 12) or print("Note: PyBullet has no wheel for this Python; the Bullet tasks need Python 3.11.")'
+pip install -c constraints.txt -e '$(1)'; \
+if ! $(HAS_BULLET); then \
+	echo "PyBullet has no wheel for $$($(PY) -V) here: building it, once, some eight minutes of one core (CXX= leaves it out)"; \
+	{ $(CXX) --version && pip install -c constraints.txt setuptools && \
+		pip install -c constraints.txt --no-build-isolation pybullet; } >$(VENV)/pybullet.log 2>&1 && $(HAS_BULLET) || { \
+		echo 'PyBullet could not be built (it takes a C++ compiler and the headers of Python; $(VENV)/pybullet.log)'; \
+		pip install -c constraints.txt -e '.[mujoco]'; }; \
+fi; \
+pip check
 endef
+
+# The robot of a run that names none, where there is no PyBullet.
+ROBOT = $(if $(filter env=% experiment=% +experiment=% +sweep=% init=% resume=%,$(ARGS)),,$(shell $(HAS_BULLET) || { \
+	echo 'No PyBullet here, see $(VENV)/pybullet.log: the run takes HalfCheetah of MuJoCo in place of AntBullet' >&2; \
+	echo env=mujoco; }))
 
 # --- run --------------------------------------------------------------------------------------------------------------
 
 train: $(CORE)  ## the main job: PPO on a PyBullet Ant, exact KL, advantages normalised by group
-	$(PY) -m ppo.train kl=exact norm=group $(ARGS)
+	$(PY) -m ppo.train kl=exact norm=group $(ROBOT) $(ARGS)
 
 smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 	$(PY) -m ppo.train logger=none env=probe num_steps=64 total_steps=4096 $(ARGS)
-	$(PY) -m ppo.train logger=none env=ant num_steps=64 total_steps=4096 $(ARGS)
+	$(PY) -m ppo.train logger=none $(or $(ROBOT),env=ant) num_steps=64 total_steps=4096 $(ARGS)
 
 sweep: $(CORE)  ## a small example: two KL estimators, two seeds each
 	$(PY) -m ppo.train -m kl=exact,k1 stop=minibatch target_kl=0.01 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)

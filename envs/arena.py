@@ -92,9 +92,9 @@ def _layout(
         ((num_envs, *(action_space.shape or ())), action_space.dtype),
         (scalar, np.int64),
         (scalar, np.int64),
-        (observation, np.float32),  # obs
+        (observation, observation_space.dtype),  # obs
         (scalar, np.float64),  # reward
-        (observation, np.float32),  # next_obs
+        (observation, observation_space.dtype),  # next_obs
         (scalar, np.bool_),  # terminated
         (scalar, np.bool_),  # truncated
         (scalar, np.int64),  # group

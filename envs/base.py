@@ -40,9 +40,10 @@ class NoState(EnvError):
 class Step(NamedTuple):
     """One vector step of ``N`` sub-environments. Arrays belong to the environment and are valid until its next call."""
 
-    obs: np.ndarray  # [N, O] float32: what to act on next; after an episode end, the first of the new episode
+    obs: np.ndarray  # [N, O] float32, or float64 as the space says: what to act on next; after an episode end, the
+    # first of the new episode
     reward: np.ndarray  # [N] float64, as the task defines it
-    next_obs: np.ndarray  # [N, O] float32: the true successor, before any reset
+    next_obs: np.ndarray  # [N, O], likewise: the true successor, before any reset
     terminated: np.ndarray  # [N] bool: the task ended, nothing follows
     truncated: np.ndarray  # [N] bool: the clock ended it, the state has a future
     group: np.ndarray  # [N] int64: group id of the transition (robot, terrain ...; by default the sub-environment)

@@ -4,12 +4,12 @@ import sys
 import sysconfig
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from envs.base import EnvError
+from envs.base import EnvError, VectorEnv
 
 # What an environment's code may raise. sys.exit() is among it: a simulator that gives up must not end a run unheard.
 RAISED = (Exception, SystemExit)
@@ -46,21 +46,37 @@ def place(error: BaseException) -> str | None:
 
 
 def keep(error: Exception, folder: Path | None = None) -> None:
-    """Write the traceback that the error carries, and have its line name the file: ``traceback.txt`` in ``folder``, or a
-    temporary file. Does nothing to an error without one, and nothing the second time."""
-    if not isinstance(error, EnvError) or not error.traceback:
+    """Write the traceback that the error carries, or what it was raised from, and have its line name the file:
+    ``traceback.txt`` in ``folder``, or a temporary file. Does nothing to an error without one, and nothing the second
+    time."""
+    carrier = next((e for e in (error, error.__cause__) if isinstance(e, EnvError) and e.traceback), None)
+    if carrier is None:
         return
     with suppress(OSError):  # a disk that is full must not hide the line
         if folder is not None:
             path = folder / "traceback.txt"
-            path.write_text(error.traceback, encoding="utf-8")
+            path.write_text(carrier.traceback, encoding="utf-8")
         else:
             with tempfile.NamedTemporaryFile(
                 "w", prefix="traceback-", suffix=".txt", encoding="utf-8", delete=False
             ) as file:
-                file.write(error.traceback)
+                file.write(carrier.traceback)
             path = Path(file.name)
-        error.args, error.traceback = (f"{error}; the whole traceback: {path}",), ""
+        error.args, carrier.traceback = (f"{error}; the whole traceback: {path}",), ""
+
+
+@contextmanager
+def closing(envs: VectorEnv) -> Generator[VectorEnv, None, None]:
+    """Meanwhile, ``envs``; then they are closed. What their ``close()`` raises is a line on stderr and no more: what was
+    done with them is done, and it counts."""
+    try:
+        yield envs
+    finally:
+        try:
+            envs.close()
+        except EnvError as error:
+            keep(error)
+            print(error, file=sys.stderr, flush=True)
 
 
 def first_of(failures: Sequence[EnvError]) -> None:

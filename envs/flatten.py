@@ -46,15 +46,18 @@ def columns(space: Space) -> dict[str, range]:
 
 
 def box(space: Space) -> Box:
-    """The space of the row, [O] float32."""
+    """The space of the row, [O] float32; or float64 where float32 cannot hold every digit of a part of it, so that who
+    normalises can subtract before rounding."""
     low, high = (np.concatenate(ends) for ends in zip(*map(_ends, leaves(space)), strict=True))
-    return Box(low, high, dtype=np.float32)
+    return Box(low, high, dtype=low.dtype.type)
 
 
 def _ends(leaf: tuple[str, Space]) -> tuple[np.ndarray, np.ndarray]:
     _, space = leaf
     if isinstance(space, Box):
-        return space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
+        held = np.result_type(space.dtype, np.float32) == np.float32
+        kind = np.float32 if held else np.float64
+        return space.low.ravel().astype(kind), space.high.ravel().astype(kind)
     return np.zeros(flatdim(space), np.float32), np.ones(flatdim(space), np.float32)
 
 

@@ -1,6 +1,7 @@
 """Random generators: their states as plain data, and which of the process's own an environment draws from."""
 
 import random
+import sys
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -58,15 +59,19 @@ class Globals(NamedTuple):
 
     numpy: tuple
     python: tuple
+    torch: bytes  # empty where nobody has imported it
 
     @classmethod
     def now(cls) -> "Globals":
         _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - it is what is asked for
-        return cls((keys.tobytes(), position, has_gauss, gauss), random.getstate())
+        torch = sys.modules.get("torch")  # which a worker process has only where its environment imports it
+        drawn = torch.get_rng_state().numpy().tobytes() if torch else b""
+        return cls((keys.tobytes(), position, has_gauss, gauss), random.getstate(), drawn)
 
     def used(self) -> list[str]:
-        """Those that were drawn from, or seeded, since: ``np.random``, ``random``. No seed of a sub-environment governs
-        them, and sub-environments in one process share them."""
+        """Those that were drawn from, or seeded, since. No seed of a sub-environment governs them, and sub-environments in
+        one process share them."""
         now = Globals.now()
         names = {"np.random": now.numpy != self.numpy, "random": now.python != self.python}
+        names |= {"torch's global generator": bool(self.torch) and now.torch != self.torch}
         return [name for name, moved in names.items() if moved]

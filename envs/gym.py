@@ -46,6 +46,48 @@ def gym(
     return vector(partial(_wrapped, tuple(around), id, dict(kwargs), render_mode), num_envs, workers, id)
 
 
+_MADE: dict[str, Callable[[], gymnasium.Env]] = {}  # what was given to this process, by its name
+
+
+def remember(make: Callable[[], gymnasium.Env]) -> str:
+    """The name by which ``python`` makes environments with ``make``, a class or a function without arguments."""
+    if isinstance(make, gymnasium.Env) or not callable(make):
+        raise EnvError(
+            f"env={type(make).__name__}: needed is what makes one, a class or a function: env=lambda: MyEnv(...)"
+        )
+    name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', type(make).__name__)}"
+    _MADE[name] = make
+    return name
+
+
+def python(
+    num_envs: Envs, workers: int, *, name: str, wrappers: list[dict[str, Any]], render_mode: str | None
+) -> VectorEnv:
+    """An environment that was given to ``ppo.fit(env=...)`` or ``ppo.load(env=...)``: a class, or a function that makes one.
+
+    It is known by its ``name`` to the process that it was given to, and to no other: no file could hold it.
+    """
+    if name not in _MADE:
+        raise EnvError(
+            f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
+            "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
+        )
+    around: list[Any] = wrappers
+    return vector(partial(_made, name, _MADE[name], tuple(around), render_mode), num_envs, workers, name)
+
+
+def _made(
+    name: str, make: Callable[..., gymnasium.Env], wrappers: Sequence[Wrap], render_mode: str | None, index: int
+) -> gymnasium.Env:
+    try:
+        env = make() if render_mode is None else make(render_mode=render_mode)
+    except TypeError as error:
+        if render_mode is None or "'render_mode'" not in str(error):
+            raise
+        raise _undrawn(name) from error
+    return reduce(lambda env, wrap: wrap(env), wrappers, env)
+
+
 def mujoco(
     num_envs: Envs, workers: int, *, id: str, wrappers: list[dict[str, Any]], render_mode: str | None
 ) -> VectorEnv:
@@ -85,7 +127,11 @@ def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) 
     except TypeError as error:
         if render_mode is None or "'render_mode'" not in str(error):
             raise
-        raise EnvError(
-            f"{id}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
-            "__init__(self, render_mode=None) and render()"
-        ) from error
+        raise _undrawn(id) from error
+
+
+def _undrawn(name: str) -> EnvError:
+    return EnvError(
+        f"{name}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
+        "__init__(self, render_mode=None) and render()"
+    )

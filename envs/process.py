@@ -76,6 +76,15 @@ class Process:
         return f"was killed by {signal.Signals(-code).name}{why}"
 
 
+def be_somewhere() -> None:
+    """Go back to where this process began, if the working directory is no more: an environment may go where it likes, but
+    libraries ask for the name of the folder that it left us in."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir(_START)
+
+
 def comes(poll: select.poll, limit: float = math.inf) -> bool:
     """Whether there is something to read within ``limit`` seconds.
 

@@ -1,5 +1,6 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
+import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from envs.base import ActionSpace, EnvError, NoState, NotFinite, say_once
 from envs.fault import RAISED, first_of, raised
 from envs.flatten import columns, unpack
 from envs.generator import Globals, decoded, encoded, restore, state_of
+from envs.process import be_somewhere
 from envs.reader import Answer, Reader, Unreadable
 
 LONGEST = 10_000  # actions kept of a running episode: what is saved, and the time to replay it, must not grow for ever
@@ -55,6 +57,8 @@ class Shard:
             raise
         except RAISED as error:
             raise raised(f"{self.name}: making sub-environment {index}", error) from error
+        finally:
+            be_somewhere()
 
     def _one_space(self) -> tuple[Box, ActionSpace]:
         try:
@@ -103,7 +107,7 @@ class Shard:
             whole, slice(self.first, self.first + len(self.envs))
         )
         self._cursor[0] = self.first
-        # The same memory in the shape the environments speak; a row takes any dtype and rounds to float32.
+        # The same memory in the shape the environments speak; a row takes any dtype and rounds to its own.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)
         return whole
@@ -198,11 +202,10 @@ class Shard:
     def _beginning(self, i: int) -> dict:
         """How the running episode of ``i`` began, as JSON can hold it."""
         where = f"{self.name}: sub-environment {self.first + i}"
-        length = self._steps - self._since[i]
-        if length > len(self._log):
+        if self._steps - self._since[i] > len(self._log):  # said alike however long it is: it is said once
             raise NoState(
-                f"{where}: its episode of {length:,} steps cannot be saved, as at most {LONGEST:,} actions are kept; a time "
-                "limit would end it (env=gym: env.kwargs.max_episode_steps=1000)"
+                f"{where}: its episode cannot be saved, as it is longer than the {LONGEST:,} steps whose actions are kept; a "
+                "time limit would end it (env=gym: env.kwargs.max_episode_steps=1000)"
             )
         if "lost" in self._start[i]:
             raise NoState(f"{where}: its episodes cannot be saved: {self._start[i]['lost']}")
@@ -227,11 +230,16 @@ class Shard:
         try:
             self._seed[i] = int(state["seed"])
             state["start"].get("seed")
-            self._bytes(state["obs"], np.float32).reshape(self._step.obs[i].shape)
+            self._seen(state).reshape(self._step.obs[i].shape)
             return self._bytes(state["actions"], self._action.dtype).reshape(-1, *self._action.shape[1:])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             what = f" was given a state that does not fit it ({type(error).__name__}: {error})"
             raise self._failure(i, what) from error
+
+    def _seen(self, state: dict) -> np.ndarray:
+        """The observation [O] of a state. Earlier versions rounded those of every space to float32."""
+        narrow = len(state["obs"]) == 2 * 4 * math.prod(self._observation_shape)  # two letters a byte
+        return self._bytes(state["obs"], np.float32 if narrow else self._step.obs.dtype)
 
     @staticmethod
     def _bytes(text: str, dtype: np.dtype | type) -> np.ndarray:
@@ -256,7 +264,8 @@ class Shard:
             self._return[i] += reward
             if ended := terminated or truncated:
                 break
-        if ended or not np.array_equal(self._step.obs[i], self._bytes(state["obs"], np.float32)):
+        seen = self._seen(state)
+        if ended or not np.array_equal(self._step.obs[i].astype(seen.dtype), seen):
             used = before.used()
             why = _draws(used) if used else "it is not determined by seed and actions"
             raise self._failure(i, f" came to another observation when its episode was replayed: {why}")
@@ -276,6 +285,8 @@ class Shard:
         i = index - self.first
         if not 0 <= i < len(self.envs):
             return None
+        if type(self.envs[i].unwrapped).render is gymnasium.Env.render:
+            raise self._failure(i, ": it has no render(), so it cannot be drawn")
         try:
             return self._read.frame(self.envs[i].render())
         except Unreadable as error:
@@ -315,6 +326,8 @@ class Shard:
                 what = f": reset() must take seed and options: def reset(self, *, seed=None, options=None) ({error})"
                 raise self._failure(i, what) from error
             raise self._raised(i, "reset()", error) from error
+        finally:
+            be_somewhere()
 
     def _check_finite(self, rows: np.ndarray) -> None:
         if (i := not_finite(rows)) is not None:

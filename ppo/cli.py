@@ -26,7 +26,7 @@ from ppo.logging.base import LoggerError, Run
 from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
 from ppo.run.signals import Interrupted, listening
-from ppo.run.words import EXISTING, paths_quoted
+from ppo.run.words import EXISTING, paths_quoted, unreadable
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -118,9 +118,10 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through to us
     home.settle()
     import_from_here()
-    sys.argv[1:] = words = paths_quoted(sys.argv[1:])
+    words = sys.argv[1:]
     try:
         _check_system()
+        sys.argv[1:] = words = paths_quoted(words)
         check_plugins(words)
         if any(word.startswith("sequential=") for word in words):
             from ppo.sweep.sequential import main as until_decided
@@ -128,11 +129,13 @@ def main() -> None:
             sys.exit(until_decided(words))
         job()
     except (HydraException, OmegaConfBaseException, ConfigError, EnvError) as error:
-        sys.exit(_end_of_sweep() or _say(error))
+        told = unreadable(words) if isinstance(error, HydraException) else None
+        sys.exit(_end_of_sweep() or _say(told or error))
     except OSError as error:
         if not error.filename:  # then it is none of the disk's
             if not _end_of_sweep():
                 raise
+            _say(error)
             sys.exit(1)
         sys.exit(_end_of_sweep() or _say(OSError(f"{error.filename}: {error.strerror}")))
     except Interrupted as error:
@@ -140,9 +143,10 @@ def main() -> None:
         sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception:
+    except Exception as error:
         if not _end_of_sweep():
             raise
+        _say(error)  # a launcher may fail before any cell begins, which then has no reason of its own
         sys.exit(1)
     sys.exit(_end_of_sweep())
 

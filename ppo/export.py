@@ -57,7 +57,7 @@ def _from_first(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 class Act(nn.Module):
-    """``obs [N, O] float32 -> action [N, A]`` in the dtype of the action space: normaliser, most likely action, transform.
+    """``obs [N, O] -> action [N, A]``, each in the dtype of its space: normaliser, most likely action, transform.
     Discrete: ``action [N]``, counted from where the space begins. With memory: ``obs, memory [N, H] -> action, next_memory``."""
 
     mean: Tensor
@@ -193,7 +193,8 @@ def _metadata(policy: Policy) -> dict[str, Any]:
 
 
 def _write(policy: Policy, metadata: dict[str, Any], path: Path) -> None:
-    given = {"obs": _of(policy, torch.zeros(2, policy.envs.observation_space.shape[0]))}
+    space = policy.envs.observation_space
+    given = {"obs": _of(policy, torch.from_numpy(np.zeros((2, *space.shape), space.dtype)))}
     if size := memory_size(policy):
         given["memory"] = torch.zeros(2, size)
     batch = torch.export.Dim("N")

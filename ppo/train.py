@@ -3,7 +3,6 @@
 import math
 import pkgutil
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from omegaconf import DictConfig
 
 from envs.base import EnvError, WorkerLost
+from envs.fault import closing
 from ppo.buffer.collect import collect
-from ppo.buffer.data import tree_map
+from ppo.buffer.data import Transition, tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.config.options import ConfigError, plain
 from ppo.doctor.watch import Watch
@@ -40,9 +40,9 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
         recording(cfg, run, parts, Watch(plain(cfg), parts.envs.observation_space, parts.envs.action_space)) as record,
         evaluating(cfg, parts, record.sink) as evaluation,
     ):
-        state, obs = begin(cfg, parts, record)
+        buffer = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network)
+        state, obs = begin(cfg, parts, record, buffer)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
-        buffer = allocate(cfg.num_steps, cfg.num_envs, obs.shape[1], parts.network)
         last = state.updates + updates
         while state.env_steps < parts.total_steps and state.updates < last:
             signals.check(*ranks.gather(signals.asked()))
@@ -90,19 +90,33 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
             metrics |= describe(parts, state, metrics, rollout, batch, normalise, scale, episodes, seconds)
             record(state, metrics, halt, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
             evaluation.when_due(state)  # the update is on the disk: nothing beside training makes it be done again
+            record.tell(run.on_update)
     return endpoint(run.folder) if ranks.first() else math.nan
 
 
-def begin(cfg: DictConfig, parts: Parts, record: Record) -> tuple[State, np.ndarray]:
-    """The state and the observations to begin with: those of the run that resumes, else of a reset.
+def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> tuple[State, np.ndarray]:
+    """The state and the observations to begin with: those of the run that resumes, else of a reset and, with
+    ``normalise.warmup``, a rollout (in ``buffer``) that only gathers statistics.
 
     Raises ConfigError where the environments do not come back exactly and ``exact_resume`` asks for it.
     """
     path = ranks.gather(str(record.saved.path) if record.saved else None)[0]  # where the first rank found a checkpoint
     if path is None:
-        obs = parts.envs.reset(cfg.seed)
-        record.save(parts.start, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
-        return parts.start, obs
+        obs, state = parts.envs.reset(cfg.seed), parts.start
+        if parts.warm_up:
+            acting = (parts.envs, parts.network, parts.normaliser(state.obs_moments), parts.to_world, obs, state.memory)
+            obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
+            ranks.share(buffer, memory, episodes, parts.flat)
+            rollout = tree_map(lambda x: x.to(parts.flat.device), buffer)
+            state = state._replace(
+                obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
+                reward_scale=state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma),
+                env_steps=rollout.reward.numel(),
+                memory=memory,
+                recalled=parts.prepare.recall(rollout, state.recalled),
+            )
+        record.save(state, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
+        return state, obs
     saved = record.saved or resume.load(Path(path))
     state = resume.thaw(saved, parts.start, parts.flat, parts.generator)
     try:

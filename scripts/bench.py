@@ -1,7 +1,8 @@
 """Benchmarks: ``python scripts/bench.py train --peers sb3,cleanrl_form`` and ``python scripts/bench.py update``.
 
 Prints tables of medians with the lowest and highest repetition; ``ratio`` is how many times as good as the fastest
-peer, above 1 is better. The peers come with ``pip install -e '.[bench]'``, or from another environment by --python.
+peer, above 1 is better. The peers come with ``pip install -e '.[bench]'``, or from another environment by --python: tianshou
+always, since its dependencies clash with ours.
 """
 
 import argparse

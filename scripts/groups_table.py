@@ -34,8 +34,9 @@ def table(conf: Path) -> str:
     for group, default, about in [*defaults, *((name, "", about) for name, about in RECIPES.items())]:
         sign = "" if default else "+"
         lines.append(f"| **{group}** | **{about}** |")
-        options = sorted((conf / group).glob("*.yaml"), key=lambda path: (path.stem != default, path.stem))
-        lines += [f"| `{sign}{group}={path.stem}` | {first_comment(path.read_text())} |" for path in options]
+        options = {str(p.relative_to(conf / group).with_suffix("")): p for p in (conf / group).rglob("*.yaml")}
+        for name in sorted(options, key=lambda name: (name != default, name)):
+            lines.append(f"| `{sign}{group}={name}` | {first_comment(options[name].read_text())} |")
     return "\n".join(lines) + "\n"
 
 

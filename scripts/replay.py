@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from envs.base import EnvError, NotFinite
+from envs.fault import keep
 from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError
 from ppo.logging.base import Run
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as work:
             found = replay(args.bundle, cfg, meta["progress"]["updates"], Path(work, "replay"))
     except (checkpoint.CheckpointError, ConfigError, EnvError) as error:
+        keep(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"kept:  {describe(meta['crash'])}")

@@ -151,7 +151,7 @@ def make_loss():
 SMALL = (  # nothing normalised
     "env=probe", "logger=none", "compile=false", "workers=0", "network.actor=[16]", "network.critic=[16]",
     "network.activation=tanh", "num_envs=4", "num_steps=32", "minibatch_size=32", "epochs=2", "total_steps=256",
-    "eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "norm=global", "lr.value=1e-3",
+    "eval.episodes=2", "normalise.obs=false", "normalise.reward=false", "normalise.warmup=false", "norm=global", "lr.value=1e-3",
     "stop=none", "target_kl=null", "lr=constant",
 )  # fmt: skip
 

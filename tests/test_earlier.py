@@ -43,6 +43,7 @@ WORDS = [
     "lr=linear",
     "lr.value=1e-2",
     "clip=adaptive",
+    "clip.tolerance=1.5",
     "clip.eps=0.2",
     "penalty=adaptive",
     "stop=rollback",

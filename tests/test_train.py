@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 import ppo.evaluate
 import ppo.loss.value
@@ -98,6 +100,30 @@ def test_the_actor_finds_the_best_action(trained, head, words):
     assert rows[-1]["eval/return"] > -0.01
 
 
+class Far(gymnasium.Env):
+    """One step; the best action is x of an observation 1e6 + 1e-3 x."""
+
+    observation_space = Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1.0, 1.0)
+        return np.array([1e6 + 1e-3 * self.x]), {}
+
+    def step(self, action):
+        return np.array([1e6 + 1e-3 * self.x]), -float((action[0] - self.x) ** 2), True, False, {}
+
+
+def test_what_varies_beside_a_large_offset_is_learned(trained, monkeypatch):
+    """In float32 the observations were all the same, and the best policy had a return of -1/3."""
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Far-v0", Far)
+    words = ("total_steps=6144", "num_envs=8", "lr.value=1e-2", "epochs=8", "eval.episodes=64", "eval.every=0")
+    rows, _ = trained("env=gym", "env.id=Far-v0", "normalise.obs=true", *words)
+    assert rows[-1]["eval/return"] > -0.03 and rows[-1]["obs/rounded"] == 0
+
+
 def test_a_discrete_task_is_learned(trained):
     """CartPole-v1, 500 at most and about 20 to begin with; every estimator and rule of an update as ever."""
     rows, _ = trained(
@@ -176,7 +202,7 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     )
     parts.flat.copy_(learner.params)
     normalise = parts.normaliser(moments)
-    rollout = allocate(32, 4, *parts.envs.observation_space.shape, parts.network)
+    rollout = allocate(32, 4, parts.envs.observation_space, parts.network)
     collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
     batch = parts.prepare(rollout, learner.params, normalise, parts.reward_normaliser(scale))
     chosen = parts.schedule(parts.start.chosen, parts.start.seen, 0)
@@ -259,6 +285,29 @@ def test_rows_are_counted_as_environment_steps(trained):
     assert tensors["learner.count"] == 3 * 2 * 4  # rollouts, epochs, minibatches
 
 
+WARM = ("env.task=target", "normalise.obs=true", "normalise.reward=true", "normalise.warmup=true")
+
+
+def test_the_first_rollout_only_gathers_statistics(trained):
+    """The policy acts in it as it will in the first update, which learns from observations of mean 0 and deviation 1."""
+    rows, tensors = trained(*WARM, "total_steps=384")
+    assert [row["env_steps"] for row in rows] == [256, 384] and tensors["obs_moments.count"] == 3 * 128
+    cold, _ = trained(*WARM, "total_steps=384", "normalise.warmup=false", name="cold")
+    assert [row["env_steps"] for row in cold] == [128, 256, 384]
+
+
+@pytest.mark.parametrize("words", [("total_steps=128",), ("normalise.obs=false", "normalise.reward=false")], ids=str)
+def test_there_is_no_warm_up_where_it_would_gather_nothing_or_leave_nothing(trained, words):
+    rows, _ = trained(*WARM, *words)
+    assert rows[0]["env_steps"] == 128
+
+
+def test_a_run_that_starts_from_another_has_its_statistics(trained, finished):
+    first = finished(*WARM)
+    rows, _ = trained(*WARM, f"init={first.folder}", name="second")
+    assert rows[0]["env_steps"] == 128
+
+
 # Schedules and adaptation
 
 
@@ -274,7 +323,15 @@ def test_schedules_follow_environment_steps_however_many_minibatches_ran(trained
 
 def test_what_adapts_does_so_once_an_update_from_where_it_was(trained):
     """Beta doubles or halves, the range moves by its factor, by the KL that the update before ended with."""
-    words = ("penalty=adaptive", "penalty.beta=4", "clip=adaptive", "clip.eps=0.4", "target_kl=0.002", "lr.value=1e-2")
+    words = (
+        "penalty=adaptive",
+        "penalty.beta=4",
+        "clip=adaptive",
+        "clip.eps=0.4",
+        "clip.tolerance=1.5",
+        "target_kl=0.002",
+        "lr.value=1e-2",
+    )
     rows, _ = trained(*words, "total_steps=1024", "env.task=target")
     betas, widths = [row["penalty/beta"] for row in rows], [row["clip/high"] - 1 for row in rows]
     assert betas[0] == 4 and widths[0] == pytest.approx(0.4) and len(set(betas)) > 1
@@ -303,7 +360,7 @@ def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoc
         return advantage, None
 
     parts = assemble(config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2"))
-    rollout, raw = allocate(32, 4, 1, parts.network), ObsNormaliser.identity()
+    rollout, raw = allocate(32, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
     learner, batch = parts.start.learner, parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
     refresh = parts.prepare.refresh(rollout, raw, torch.Tensor.float)
@@ -350,7 +407,7 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
 
     def first_step(word):
         parts = assemble(config(word))
-        rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
+        rollout, raw = allocate(8, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
         collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
         batch = parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
         knobs = parts.knobs(parts.schedule(parts.start.chosen, parts.start.seen, 0))
@@ -370,11 +427,11 @@ MEASURED = ("loss/", "kl/", "grad/", "policy/", "ratio/", "value/", "target/", "
 def test_the_shipped_default_trains(shipped, tmp_path):
     """Every word as it is shipped, but for the length of the run and the dashboard: two updates on Ant."""
     pytest.importorskip("pybullet")
-    cfg = shipped("kl=exact", "norm=group", "logger=none", "num_steps=32", "total_steps=512")
+    cfg = shipped("kl=exact", "norm=group", "logger=none", "num_steps=32", "total_steps=768")
     ppo.train.train(cfg, Run(tmp_path / "run", "run", {}))
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["env_steps"] for row in rows] == [256, 512]
-    assert [row["lr"] for row in rows] == [cfg.lr.value, cfg.lr.value / 2]
+    assert [row["env_steps"] for row in rows] == [512, 768]  # the first rollout only gathers statistics
+    assert [row["lr"] for row in rows] == pytest.approx([cfg.lr.value * 2 / 3, cfg.lr.value / 3])
     for row in rows:
         assert 0 < row["update/steps"] <= cfg.epochs * 256 / cfg.minibatch_size
         assert row["check/first_log_ratio"] <= 1e-6 and abs(row["check/first_kl"]) <= 1e-6

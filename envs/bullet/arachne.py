@@ -16,7 +16,7 @@ from annotated_types import Ge, MinLen
 from envs.base import EnvError, Envs, VectorEnv
 from envs.bullet.body import Body, Vector3
 from envs.bullet.task import BulletEnv, RenderMode, clocked, limited
-from envs.bullet.terrain import rough_ground
+from envs.bullet.terrain import field, rough_ground
 
 MODEL = Path(__file__).parent / "assets" / "arachne.urdf"
 _GRAVITY = 9.8  # m/s^2
@@ -55,6 +55,9 @@ class Arachne(BulletEnv):
     Observation [67], clipped to +-5: up in the torso's frame (3); cosine and sine of the heading; velocity (m/s) and
     0.25 x angular velocity (rad/s) in the torso's frame (3 + 3); joint by joint its position scaled to +-1 and 0.1 x its
     speed (rad/s); the previous action (16); the feet's contacts with the ground (8).
+    With ``privileged`` what no sensor of it tells, [86]: under each foot 10 x the height of the ground (m) and the force on
+    the foot over the weight of the unladen robot (8 + 8); payload over 3 kg; the sine of the slope; 10 x the roughness (m).
+    ``metadata["columns"]`` names them all.
     Ends when the torso touches the ground or tilts past 60 degrees.
     """
 
@@ -70,11 +73,12 @@ class Arachne(BulletEnv):
         energy: float = 0.02,
         smoothness: float = 0.1,
         group: int = 0,
+        privileged: bool = False,
     ):
         if variant not in VARIANTS:
             raise EnvError(f"arachne: unknown variant {variant!r}, known are {', '.join(VARIANTS)}")
         self.variant, self.about = VARIANTS[variant], {"group": group}
-        self.weights = Weights(forward, upright, energy, smoothness)
+        self.weights, self._privileged = Weights(forward, upright, energy, smoothness), privileged
         super().__init__(render_mode, gravity=_GRAVITY, time_step=1 / 60, substeps=4)
 
     def build(self) -> tuple[int, int]:
@@ -93,8 +97,20 @@ class Arachne(BulletEnv):
         self._base = partial(call("getBasePositionAndOrientation"), robot)
         self._velocity = partial(call("getBaseVelocity"), robot)
         self._matrix = self.world.bullet.getMatrixFromQuaternion
-        joints = len(self.body.joints)
-        return joints, 11 + 3 * joints + len(self._feet)
+        joints, feet = len(self.body.joints), len(self._feet)
+        sizes = {"up": 3, "heading": 2, "velocity": 3, "turning": 3, "joints": 2 * joints, "previous": joints}
+        sizes |= {"contacts": feet}
+        if self._privileged:
+            sizes |= {"ground/height": feet, "ground/force": feet, "payload": 1, "slope": 1, "roughness": 1}
+            self._weight = _GRAVITY * sum(call("getDynamicsInfo")(robot, i)[0] for i in self.body.links.values())
+            self._weight -= _GRAVITY * variant.payload
+            self._read_feet = partial(call("getLinkStates"), robot, self._feet)
+            self._hidden = [variant.payload / 3.0, math.sin(lean), 10.0 * variant.roughness]
+        ends = np.cumsum([*sizes.values()]).tolist()
+        self.metadata = self.metadata | {
+            "columns": {n: [end - size, end] for (n, size), end in zip(sizes.items(), ends)}
+        }
+        return joints, ends[-1]
 
     def begin(self) -> np.ndarray:
         """Standing, every joint within 0.1 rad of its zero."""
@@ -137,7 +153,17 @@ class Arachne(BulletEnv):
             power += abs(torque * speed)
         values += self._previous.tolist()
         values += (float(foot in touching) for foot in self._feet)
+        if self._privileged:
+            values += self._unseen()
         return limited(np.array(values, np.float32), 5.0), position[0], r[8], power / len(self._range)
+
+    def _unseen(self) -> list[float]:
+        """The privileged part of an observation."""
+        forces = self.body.pressing(self._ground)
+        x, y = np.array([foot[0][:2] for foot in self._read_feet()]).T
+        heights = field(self.variant.roughness).at(x, y) if self.variant.roughness else np.zeros(len(x))
+        pressed = [forces.get(foot, 0.0) / self._weight for foot in self._feet]
+        return [*(10.0 * heights).tolist(), *pressed, *self._hidden]
 
     def centre(self) -> Vector3:
         return self._base()[0]
@@ -152,11 +178,14 @@ def arachne(
     upright: Annotated[float, Ge(0)],
     energy: Annotated[float, Ge(0)],
     smoothness: Annotated[float, Ge(0)],
+    privileged: bool,
     render_mode: RenderMode | None,
 ) -> VectorEnv:
     """Arachne walks along +x; 1000 steps an episode. Sub-environment i has variant i modulo their number, and so its
-    group; the other options are the weights of the reward's terms (see ``Weights``)."""
-    make = partial(Arachne, render_mode, forward=forward, upright=upright, energy=energy, smoothness=smoothness)
+    group. privileged: the observation also holds what only a simulator knows, as columns after the others (see ``Arachne``).
+    The other options are the weights of the reward's terms (see ``Weights``)."""
+    weights = Weights(forward, upright, energy, smoothness)
+    make = partial(Arachne, render_mode, privileged=privileged, **weights._asdict())
     return clocked(partial(_make, make, list(variants)), 1000, num_envs, workers, "ArachneBullet")
 
 

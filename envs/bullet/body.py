@@ -25,7 +25,7 @@ class Body:
     """The driven joints, in the order of the model file, and the links by name."""
 
     def __init__(self, world: World, body: int):
-        self.id, self._call = body, world.call
+        self.id, self._call, self._substeps = body, world.call, world.substeps
         bullet, call = world.bullet, world.call
         self._info = [call("getJointInfo")(body, j) for j in range(call("getNumJoints")(body))]
         for joint in self._info:
@@ -51,6 +51,16 @@ class Body:
     def touching(self, other: int) -> set[int]:
         """The links in contact with body ``other``."""
         return {contact[3] for contact in self._contacts(other)}
+
+    def pressing(self, other: int) -> dict[int, float]:
+        """The normal force (N) on each link in contact with body ``other``.
+
+        Bullet divides the impulse of the last substep by the time of the whole step.
+        """
+        forces: dict[int, float] = {}
+        for contact in self._contacts(other):
+            forces[contact[3]] = forces.get(contact[3], 0.0) + contact[9] * self._substeps
+        return forces
 
     def link(self, name: str) -> int:
         """The number of link ``name``; -1 is the base."""

@@ -21,7 +21,8 @@ def pybullet() -> ModuleType:
         import pybullet
     except ImportError as error:
         raise EnvError(
-            "the Bullet robots need PyBullet: pip install pybullet==3.2.7 (wheels for Python 3.10 and 3.11)"
+            "the Bullet robots need PyBullet: pip install pybullet (for Python 3.11 on Linux there is a wheel; elsewhere a C++ "
+            "compiler builds it in some eight minutes), or take another world: env=mujoco, env=gym"
         ) from error
     return pybullet
 
@@ -42,7 +43,7 @@ class World:
 
     def __init__(self, *, gravity: float, time_step: float, substeps: int, gui: bool = False):
         self.bullet = pybullet()
-        self.time_step = time_step
+        self.time_step, self.substeps = time_step, substeps
         self._client = self.bullet.connect(self.bullet.GUI if gui else self.bullet.DIRECT)
         if self._client < 0:
             raise EnvError(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import repeat, starmap
 
 import torch
+from gymnasium.spaces import Box
 from jaxtyping import Int
 from torch import Tensor
 
@@ -11,8 +12,8 @@ from ppo.buffer.data import Batch, Transition, tree_map
 from ppo.network.actor_critic import ActorCritic
 
 
-def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic) -> Transition:
-    """An empty rollout ``[T, N, ...]`` for this network's policy, filled anew in every iteration."""
+def allocate(num_steps: int, num_envs: int, observations: Box, network: ActorCritic) -> Transition:
+    """An empty rollout ``[T, N, ...]`` of such observations and this network's policy, filled anew in every iteration."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros((num_steps, num_envs, *shape), dtype=dtype)
@@ -22,13 +23,14 @@ def allocate(num_steps: int, num_envs: int, obs_size: int, network: ActorCritic)
 
     device = next(network.parameters()).device
     with torch.no_grad():
-        policy = network.policy(torch.zeros(1, obs_size, device=device), *_memory(network, device))
+        policy = network.policy(torch.zeros(1, *observations.shape, device=device), *_memory(network, device))
+    obs = torch.from_numpy(observations.low)[None]  # [1, O] of their dtype
     return Transition(
-        obs=empty(obs_size),
+        obs=empty_like(obs),
         action=empty_like(policy.mode()),
         policy=tree_map(empty_like, policy),
         reward=empty(dtype=torch.float64),
-        next_obs=empty(obs_size),
+        next_obs=empty_like(obs),
         terminated=empty(dtype=torch.bool),
         done=empty(dtype=torch.bool),
         group=empty(dtype=torch.int64),

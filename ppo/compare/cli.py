@@ -70,11 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _to_reader(write: Callable[[], None]) -> None:
-    """``write`` to standard output; nothing more goes there once its reader is gone (``| head``)."""
+    """``write`` to standard output; nothing more goes there once its reader is gone (``| head``) or its disk is full."""
     try:
         write()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"cannot print: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

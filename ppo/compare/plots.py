@@ -1,5 +1,6 @@
 """The pictures of a comparison, written as PNG. Needs matplotlib (the extra ``plots``)."""
 
+import io
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from ppo.compare.drawing import STYLE, band_of_runs, grid, legend, mean_interval
 from ppo.compare.endpoints import Sample
 from ppo.compare.trial import CURVES, Curve, Trial
 from ppo.logging.base import first_line
+from ppo.logging.files import write_atomically
 from ppo.logging.panels import shade
 
 TRUST_REGION = {  # metric: title
@@ -48,10 +50,11 @@ def draw(comparison: Comparison, out: Path, say: Callable[[str], None]) -> dict[
             with plt.rc_context(STYLE), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks are drawn as boxes
                 if (figure := draw_one(plt, comparison, colours)) is not None:
-                    figure.savefig(file, dpi=110)
+                    picture = io.BytesIO()
+                    figure.savefig(picture, dpi=110, format="png")
+                    write_atomically(file, picture.getvalue())
                     drawn[draw_one.__name__] = file
         except Exception as error:  # whatever a drawing library raises; the numbers must not be lost by it
-            file.unlink(missing_ok=True)
             say(f"no picture {file.name}: {first_line(error)}")
         finally:
             plt.close("all")

@@ -38,10 +38,11 @@ class Adam:
 
 @dataclass(kw_only=True)
 class Normalise:
-    """Running normalisation of observations and rewards, and where the results are clipped."""
+    """Running normalisation of observations and rewards, how it starts, and where the results are clipped."""
 
     obs: bool
     reward: bool
+    warmup: bool
     clip_obs: Annotated[float, Gt(0)]
     clip_reward: Annotated[float, Gt(0)]
 

@@ -10,7 +10,9 @@ from ppo.doctor.history import lookup
 
 _CUT = 0.5  # share of a new policy's actions beyond the bounds, above which hardly any is its own
 _WIDE = 100.0  # deviations of a new policy that fit between the bounds, above which it hardly explores them
-_EPS = float(np.finfo(np.float32).eps)
+SUBTRACT = (
+    "subtract the offset in the environment; or give its space dtype float64, which normalise.obs=true subtracts from"
+)
 
 
 def foreseeable(config: dict[str, Any], observation_space: Space, action_space: Space) -> list[str]:
@@ -18,7 +20,7 @@ def foreseeable(config: dict[str, Any], observation_space: Space, action_space: 
 
     For the start of a run. Costs no step of the environment.
     """
-    found = (of_actions(config, action_space), _of_observations(observation_space), _of_advantages(config))
+    found = (of_actions(config, action_space), _of_observations(config, observation_space), _of_advantages(config))
     return [f"{one.what}; try {one.tries}" if one.tries else one.what for one in found if one]
 
 
@@ -79,20 +81,28 @@ def of_actions(config: dict[str, Any], space: Space) -> Foreseen | None:
     )
 
 
-def _of_observations(space: Space) -> Foreseen | None:
-    """Bounds so narrow beside their offset that float32 has few values between them."""
+def resolution(config: dict[str, Any], dtype: Any) -> float:
+    """The relative resolution of what the networks see of observations of ``dtype``: float32's, unless it is float64 from
+    which the normaliser subtracts the mean."""
+    wide = np.dtype(dtype) == np.float64 and lookup(config, "normalise.obs")
+    return float(np.finfo(np.float64 if wide else np.float32).eps)
+
+
+def _of_observations(config: dict[str, Any], space: Space) -> Foreseen | None:
+    """Bounds so narrow beside their offset that there are few values between them."""
     if not isinstance(space, Box):
         return None
+    eps = resolution(config, space.dtype)
     low, high = space.low.astype(float).ravel(), space.high.astype(float).ravel()
     with np.errstate(over="ignore", invalid="ignore"):
         width, size = high - low, np.maximum(np.abs(low), np.abs(high))
-        lost = np.isfinite(width) & (width > 0) & (width < 16 * _EPS * size)
+        lost = np.isfinite(width) & (width > 0) & (width < 16 * eps * size)
     if not lost.any():
         return None
     d = int(np.argmax(lost))
     return Foreseen(
-        f"observation {d} lies in [{low[d]:.9g}, {high[d]:.9g}], where float32 has {width[d] / (_EPS * size[d]):.0f} values: "
-        "subtract the offset in the environment, in float64"
+        f"observation {d} lies in [{low[d]:.9g}, {high[d]:.9g}], where the networks can tell {width[d] / (eps * size[d]):.0f} "
+        f"values apart: {SUBTRACT}"
     )
 
 

@@ -5,6 +5,7 @@ Each check is one function ``(history) -> Finding | None``; its keyword-only arg
 """
 
 from ppo.doctor.finding import Finding, percent, span
+from ppo.doctor.foresee import SUBTRACT
 from ppo.doctor.history import History, middle, tail
 from ppo.doctor.remedy import slower
 
@@ -82,10 +83,9 @@ def obs_rounded(history: History, *, share: float = 0.0) -> Finding | None:
         return None
     return Finding(
         "obs_rounded",
-        "observations are rounded away: float32 has no digits for what varies in them",
+        "observations are rounded away: no digits are left for what varies in them",
         span(history, history["obs/rounded"] > share),
-        f"{percent(rounded)} of the columns vary by less than the last digit of their mean; subtract that offset in the "
-        "environment, in float64, before it returns the observation",
+        f"{percent(rounded)} of the columns vary by less than the last digit of their mean; {SUBTRACT}",
         (),
     )
 

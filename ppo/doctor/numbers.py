@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from ppo.doctor.foresee import action_option, beyond, first_sigma, of_actions
+from ppo.doctor.foresee import SUBTRACT, action_option, beyond, first_sigma, of_actions, resolution
 from ppo.doctor.history import lookup
 from ppo.doctor.play import Seen, Subject, Verdict, at_random, box, corners, inside, play
 
@@ -43,7 +43,7 @@ def actions(subject: Subject, *, steps: int = 20) -> Verdict:
 
 
 def observations(subject: Subject, *, large: float = 1e3, steps: int = 300) -> Verdict:
-    """Observations lie in their space and are of a size that a network can take, and float32 can tell them apart."""
+    """Observations lie in their space, are of a size that a network can take, and are not lost in rounding."""
     seen = at_random(subject, steps)
     envs = subject.make(1)
     low, high = envs.observation_space.low, envs.observation_space.high
@@ -55,11 +55,11 @@ def observations(subject: Subject, *, large: float = 1e3, steps: int = 300) -> V
         reach = f"[{values[:, d].min():.4g}, {values[:, d].max():.4g}]"
         return Verdict("fault", f"entry {d} takes values in {reach}, outside its space [{low[d]:g}, {high[d]:g}]")
     size, spread = np.abs(values).max(0), values.astype(float).std(0)
-    rounded = (size > large) & (spread < np.finfo(np.float32).eps * size)
+    rounded = (size > large) & (spread < resolution(subject.config, values.dtype) * size)
     if rounded.any():
         d = int(np.argmax(rounded))
-        offset = f"entry {d} is {values[0, d]:.9g} and varies by less than float32 can say at that size"
-        return Verdict("fault", f"{offset}: subtract the offset in the environment, in float64")
+        offset = f"entry {d} is {values[0, d]:.9g} and varies by less than is left of it after rounding"
+        return Verdict("fault", f"{offset}: {SUBTRACT}")
     normalised = lookup(subject.config, "normalise.obs")
     if size.max() > large:
         d = int(np.argmax(size))

@@ -69,7 +69,7 @@ def sigma_large(history: History, *, ratio: float = 3.0) -> Finding | None:
         tries += ["action=tanh"]
     if bonus > 0 and first > 0.95 * bound:
         tries = [f"{words} network.log_std=-1" for words in tries]
-    edge = f"; its bound is {bound:.3g}" if now > 0.95 * bound else ""
+    edge = f"; its bound is {bound:.3g}" if 0.95 * bound < now < 1.05 * bound else ""  # network=gsde sums several
     return Finding(
         "sigma_large",
         f"exploration is too wide: {cause}",

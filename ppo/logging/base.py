@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from ppo.config.extras import needs
 
@@ -25,6 +25,7 @@ class Run(NamedTuple):
     tags: tuple[str, ...] = ()
     id: str | None = None  # the backend's id of the run that this one resumes
     words: tuple[str, ...] = ()  # of the command line
+    on_update: Callable[[dict], Any] | None = None  # a person's own function of every row; what is true ends the run
 
 
 class Logger(Protocol):

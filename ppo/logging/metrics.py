@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ppo.logging.files import write_atomically
+
 
 class Metric(NamedTuple):
     """One row of the table."""
@@ -177,7 +179,9 @@ METRICS: dict[str, Metric] = {
     "reward/clipped": Metric("fraction", "scaled rewards at +-normalise.clip_reward, over the rollout"),
     "obs/clipped": Metric("fraction", "entries of the normalised observations at the clip, over the rollout"),
     "obs/rounded": Metric(
-        "fraction", "columns of the observation whose deviation is below float32's resolution of their mean"
+        "fraction",
+        "columns of the observation whose deviation is below the resolution of their mean: float32's, or float64's of a space "
+        "of float64 that is normalised",
     ),
     "action/clipped": Metric("fraction", "entries of the actions that action=clip cut at the bounds, over the rollout"),
 }
@@ -262,5 +266,5 @@ The estimators `<kl>`, as `kl=` names them; their formulas are in `ppo/loss/kl.p
 
 if __name__ == "__main__":
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
-    page.write_text(document(), encoding="utf-8")
+    write_atomically(page, document())
     print(f"wrote {page}")

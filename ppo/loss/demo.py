@@ -119,4 +119,4 @@ def _fitting(
     elif squashed:
         action = untanh(action, actions)
     stored = torch.from_numpy(action if isinstance(actions, Discrete) else action.astype(np.float32))
-    return torch.from_numpy(obs.astype(np.float32)), stored
+    return torch.from_numpy(obs.astype(observations.dtype)), stored

@@ -4,7 +4,7 @@ r = exp(log_ratio) is the probability ratio new / old, [low, high] the clip rang
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -72,6 +72,61 @@ def truly(
     ratio = torch.exp(log_ratio)
     kept = torch.clamp(ratio, low, high)
     return torch.minimum(ratio * advantage, (kept - alpha * (ratio - kept)) * advantage)
+
+
+def aspo(
+    log_ratio: Float[Tensor, "*B"], advantage: Float[Tensor, "*B"], low: Float[Tensor, ""], high: Float[Tensor, ""]
+) -> Float[Tensor, "*B"]:
+    """``ppo`` where A >= 0, ``spo`` where A < 0: what was bad is led back, what was good may go on. FPO++, 2026."""
+    ratio = torch.exp(log_ratio)
+    good = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
+    return torch.where(advantage >= 0, good, spo(log_ratio, advantage, low, high))
+
+
+def soft(
+    log_ratio: Float[Tensor, "*B"],
+    advantage: Float[Tensor, "*B"],
+    low: Float[Tensor, ""],
+    high: Float[Tensor, ""],
+    *,
+    gate: Literal["step", "linear", "sigmoid"],
+    softness: Annotated[float, Gt(0)],
+) -> Float[Tensor, "*B"]:
+    """r A - stop_gradient(r A g) log new(a), whose gradient is (1 - g) r A grad log new(a). KLip-PPO, 2026.
+
+    The gate g rises from 0 to 1 where ``ppo`` clips, at r = high for A > 0 and at r = low for A < 0: with e the excess
+    of r over that bound, ``step`` is [e > 0], which gives the gradient of ``ppo``, ``linear`` is clip(e / softness + 1/2,
+    0, 1) and ``sigmoid`` 1 / (1 + exp(-e / softness)). log new(a) is written as the log-ratio: the two differ by a constant.
+    """
+    ratio = torch.exp(log_ratio)
+    excess = torch.where(advantage > 0, ratio - high, low - ratio).detach()
+    if gate == "step":
+        g = (excess > 0).to(ratio)
+    elif gate == "linear":
+        g = (excess / softness + 0.5).clamp(0.0, 1.0)
+    else:
+        g = torch.sigmoid(excess / softness)
+    return ratio * advantage - (ratio * advantage * g).detach() * log_ratio
+
+
+def dpo(
+    log_ratio: Float[Tensor, "*B"],
+    advantage: Float[Tensor, "*B"],
+    low: Float[Tensor, ""],
+    high: Float[Tensor, ""],
+    *,
+    alpha: Annotated[float, Gt(0)],
+    beta: Annotated[float, Gt(0)],
+) -> Float[Tensor, "*B"]:
+    """r A - drift, found by search instead of by hand. Lu et al. 2022, Discovered Policy Optimisation, equation 9.
+
+    drift = relu(u - alpha tanh(u / alpha)) with u = (r - 1) A where A >= 0, and relu(u - beta tanh(u / beta)) with
+    u = A log r where A < 0. The clip range has no part in it.
+    """
+    ratio = torch.exp(log_ratio)
+    up, down = (ratio - 1) * advantage, log_ratio * advantage
+    drift = torch.where(advantage >= 0, up - alpha * torch.tanh(up / alpha), down - beta * torch.tanh(down / beta))
+    return ratio * advantage - torch.relu(drift)
 
 
 def none(

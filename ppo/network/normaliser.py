@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+EPS = torch.finfo(torch.float32).eps
+
 
 class Moments(NamedTuple):
     """Count, mean and sum of squared deviations of everything seen; float64. Shape of ``mean``: one sample's."""
@@ -40,23 +42,24 @@ class Moments(NamedTuple):
         std = (self.m2 / self.count.clamp(min=1)).sqrt()
         return torch.where(std <= 1e-12 * self.mean.abs(), 1.0, std)
 
-    @property
-    def rounded(self) -> Tensor:
-        """[*D] bool: what came in float32 and varied by less than two of its steps, so that its digits are rounding."""
-        return self.std <= 2 * torch.finfo(torch.float32).eps * self.mean.abs()
+    def rounded(self, eps: float) -> Tensor:
+        """[*D] bool: what came with the relative resolution ``eps`` and varied by less than two of its steps, so that its
+        digits are rounding."""
+        return self.std <= 2 * eps * self.mean.abs()
 
 
 class ObsNormaliser(NamedTuple):
-    """What the networks see of an observation: (obs - mean) / std, clipped to +-clip, float32."""
+    """What the networks see of an observation: (obs - mean) / std in float64, clipped to +-clip, then float32."""
 
     mean: Tensor  # [O]
     std: Tensor  # [O]
     clip: float
+    eps: float = EPS  # the relative resolution of what comes in or, where nothing is subtracted, of what goes out
 
     @staticmethod
-    def of(moments: Moments, *, clip: float = 10.0) -> "ObsNormaliser":
-        """By these statistics, as they are now. What varies by no more than float32 can resolve is not blown up."""
-        return ObsNormaliser(moments.mean, torch.where(moments.rounded, 1.0, moments.std), clip)
+    def of(moments: Moments, eps: float = EPS, *, clip: float = 10.0) -> "ObsNormaliser":
+        """By these statistics, as they are now. What varies by no more than the resolution ``eps`` is not blown up."""
+        return ObsNormaliser(moments.mean, torch.where(moments.rounded(eps), 1.0, moments.std), clip, eps)
 
     @staticmethod
     def identity(device: torch.device | str = "cpu") -> "ObsNormaliser":

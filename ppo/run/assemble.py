@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box
 from omegaconf import DictConfig
@@ -47,6 +48,7 @@ class Parts(NamedTuple):
     flat: Tensor  # [P]: its parameters are views of this buffer
     generator: torch.Generator
     start: State
+    warm_up: bool  # the first rollout only gathers the statistics by which observations and rewards are normalised
     total_steps: int
     gamma: float
     normaliser: Callable[[Moments], ObsNormaliser]  # what the networks see of an observation, with these statistics
@@ -82,10 +84,13 @@ def assemble(cfg: DictConfig) -> Parts:
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
         if cfg.init is not None:
             moments, reward_scale = restore(cfg, flat, moments, reward_scale)
-        normaliser = partial(obs_normaliser, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs)
+        normaliser = partial(
+            obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs
+        )
         frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
         to_world = partial(chosen["action"], space=envs.action_space)
+        to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
 
         coef: dict[str, Callable[[Progress], float]] = {}
         terms: list[Term] = []
@@ -156,6 +161,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 memory=network.empty_memory(cfg.num_envs),
                 recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
             ),
+            warm_up=warms_up(cfg),
             total_steps=cfg.total_steps,
             gamma=cfg.gamma,
             normaliser=normaliser,
@@ -195,6 +201,12 @@ def bounds(space: ActionSpace, device: torch.device) -> tuple[Tensor, Tensor] | 
     if not isinstance(space, Box):
         return None
     return torch.from_numpy(space.low).to(device), torch.from_numpy(space.high).to(device)
+
+
+def warms_up(cfg: DictConfig) -> bool:
+    """Whether there are statistics to gather, and steps left to learn from afterwards."""
+    known = cfg.init is not None or not (cfg.normalise.obs or cfg.normalise.reward)
+    return cfg.normalise.warmup and not known and cfg.total_steps > cfg.num_envs * cfg.num_steps
 
 
 def _always(value: float, progress: Progress) -> float:

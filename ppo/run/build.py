@@ -4,16 +4,16 @@ import copy
 import math
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from omegaconf import DictConfig
 from torch import Tensor
 
 from envs.base import VectorEnv
+from envs.fault import closing
 from ppo.buffer.collect import collect
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
@@ -74,9 +74,11 @@ def _columns(observe: DictConfig, role: str, size: int, names: Mapping[str, rang
         raise ConfigError(f"observe.{role}={error}") from error
 
 
-def obs_normaliser(moments: Moments, *, on: bool, clip: float) -> ObsNormaliser:
-    """What the networks see of an observation, with these statistics."""
-    return ObsNormaliser.of(moments, clip=clip) if on else ObsNormaliser.identity(moments.mean.device)
+def obs_normaliser(moments: Moments, space: Box, *, on: bool, clip: float) -> ObsNormaliser:
+    """What the networks see of an observation of ``space``, with these statistics."""
+    if not on:
+        return ObsNormaliser.identity(moments.mean.device)
+    return ObsNormaliser.of(moments, torch.finfo(torch.from_numpy(space.low).dtype).eps, clip=clip)
 
 
 def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, device: torch.device) -> Frozen:
@@ -89,7 +91,8 @@ def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, d
     moments = checkpoint.from_leaves(
         Moments.empty(*envs.observation_space.shape, device=device), tensors, "obs_moments"
     )
-    return Frozen(network, obs_normaliser(moments, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs))
+    normalise = obs_normaliser(moments, envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs)
+    return Frozen(network, normalise)
 
 
 def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale) -> tuple[Moments, RewardScale]:
@@ -159,7 +162,7 @@ def held_out(reference: Reference | None, to_world: Callable, make: Callable, *,
     network, normalise = reference.policy
     with closing(make(min(4, reference.held_out), 0)) as envs:
         rows = math.ceil(reference.held_out / envs.num_envs)
-        rollout = allocate(rows, envs.num_envs, envs.observation_space.shape[0], network)
+        rollout = allocate(rows, envs.num_envs, envs.observation_space, network)
         first, memory = envs.reset(seed), network.empty_memory(envs.num_envs)
         collect(envs, network, normalise, to_world, first, memory, rollout, torch.Generator().manual_seed(seed))
     device = normalise.mean.device

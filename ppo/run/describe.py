@@ -39,7 +39,7 @@ def describe(
         "clip/low": cast(float, chosen.clip_low),
         "clip/high": cast(float, chosen.clip_high),
         "reward/scale": scale.std.item(),
-        "obs/rounded": state.obs_moments.rounded.float().mean().item(),
+        "obs/rounded": state.obs_moments.rounded(normalise.eps).float().mean().item(),
         "obs/clipped": (batch.obs.abs() >= normalise.clip).float().mean().item(),
         "time/rollout": seconds[0],
         "time/update": seconds[1],

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from envs.base import EnvError, VectorEnv, WorkerLost
+from envs.fault import keep
 from ppo.config.options import strategy
 from ppo.logging.base import first_line
 from ppo.network.acting import one_thread
@@ -115,7 +116,12 @@ class Evaluation:
         return self
 
     def __exit__(self, *_) -> None:
-        self._close()
+        try:
+            self._close()
+        except EnvError as error:  # all numbers are there: no run fails by what comes after its end
+            keep(error)
+            if self._sink:
+                self._sink.say(f"after the last evaluation: {first_line(error)}")
 
     def when_due(self, state: State) -> None:
         """Evaluate where the last update made it due and its row of metrics has no evaluation yet."""
@@ -128,7 +134,8 @@ class Evaluation:
             try:
                 returns, lengths = self._play(state)
             except WorkerLost:  # made anew, the world may well go on: once
-                self._close()
+                with suppress(EnvError):
+                    self._close()
                 returns, lengths = self._play(state)
         except (EnvError, OSError, MemoryError) as error:
             with suppress(Exception):  # of a world that is broken already

@@ -43,8 +43,8 @@ def _gif(frames: np.ndarray, fps: float) -> bytes:
 
     stride = int(np.ceil(fps / _GIF_FPS))
     starts = np.round(100 * np.arange(0, len(frames) + stride, stride).clip(max=len(frames)) / fps)
-    written = io.BytesIO()
-    options: dict[str, Any] = {"duration": (10 * np.diff(starts)).tolist(), "loop": 0}
+    written, durations = io.BytesIO(), (10 * np.diff(starts)).tolist()
+    options: dict[str, Any] = {"duration": durations if len(durations) > 1 else durations[0], "loop": 0}
     imageio.imwrite(written, frames[::stride], extension=".gif", **options)
     return written.getvalue()
 

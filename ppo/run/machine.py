@@ -1,10 +1,9 @@
 """``workers=auto`` and ``threads=auto`` become numbers: measured on this machine, agreed on by all ranks."""
 
-from contextlib import closing
-
 import torch
 from omegaconf import DictConfig
 
+from envs.fault import closing
 from ppo.config import auto
 from ppo.config.check import bind
 from ppo.run import ranks

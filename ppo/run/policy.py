@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from envs.base import VectorEnv
+from envs.fault import closing
 from ppo.config.foreign import foreign
 from ppo.config.options import strategy
 from ppo.network.acting import actor
@@ -54,7 +55,7 @@ def deterministic(network: ActorCritic, normalise: ObsNormaliser, to_world: Call
         seen = normalise(obs.to(device))
         if not network.memory_size:
             return to_world(network.policy(seen).mode().cpu().numpy()), memory
-        before = cast(Tensor, network.empty_memory(len(obs)) if isinstance(memory, tuple) else memory).to(device)
+        before = torch.as_tensor(network.empty_memory(len(obs)) if len(memory) == 0 else memory, device=device)
         return to_world(network.policy(seen, before).mode().cpu().numpy()), network.remember(seen, before)
 
     return act
@@ -72,9 +73,9 @@ def sampled(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, 
     noise = chain.from_iterable(network.noise(_BLOCK, rows, generator) for _ in repeat(None))
 
     def acting(obs: Tensor, memory: Any) -> tuple[np.ndarray, Any]:
-        if network.memory_size and isinstance(memory, tuple):
+        if network.memory_size and len(memory) == 0:
             memory = np.zeros((rows, network.memory_size), np.float32)
-        action, _, memory = act(obs.numpy(), next(noise), memory)
+        action, _, memory = act(obs.numpy(), next(noise), np.asarray(memory))
         return to_world(action), memory
 
     return acting
@@ -95,9 +96,7 @@ def restored(
         torch.set_num_threads(cfg.threads)
     where = torch_device(device)
     action = strategy("action", cfg.action, trust)
-    envs = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)(num_envs, 0)
-    try:
+    make = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)
+    with closing(make(num_envs, 0)) as envs:
         network, normalise = saved_policy(cfg, tensors, envs, where)
         yield Policy(envs, network, normalise, partial(action, space=envs.action_space), meta)
-    finally:
-        envs.close()

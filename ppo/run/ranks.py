@@ -107,17 +107,22 @@ def gather(item: Any) -> list[Any]:
 
 
 def agreed(function: Callable, *arguments: Any) -> Any:
-    """What ``function`` gives here; or, where the world failed on any rank, that EnvError on all of them."""
+    """What ``function`` gives here; or, where the world failed on any rank, that EnvError on all of them.
+
+    Its whole traceback is the first rank's to keep: it has the folder of the run.
+    """
     if _size == 1:
         return function(*arguments)
     result, failure = None, None
     try:
         result = function(*arguments)
     except EnvError as error:
-        failure = [type(error).__name__, str(error)]
+        failure = {"kind": type(error).__name__, "line": str(error), "traceback": error.traceback}
     for number, told in enumerate(gather(failure)):
         if told:
-            raise _FAILURES.get(told[0], EnvError)(f"rank {number}: {told[1]}")
+            failed = _FAILURES.get(told["kind"], EnvError)(f"rank {number}: {told['line']}")
+            failed.traceback = told["traceback"] if first() else ""
+            raise failed
     return result
 
 

@@ -18,6 +18,7 @@ from ppo.run.assemble import Parts
 from ppo.run.describe import explain
 from ppo.run.effects import said
 from ppo.run.folder import DiskError
+from ppo.run.signals import Ended
 from ppo.run.sink import Sink, Watch
 from ppo.run.state import State
 from ppo.update.loop import Halt
@@ -104,6 +105,11 @@ class Record:
             self.sink.say(
                 f"update {state.updates}: the demonstrations' term is {size}; lower demo.coef or set demo.adaptive=true"
             )
+
+    def tell(self, on_update: Callable[[dict], Any] | None) -> None:
+        """Pass the last row on, to a person's own function. Raises Ended where that asks for it."""
+        if on_update and self.sink and on_update(self.sink.last):
+            raise Ended
 
     def save(self, state: State, worlds: list) -> None:
         """Save ``state``. ``worlds``: every rank's running episodes, see ``resume.episodes``."""

@@ -30,6 +30,16 @@ class Interrupted(Exception):
         return f"{signal.Signals(self.args[0]).name}; the same command goes on"
 
 
+class Ended(Interrupted):
+    """A person's own function asked for the end of a run. It too can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGTERM)
+
+    def __str__(self) -> str:
+        return "on_update asked for the end; resume= continues it"
+
+
 def asked() -> int | None:
     """The signal by which this process was asked to end."""
     return _asked

@@ -130,7 +130,7 @@ class Sink:
             self._logger.picture("doctor", file)
         self._logger.close(self._row, failed)
         reason = f"{kind.__name__}: {error}".splitlines()[0] if failed else None
-        status = "interrupted" if kind is Interrupted else "failed" if failed else "finished"
+        status = "interrupted" if failed and issubclass(kind, Interrupted) else "failed" if failed else "finished"
         with suppress(DiskError) if failed else nullcontext(), self._disk():
             self._write_status(status=status, reason=reason)
 
@@ -146,6 +146,11 @@ class Sink:
     def remember(self, name: str, value: str) -> None:
         """Something for ``run.json``, which is written at the end."""
         self._facts[name] = value
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """A copy of the last row."""
+        return dict(self._row)
 
     def has(self, name: str) -> bool:
         """Whether the last row has this metric."""

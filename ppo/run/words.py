@@ -5,15 +5,25 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from ppo.config.options import ConfigError
+
 EXISTING = ("init", "resume", "reference.run", "demo.path")  # these name what is there already
 _NEW = ("hydra.run.dir", "hydra.sweep.dir")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]*")  # neither Hydra nor a shell sees anything in these
+
+_ALIVE = set('"$`\\!')  # what a shell sees within double quotes
 
 
 def word(key: str, value: str | Path) -> str:
     """``key=value`` as a person would have to type it: quoted for Hydra, and that for the shell, where it must be."""
     text = str(value)
-    return f"{key}={text}" if _PLAIN.fullmatch(text) else shlex.quote(f"{key}={quoted(text)}")
+    if _PLAIN.fullmatch(text):
+        return f"{key}={text}"
+    typed = f"{key}={quoted(text)}"
+    return shlex.quote(typed) if set(typed) & _ALIVE else f'"{typed}"'  # the second is the one that can be read
 
 
 def quoted(text: str) -> str:
@@ -25,13 +35,32 @@ def quoted(text: str) -> str:
 
 def paths_quoted(words: Sequence[str]) -> list[str]:
     """``words`` with the values that are paths quoted for Hydra, to which ``=``, ``,``, brackets, blanks and letters such as
-    ``ä`` would mean something else. A list of several paths, for a sweep, is none that exists and stays as it is."""
+    ``ä`` would mean something else. A list of several paths, for a sweep, is none that exists and stays as it is.
+
+    Raises ConfigError where a value is empty, as that of a variable that is not set: it would change nothing."""
     return [_quoted_path(typed) for typed in words]
+
+
+def unreadable(words: Sequence[str]) -> ConfigError | None:
+    """What to say of the first word that Hydra cannot read: the form in which it can."""
+    for typed in words:
+        key, equals, value = typed.partition("=")
+        if typed.startswith("-") or not equals:
+            continue
+        try:
+            OverridesParser.create().parse_override(typed)
+        except HydraException:
+            if value[:1] in ("{", "["):
+                return ConfigError(f"{typed}: cannot be read; a text within has quotes: '{key}={{name: \"a b\"}}'")
+            return ConfigError(f"{typed}: cannot be read; as one text it is {word(key, value)}")
+    return None
 
 
 def _quoted_path(typed: str) -> str:
     key, equals, value = typed.partition("=")
     name = key.lstrip("+")
+    if typed == f"{key}=" and name in (*EXISTING, *_NEW):
+        raise ConfigError(f"{typed}: names no path (is a shell variable empty?); without one, leave the word out")
     if not equals or _PLAIN.fullmatch(value) or value[:1] in ("'", '"'):
         return typed
     if name in _NEW or (name in EXISTING and _exists(value)):

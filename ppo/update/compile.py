@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ppo.buffer.data import Batch, leaves, with_leaves
+from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
 from ppo.update.step import Knobs, Step
@@ -155,8 +156,8 @@ def main() -> None:
 
 def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> None:
     """Trace and compile the step into ``library``, which appears whole or not at all, and only if it is the step."""
-    from torch._inductor import aot_compile
-    from torch._inductor.utils import fresh_cache
+    from torch._inductor import aot_compile, config
+    from torch._inductor.utils import fresh_inductor_cache as fresh_cache  # this name is there from PyTorch 2.7 to 2.15
     from torch.fx.experimental.proxy_tensor import make_fx
 
     tensors = leaves(example)
@@ -170,15 +171,17 @@ def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> 
     graph = make_fx(flat)(*tensors)
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted of shapes belongs to the tracer; the compiler makes its own notes
+    known = config.get_config_copy()  # PyTorch 2.7 does not know all of them
+    options = {name: value for name, value in _OPTIONS.items() if name in known}
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")
-        aot_compile(graph, tuple(tensors), options=_OPTIONS | {"aot_inductor.output_path": str(built)})
+        aot_compile(graph, tuple(tensors), options=options | {"aot_inductor.output_path": str(built)})
         for ours, eager in zip(_load(built, tensors[0].device)(tensors), flat(*tensors), strict=True):
             torch.testing.assert_close(
                 ours, eager, rtol=1e-3, atol=TOLERANCE, equal_nan=True, msg="the compiled step is not the eager one"
             )
-        library.with_suffix(".sha256").write_text(hashlib.sha256(built.read_bytes()).hexdigest())
+        write_atomically(library.with_suffix(".sha256"), hashlib.sha256(built.read_bytes()).hexdigest())
         os.replace(built, library)
 
 

@@ -47,11 +47,11 @@ class Watched:
 
 
 def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW, network="mlp", **options):
-    sizes = envs.envs if isinstance(envs, Watched) else envs
+    inner = envs.envs if isinstance(envs, Watched) else envs
     build = option("network", network, actor=[8], critic=[8], log_std=log_std, orthogonal=False, **options)
-    sizes = (sizes.observation_space.shape[0], sizes.action_space.shape[0])
+    sizes = (inner.observation_space.shape[0], inner.action_space.shape[0])
     network = build(*sizes, torch.Generator().manual_seed(0))
-    rollout = allocate(num_steps, envs.num_envs, sizes[0], network)
+    rollout = allocate(num_steps, envs.num_envs, inner.observation_space, network)
     to_world = partial(action, space=envs.action_space)
     generator = torch.Generator().manual_seed(1)
     memory = network.empty_memory(envs.num_envs)

@@ -62,13 +62,14 @@ def test_policy_value_advantage_and_target_are_those_of_a_plain_loop_over_time(r
     """Without pieces: step by step from the beginning, memory 0 where an episode begins; the true successor is seen with
     the memory after the step."""
     network, rollout = rolled
+    obs, next_obs = rollout.obs.float(), rollout.next_obs.float()
     actor, critic = Plain(network.actor), Plain(network.critic)
     mean, value, following = (torch.zeros(STEPS, ROWS) for _ in range(3))
     ha, hc = torch.zeros(ROWS, 6), torch.zeros(ROWS, 6)
     for t in range(STEPS):
         torch.testing.assert_close(rollout.memory[t], torch.cat([ha, hc], 1))
-        (m, ha), (v, hc) = actor(rollout.obs[t], ha), critic(rollout.obs[t], hc)
-        mean[t], value[t], following[t] = m[:, 0], v[:, 0], critic(rollout.next_obs[t], hc)[0][:, 0]
+        (m, ha), (v, hc) = actor(obs[t], ha), critic(obs[t], hc)
+        mean[t], value[t], following[t] = m[:, 0], v[:, 0], critic(next_obs[t], hc)[0][:, 0]
         going = ~rollout.done[t, :, None]
         ha, hc = ha * going, hc * going
     torch.testing.assert_close(rollout.policy.mean[..., 0], mean)
@@ -84,7 +85,7 @@ def test_policy_value_advantage_and_target_are_those_of_a_plain_loop_over_time(r
         (batch.value, value),
         (batch.advantage, advantage),
         (batch.target, advantage + value),
-        (batch.obs, rollout.obs),
+        (batch.obs, obs),
         (batch.first, torch.cat([torch.zeros(1, ROWS, dtype=torch.bool), rollout.done[:-1]])),
     ):
         torch.testing.assert_close(found, in_pieces(expected, CHUNK).flatten(0, 1))

@@ -34,7 +34,7 @@ def test_the_last_observation_is_neither_the_one_acted_on_nor_the_next_episodes_
     batch = prepare(network, rollout)
     assert rollout.next_obs[4, :, 1].tolist() == [5, 5] and rollout.terminated[4].tolist() == [True, False]
     with torch.no_grad():
-        bootstrap = 0.9 * network.value(rollout.next_obs[4, 1])
+        bootstrap = 0.9 * network.value(rollout.next_obs[4, 1].float())
     torch.testing.assert_close(batch.target[-1], rollout.reward[4, 1].float() + bootstrap)
 
 
@@ -157,7 +157,7 @@ def test_an_episode_that_ends_is_learned_from_as_if_every_successor_had_been_ask
     network, rollout, _, _ = roll(vector(Counter, 2, 0, "Counter"), num_steps=10)
     rollout.terminated.copy_(rollout.done & terminated)
     batch = prepare(network, rollout)
-    value, following = (network.value(x) for x in (rollout.obs, rollout.next_obs))
+    value, following = (network.value(x.float()) for x in (rollout.obs, rollout.next_obs))
     advantage, trace = torch.zeros(10, 2), torch.zeros(2)
     for t in reversed(range(10)):  # word for word
         target = rollout.reward[t] + 0.9 * torch.where(rollout.terminated[t], 0, following[t])

@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, and mistakes that end in one line and exit code 2."""
 
 import json
+import os
 import re
 import sys
 
@@ -58,6 +59,16 @@ def test_the_report_needs_nothing_but_itself(sweep, tmp_path):
     assert page.count("data:image/png;base64,") == 5 and "<script" not in page
     assert not re.search(r"(src|href)\s*=\s*\"(?!data:)", page) and "http" not in page and "@import" not in page
     assert json.loads((tmp_path / "out" / "verdict.json").read_text())["pairs"][0]["sentence"].split(":")[0] in page
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_disk_that_is_full_behind_standard_output_costs_a_line(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main([str(sweep), "--by", "kl", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.startswith("cannot print: No space left on device\n")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"verdict.json", "report.html"}
 
 
 def test_without_matplotlib_the_verdict_is_still_written(sweep, tmp_path, capsys, monkeypatch):

@@ -20,7 +20,7 @@ def at(
 
 
 def test_adaptive_lr_gives_the_reference_values(vectors):
-    rule = option("lr", "adaptive_kl", value=1e-2)
+    rule = option("lr", "adaptive_kl", value=1e-2, tolerance=2.0)  # as the reference has it
     for case in vectors["adaptive_lr"]:
         got = rule(at(last=case["before"], kl=case["kl"], target_kl=case["target"]))
         assert got == pytest.approx(case["after"]), case
@@ -31,6 +31,13 @@ def test_adaptive_lr_starts_at_its_value_and_stays_within_its_bounds():
     assert rule(at(0.0)) == 3e-4
     assert rule(at(last=1.2e-5, kl=1.0)) == 1e-5
     assert rule(at(last=9e-3, kl=1e-4)) == 1e-2
+
+
+@pytest.mark.parametrize("stop", ["minibatch", "epoch", "rollback"])
+@pytest.mark.parametrize(("group", "name"), [("lr", "adaptive_kl"), ("clip", "adaptive")])
+def test_an_update_that_its_stop_had_to_end_went_too_far(group, name, stop):
+    """As they are shipped: otherwise what adapts could only rise beside a stop."""
+    assert option(group, name).keywords["tolerance"] < option("stop", stop).keywords["factor"]
 
 
 @pytest.mark.parametrize("kl", [math.nan, math.inf])
@@ -66,7 +73,7 @@ def test_adaptive_clip_follows_the_kl_or_the_clip_fraction():
     """KL too large: narrower. Too many outside: wider, since a narrower range would clip more. Within the band: as it was."""
 
     def e(last, kl, clip_fraction=0.1, **options):
-        low, high = option("clip", "adaptive", **options)(
+        low, high = option("clip", "adaptive", **{"tolerance": 1.5} | options)(
             at(last=(1 - last, 1 + last), kl=kl, clip_fraction=clip_fraction)
         )
         assert low == pytest.approx(2 - high)

@@ -148,7 +148,7 @@ SEEDED = [
     ("observations", "note", "1 of 4 entries never change", partial(faulty, fault="observations, still")),
     ("rewards", "fault", "too large", partial(faulty, fault="rewards, large")),
     ("rewards", "fault", "too small", partial(faulty, fault="rewards, small")),
-    ("observations", "fault", "varies by less than float32", partial(faulty, fault="", world=Offset)),
+    ("observations", "fault", "varies by less than is left", partial(faulty, fault="", world=Offset)),
     ("rewards", "note", "no reward but 0", partial(faulty, fault="rewards, none")),
     ("autoreset", "fault", "a row is no step", partial(faulty, fault="", wrap=NextStep)),
     ("autoreset", "fault", "was not reset", partial(faulty, fault="", wrap=NoReset)),

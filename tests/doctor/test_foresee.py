@@ -47,6 +47,9 @@ def test_observations_that_float32_cannot_tell_apart():
     (line,) = foreseeable(CLIP, box([-1, 1e8], [1, 1e8 + 16]), UNIT)
     assert line.startswith("observation 1 lies in [100000000, 100000016]") and "subtract the offset" in line
     assert foreseeable(CLIP, box([0, 1e8], [1e8, 2e8]), UNIT) == []
+    wide = Box(np.float64([-1, 1e8]), np.float64([1, 1e8 + 16]), dtype=np.float64)
+    assert "dtype float64, which normalise.obs=true subtracts" in foreseeable(CLIP, wide, UNIT)[0]
+    assert foreseeable(CLIP | {"normalise": {"obs": True}}, wide, UNIT) == []
 
 
 @pytest.mark.parametrize(

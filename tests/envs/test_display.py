@@ -25,7 +25,7 @@ def test_a_window_without_a_display_is_refused_with_the_way_out(monkeypatch):
         with pytest.raises(EnvError, match=f"{says}.*render_mode=rgb_array.*--video"):
             InvertedPendulum("human")
         with pytest.raises(EnvError, match=says):
-            gym(1, 0, id="Pendulum-v1", kwargs={}, render_mode="human")
+            gym(1, 0, id="Pendulum-v1", kwargs={}, wrappers=[], render_mode="human")
 
 
 def test_a_display_that_answers_is_one(monkeypatch):
@@ -38,4 +38,4 @@ def test_a_display_that_answers_is_one(monkeypatch):
 
 def test_an_environment_that_takes_no_render_mode_is_told_so():
     with pytest.raises(EnvError, match="takes no render_mode"):
-        gym(1, 0, id="tests.envs.toy:Unseen-v0", kwargs={}, render_mode="rgb_array")
+        gym(1, 0, id="tests.envs.toy:Unseen-v0", kwargs={}, wrappers=[], render_mode="rgb_array")

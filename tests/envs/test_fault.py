@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from envs import fault
 from envs.base import EnvError
 from envs.fault import keep, place, raised
 from envs.vector import vector
@@ -62,6 +63,15 @@ def test_what_close_raises_does_not_hide_what_went_wrong_before(capsys):
     with pytest.raises(ValueError, match="first"), closing(env):
         raise ValueError("first")
     assert "close() of sub-environment 1 raised KeyError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_close_raises_undoes_nothing_that_was_done(workers, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with fault.closing(vector(partial(Misread, what="close"), 2, workers, "Misread")) as env:
+        env.reset(0)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "close() of sub-environment 1 raised KeyError" in said and said.endswith(".txt")
 
 
 def test_the_place_is_in_the_environment_and_not_in_a_library_that_it_calls():

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from envs.base import EnvError, NoState
 from envs.generator import Globals
@@ -45,6 +46,11 @@ def test_the_process_s_own_generators_are_named(capsys):
     assert before.used() == []
     np.random.normal(), random.random()  # noqa: NPY002
     assert before.used() == ["np.random", "random"]
+    before = Globals.now()
+    torch.randn((), generator=torch.Generator())
+    assert before.used() == []
+    torch.randn(())
+    assert before.used() == ["torch's global generator"]
 
     env = vector(GlobalRng, 2, 0, "global generator")
     env.reset(0)

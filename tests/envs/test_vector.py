@@ -1,3 +1,5 @@
+import os
+import tempfile
 from functools import partial
 
 import numpy as np
@@ -62,21 +64,41 @@ def test_an_environment_may_keep_its_action(open_vector):
     np.testing.assert_allclose(rewards[1:], np.abs(np.diff(plan, axis=0)).sum(2), rtol=1e-6)
 
 
-def test_dtypes_and_shapes(open_vector):
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        *((kind, np.float32) for kind in (np.float16, np.float32, np.uint8, np.int16)),
+        *((kind, np.float64) for kind in (np.float64, np.int32, np.int64, np.uint32)),
+    ],
+)
+def test_dtypes_and_shapes(open_vector, monkeypatch, given, kept):
+    """Observations are kept in what holds every digit of them."""
+    monkeypatch.setattr(Counter, "observation_space", Box(0, 100, (3,), given))
     env = open_vector(Counter, 3, 0, "Counter")
-    assert env.reset(0).dtype == np.float32 == env.observation_space.dtype
+    assert env.reset(0).dtype == kept == env.observation_space.dtype
     step = env.step(actions(env, 1)[0])
     kinds = {name: (array.shape, array.dtype) for name, array in step._asdict().items()}
     assert kinds == {
-        "obs": ((3, 3), np.float32),
+        "obs": ((3, 3), kept),
         "reward": ((3,), np.float64),
-        "next_obs": ((3, 3), np.float32),
+        "next_obs": ((3, 3), kept),
         "terminated": ((3,), np.bool_),
         "truncated": ((3,), np.bool_),
         "group": ((3,), np.int64),
         "episode_return": ((3,), np.float64),
         "episode_length": ((3,), np.int64),
     }
+
+
+def test_a_state_of_an_earlier_version_whose_observations_were_rounded_is_taken(open_vector):
+    here, there = (open_vector(Counter, 2, 0, "Counter") for _ in range(2))
+    here.reset(0)
+    obs = here.step(np.ones((2, 2))).obs
+    earlier = [one | {"obs": obs[i].astype(np.float32).tobytes().hex()} for i, one in enumerate(here.state())]
+    np.testing.assert_array_equal(there.set_state(earlier), obs)
+    earlier[1]["obs"] = np.float32([1, 1, 0]).tobytes().hex()
+    with pytest.raises(EnvError, match="sub-environment 1 .* came to another observation"):
+        there.set_state(earlier)
 
 
 def test_several_axes_are_flattened(open_vector):
@@ -92,7 +114,7 @@ def test_sub_environments_have_their_own_seed_and_group(open_vector, workers):
     luck = env.reset(7)[:, 2]
     for i, seed in enumerate(seeds(7, 4)):
         alone = Counter(i)
-        assert np.float32(alone.reset(seed=seed)[0][2]) == luck[i]
+        assert alone.reset(seed=seed)[0][2] == luck[i]
     assert env.step(actions(env, 1)[0]).group.tolist() == [0, 1, 2, 3]
 
 
@@ -166,12 +188,34 @@ def test_what_is_saved_of_an_episode_without_an_end_is_bounded(open_vector, monk
     for t, action in enumerate(actions(env, 9), start=1):
         env.step(action)
         assert len(env._crew._log) <= 5
-        if 5 < t < 8:
-            with pytest.raises(NoState, match=f"its episode of {t} steps .* at most 5 .*env.kwargs.max_episode_steps"):
+        if 5 < t < 8:  # twice
+            with pytest.raises(NoState, match="its episode .* longer than the 5 steps .*env.kwargs.max_episode_steps"):
                 env.state()
         else:
             env.state()
-    assert capsys.readouterr().err.count("exact_resume=false") == 2  # one line for each length
+    assert capsys.readouterr().err.count("exact_resume=false") == 1
+
+
+class Gone(Counter):
+    """Leaves this process in a folder that is no more."""
+
+    def reset(self, *, seed=None, options=None):
+        os.chdir(folder := tempfile.mkdtemp())
+        os.rmdir(folder)
+        return super().reset(seed=seed)
+
+
+def test_a_working_directory_that_an_environment_removes_is_left(open_vector, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    open_vector(Gone, 2, 0, "gone").reset(0)
+    assert os.path.isdir(os.getcwd())
+
+
+def test_what_has_no_render_is_named(open_vector):
+    env = open_vector(Counter, 1, 0, "plain")
+    env.reset(0)
+    with pytest.raises(EnvError, match=r"sub-environment 0 .*: it has no render\(\)"):
+        env.render()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """A small file is the old one or the new one, and nothing lies beside it."""
 
 import os
+import re
 
 import pytest
 
 from ppo.logging.files import write_atomically
+from tests.conftest import ROOT
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -26,3 +28,10 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_litter(tmp_path, monkeyp
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, "new")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("run.json", "old")]
+
+
+def test_no_other_place_writes_a_small_file():
+    """Half of a checksum, a picture or a verdict is worse than none."""
+    direct = re.compile(r"\.write_(text|bytes)\(|\.savefig\((?!picture,)")
+    lines = [(path.name, line.strip()) for path in ROOT.glob("ppo/**/*.py") for line in path.read_text().splitlines()]
+    assert [found for found in lines if direct.search(found[1])] == []

@@ -73,6 +73,53 @@ def test_the_dual_clip_bounds_what_a_bad_action_can_cost(ratio, advantage, expec
     assert slope("ppo", ratio, advantage, dual=3.0) == pytest.approx(expected)
 
 
+POINTS = [(r, a) for r in (0.3, 0.79, 0.9, 1.0, 1.1, 1.21, 3.0) for a in (2.0, -0.5)]
+
+
+@pytest.mark.parametrize(("ratio", "advantage"), POINTS)
+def test_aspo_is_ppo_for_good_actions_and_spo_for_bad_ones(ratio, advantage):
+    assert slope("aspo", ratio, advantage) == slope("ppo" if advantage >= 0 else "spo", ratio, advantage)
+
+
+@pytest.mark.parametrize(("ratio", "advantage"), POINTS)
+def test_soft_with_a_step_has_the_gradient_of_ppo(ratio, advantage):
+    assert slope("soft", ratio, advantage, gate="step")[1] == pytest.approx(
+        slope("ppo", ratio, advantage)[1], abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "ratio", "advantage", "expected"),
+    [  # (1 - g) A, the derivative with respect to the ratio; the bound is 1.2 above and 0.8 below
+        ("linear", 1.15, 2.0, 2.0),
+        ("linear", 1.2, 2.0, 1.0),
+        ("linear", 1.225, 2.0, 0.5),
+        ("linear", 1.3, 2.0, 0.0),
+        ("linear", 0.775, -2.0, -0.5),
+        ("linear", 1.3, -2.0, -2.0),
+        ("sigmoid", 1.2, 2.0, 1.0),
+        ("sigmoid", 1.3, 2.0, 2.0 / (1 + math.e)),
+        ("sigmoid", 0.7, -2.0, -2.0 / (1 + math.e)),
+    ],
+)
+def test_soft_fades_where_ppo_ends(gate, ratio, advantage, expected):
+    assert slope("soft", ratio, advantage, gate=gate, softness=0.1)[1] == pytest.approx(expected, abs=1e-9)
+
+
+def test_dpo_drifts_back_by_hand_computed_amounts():
+    """u = 3 - tanh 3 above (alpha 1, A = 1, r = 4); u = 2 log 2 below (beta 1, A = -2, r = 1/2); inside, nothing."""
+    up, slope_up = slope("dpo", 4.0, 1.0, alpha=1.0, beta=1.0)
+    assert up == pytest.approx(4 - (3 - math.tanh(3))) and slope_up == pytest.approx(1 - math.tanh(3) ** 2)
+    u = 2 * math.log(2)
+    down, slope_down = slope("dpo", 0.5, -2.0, alpha=1.0, beta=1.0)
+    assert down == pytest.approx(-1 - (u - math.tanh(u)))
+    assert slope_down == pytest.approx(-2 + 4 * math.tanh(u) ** 2)  # du/dr = A / r = -4
+    assert slope("dpo", 0.5, 1.0) == pytest.approx((0.5, 1.0)) and slope("dpo", 2.0, -1.0) == pytest.approx(
+        (-2.0, -1.0)
+    )
+    assert slope("dpo", 1.0, 3.0) == pytest.approx((3.0, 3.0))  # where it acted: the policy gradient
+
+
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 4.0])
 def test_none_is_the_plain_policy_gradient(ratio):
     """A log r: derivative A with respect to log pi, whatever the ratio."""
@@ -80,7 +127,7 @@ def test_none_is_the_plain_policy_gradient(ratio):
     assert value == pytest.approx(-2 * math.log(ratio)) and derivative * ratio == pytest.approx(-2.0)
 
 
-@pytest.mark.parametrize("name", ["ppo", "spo", "truly", "none", "trpo"])
+@pytest.mark.parametrize("name", ["ppo", "spo", "truly", "aspo", "dpo", "none", "trpo"])
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
 def test_the_gradient_at_ratio_one_is_the_plain_policy_gradient(name, advantage):
     assert slope(name, 1.0, advantage)[1] == pytest.approx(advantage)

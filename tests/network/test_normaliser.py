@@ -44,3 +44,13 @@ def test_one_statistic_over_all_sub_environments():
     obs = torch.tensor([[0.0], [2.0]]).expand(7, 2, 1)
     moments = Moments.empty(1).update(obs.flatten(0, 1))
     assert moments.mean.item() == 1 and moments.std.item() == 1 and moments.count.item() == 14
+
+
+def test_float64_is_subtracted_from_before_it_is_rounded():
+    """A large offset costs float64 nothing and float32 all that varies."""
+    signal = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    obs = 1e6 + 1e-3 * signal
+    moments = Moments.empty(1).update(obs)
+    seen = ObsNormaliser.of(moments, torch.finfo(torch.float64).eps)(obs)
+    torch.testing.assert_close(seen, ((signal - signal.mean()) / signal.std(correction=0)).float(), rtol=0, atol=1e-5)
+    assert ObsNormaliser.of(Moments.empty(1).update(obs.float()))(obs.float()).abs().max() < 0.1

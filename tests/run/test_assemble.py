@@ -1,11 +1,16 @@
 """What a person configures is what the parts get."""
 
 import math
+from functools import partial
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 
 import ppo.loss.kl
+from envs.base import EnvError
 from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
@@ -13,6 +18,7 @@ from ppo.buffer.rewards import RewardScale
 from ppo.network.distributions import Gaussian
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run.assemble import assemble
+from tests.envs.toy import Counter
 from tests.update.steps import turn
 
 
@@ -36,9 +42,24 @@ def first_knobs(parts):
 
 
 def batch_of(parts):
-    rollout, raw = allocate(8, 4, 1, parts.network), ObsNormaliser.identity()
+    rollout, raw = allocate(8, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
     collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
     return parts.prepare(rollout, parts.start.learner.params, raw, torch.Tensor.float)
+
+
+@pytest.mark.parametrize(
+    ("space", "words", "says"),
+    [
+        (Box(np.zeros(1, np.float32), np.full(1, np.inf, np.float32)), (), "has none above; use action=clip"),
+        (Discrete(3), ("network=categorical",), "is for continuous actions, not Discrete.3.; use action=clip"),
+    ],
+)
+def test_a_space_that_an_action_option_cannot_serve_is_refused_at_once(parts_of, monkeypatch, space, words, says):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    monkeypatch.setattr(Counter, "action_space", space)
+    gymnasium.register("Open-v0", partial(Counter, 0))
+    with pytest.raises(EnvError, match=f"^action=tanh .*{says}$"):
+        parts_of("env=gym", "env.id=Open-v0", "action=tanh", *words)
 
 
 def test_every_number_of_an_update_is_in_its_place(parts_of):

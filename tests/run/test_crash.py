@@ -1,6 +1,7 @@
 """A number that is not finite: the weights stay as they were, and its bundle gives the same number again."""
 
 import math
+import tempfile
 from functools import partial
 
 import gymnasium
@@ -87,6 +88,18 @@ def test_a_replay_that_comes_to_something_else_says_so(late, tmp_path, capsys):
     checkpoint.save(bundle, tensors | {"batch.advantage": tensors["batch.advantage"] * 2}, meta)
     assert replay.main([str(bundle)]) == 1
     assert "batch: another" in capsys.readouterr().out
+
+
+def test_a_replay_whose_world_raises_keeps_the_whole_traceback(late, tmp_path, capsys, monkeypatch):
+    with pytest.raises(NonFinite):
+        late("env.id=Late-huge")
+    (bundle,) = tmp_path.glob("run/crash/*.safetensors")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Late, "step", lambda self, action: {}["left_foot"])
+    assert replay.main([str(bundle)]) == 2
+    line = capsys.readouterr().err
+    (kept,) = tmp_path.glob("traceback-*.txt")
+    assert "raised KeyError" in line and line.count("\n") == 1 and str(kept) in line and "left_foot" in kept.read_text()
 
 
 @pytest.mark.parametrize("policy", ["skip", "rollback"])

@@ -111,6 +111,23 @@ def test_an_evaluation_that_fails_costs_its_numbers_and_is_named(go, tmp_path, m
     assert len(go(*words, "total_steps=384")) == 3  # the same again, further on: nothing is repeated
 
 
+class Clinging(Counter):
+    """Cannot be closed."""
+
+    def close(self):
+        raise ValueError("the viewer is stuck")
+
+
+def test_worlds_that_cannot_be_closed_cost_a_line_each_and_no_run(go, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Clinging-v0", partial(Clinging, 0, 20))
+    rows = go("env=gym", "env.id=Clinging-v0")
+    said = capfd.readouterr()
+    assert "eval/return" in rows[-1] and run_json(tmp_path / "run")["status"] == "finished"
+    assert [text.count("the viewer is stuck") for text in said.out.split("after the last evaluation: ")] == [0, 1]
+    assert "the viewer is stuck" in said.err
+
+
 def test_an_evaluation_without_an_end_says_how_to_give_it_one(go, monkeypatch, capsys):
     """Before the wait, where training has seen no episode end either, and after it."""
     monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))

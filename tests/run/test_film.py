@@ -30,7 +30,7 @@ def shot(env, path):
         envs.close()
 
 
-@pytest.mark.parametrize(("fps", "seconds"), [(100, 0.2), (60, 20 / 60), (8, 2.5), (None, 20 / 30)])
+@pytest.mark.parametrize(("fps", "seconds"), [(100, 0.2), (60, 20 / 60), (8, 2.5), (None, 20 / 30), (1000, 0.02)])
 def test_a_gif_takes_as_long_as_the_episode(tmp_path, fps, seconds):
     said = shot(Screen(fps), tmp_path / "a.gif")
     shown = [

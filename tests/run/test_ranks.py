@@ -90,6 +90,7 @@ def test_a_part_of_a_vector_is_what_it_is_in_the_whole(workers):
 
 
 def test_a_part_keeps_its_variants():
+    pytest.importorskip("pybullet")
     with_part = option("env", "arachne", variants=["flat", "slope"])(range(1, 2), 0)
     try:
         with_part.reset(0)
@@ -112,6 +113,8 @@ def test_seeds_do_not_depend_on_the_others():
 )
 def test_two_ranks_are_one(tmp_path, words):
     """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
+    if words is HOPPER:
+        pytest.importorskip("pybullet")
     one, two = tmp_path / "one", tmp_path / "two"
     started = [begun(*words, folder=one), begun(*words, ranks=2, folder=two)]
     for processes, folder in zip(started, (one, two), strict=True):
@@ -160,21 +163,28 @@ def test_a_lost_rank_ends_the_others_in_one_line(tmp_path, number):
 
 PROGRAM = """
 import sys, torch
+from pathlib import Path
+from gymnasium.spaces import Box
 from envs.base import NotFinite
+from envs.fault import keep
 from ppo.run import ranks
 from ppo.buffer.minibatches import allocate
 from ppo.config.options import option
 
 def step():
     if ranks.rank() == 1 and sys.argv[1] == "world":
-        raise NotFinite("it gave NaN")
+        error = NotFinite("it gave NaN")
+        error.traceback = "line 7 of the environment"
+        raise error
 
-rollout = allocate(2, 2, 3, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
+seen = Box(-1.0, 1.0, (3,))
+rollout = allocate(2, 2, seen, option("network", "mlp", actor=[4], critic=[4])(3, 2, torch.Generator().manual_seed(0)))
 with ranks.joined(20.0):
     try:
         ranks.agreed(step)
         ranks.share(rollout, (), [], torch.full((3,), float(ranks.rank() and sys.argv[1] == "parameters")))
     except (ranks.RankLost, NotFinite) as error:
+        keep(error, Path(sys.argv[2]))
         sys.exit(f"{type(error).__name__}: {error}")
 """
 
@@ -191,13 +201,16 @@ def test_what_is_wrong_on_one_rank_is_told_on_all(tmp_path, fault, said):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     told = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(program), fault]
+    command = [sys.executable, str(program), fault, str(tmp_path)]
     ranks = [
         subprocess.Popen(command, env=told | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True) for rank in (0, 1)
     ]
     for rank, process in enumerate(ranks):
         _, error = process.communicate(timeout=60)
         assert process.returncode == bool(said) and said.format(rank=rank) in error, error
+        assert ("; the whole traceback: " in error) == (fault == "world" and rank == 0)
+    kept = tmp_path / "traceback.txt"
+    assert fault != "world" or kept.read_text() == "line 7 of the environment"
 
 
 def test_a_worker_of_a_part_that_dies_before_its_first_step_is_named():

@@ -1,11 +1,13 @@
 """A path is a path, whatever is in its name: Hydra reads back what was meant, and so does a shell."""
 
+import re
 import shlex
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ppo.run.words import paths_quoted, quoted, word
+from ppo.config.options import ConfigError
+from ppo.run.words import paths_quoted, quoted, unreadable, word
 
 NAMES = [
     "plain/a-b_c.1",
@@ -37,6 +39,22 @@ def test_a_folder_that_is_there_needs_no_quotes(tmp_path, name):
     (folder := tmp_path / name).mkdir(parents=True)
     for key in ("init", "+resume", "reference.run", "hydra.run.dir"):
         assert value(*paths_quoted([f"{key}={folder}"])) == str(folder)
+
+
+@pytest.mark.parametrize("key", ["resume", "init", "+reference.run", "hydra.run.dir", "hydra.sweep.dir"])
+def test_a_path_that_is_empty_is_refused(key):
+    """``resume=$RUN`` without a RUN would begin another run."""
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}=: names no path"):
+        paths_quoted(["env=probe", f"{key}="])
+    assert paths_quoted(["logger=", f"{key}=''"]) == ["logger=", f"{key}=''"]
+
+
+def test_a_word_that_hydra_cannot_read_is_shown_as_it_can():
+    said = str(unreadable(["-m", "kl=exact,k1", "env.id=Läufer v0 #1", "x"]))
+    typed, _, shown = said.partition(": cannot be read; as one text it is ")
+    assert typed == "env.id=Läufer v0 #1" and value(*shlex.split(shown)) == "Läufer v0 #1"
+    assert '{name: "a b"}' in str(unreadable(["env.kwargs={mode: schnell über}"]))
+    assert unreadable(["-m", "kl=exact,k1", "env.kwargs={a:[1,2]}", "--help"]) is None
 
 
 def test_other_words_stay_as_they_are(tmp_path):

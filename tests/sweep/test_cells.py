@@ -251,3 +251,18 @@ def test_a_sweep_killed_in_the_middle_and_started_again_executes_each_cell_once(
     for seed in "1234":
         rows = (tmp_path / seed / "metrics.jsonl").read_text().splitlines()
         assert len(rows) == 250 and json.loads(rows[-1])["env_steps"] == 16000
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError])
+def test_a_launcher_that_fails_before_any_cell_says_why(tmp_path, monkeypatch, capsys, kind):
+    def fail():
+        raise kind("no semaphores here")
+
+    monkeypatch.setattr(cli, "job", fail)
+    monkeypatch.setattr(Sweep, "folder", tmp_path)
+    monkeypatch.setattr(Sweep, "asked", 2)
+    monkeypatch.setattr(sys, "argv", ["ppo-train", "-m", "seed=1,2"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and "2 did not begin" in said and "error: no semaphores here" in said

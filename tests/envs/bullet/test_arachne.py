@@ -4,6 +4,8 @@ import pytest
 pytest.importorskip("pybullet")
 
 from envs.bullet.arachne import MODEL, VARIANTS, Arachne
+from envs.bullet.terrain import field, rough_ground
+from envs.bullet.world import World
 from ppo.config.options import ConfigError, option
 from scripts.make_arachne import model
 
@@ -95,3 +97,39 @@ def test_an_episode_is_the_same_whatever_came_before(variant):
         assert rest == rest_
     np.testing.assert_array_equal(used.reset(seed=1)[0], fresh.reset(seed=1)[0])
     assert not used.reset(seed=1)[0][43:59].any()  # no previous action
+
+
+def test_what_only_a_simulator_knows_comes_after_what_its_sensors_tell():
+    """The columns of before are as they were; the robot's weight rests on its feet, on ground as high as it is."""
+    plain, told = (option("env", "arachne", variants=["payload", "rough"], privileged=p)(2, 0) for p in (False, True))
+    try:
+        assert plain.columns == {n: c for n, c in told.columns.items() if c.stop <= 67}
+        assert sum(map(len, told.columns.values())) == told.observation_space.shape[0] == 86
+        np.testing.assert_array_equal(plain.reset(3), told.reset(3)[:, :67])
+        for _ in range(60):
+            one, two = (env.step(np.zeros((2, 16), np.float32)).obs for env in (plain, told))
+        np.testing.assert_array_equal(one, two[:, :67])
+        of = {name: two[:, columns] for name, columns in told.columns.items()}
+        laden, unladen = of["ground/force"].sum(1)  # standing: the weight of the robot, which the payload adds 3 kg to
+        robot = Arachne(privileged=True)
+        assert unladen == pytest.approx(1, rel=0.05) and laden == pytest.approx(1 + 3 * 9.8 / robot._weight, rel=0.05)
+        robot.close()
+        assert of["payload"][:, 0].tolist() == [1, 0] and of["slope"].tolist() == [[0], [0]]
+        assert of["roughness"][:, 0] == pytest.approx([0, 0.4])
+    finally:
+        plain.close(), told.close()
+
+
+def test_the_height_of_rough_ground_is_where_a_ray_meets_it():
+    world = World(gravity=9.8, time_step=1 / 60, substeps=1)
+    try:
+        rough_ground(world, 0.04)
+        x, y = np.random.default_rng(0).uniform([-2, -3], [20, 3], (50, 2)).T
+        down = [[*at, 1.0] for at in zip(x, y)], [[*at, -1.0] for at in zip(x, y)]
+        hit = np.array([ray[3][2] for ray in world.call("rayTestBatch")(*down)])
+        heights = field(0.04).at(x, y)
+        assert (
+            np.abs(hit - heights).max() < 0.012 and np.corrcoef(hit, heights)[0, 1] > 0.95
+        )  # Bullet's cells are triangles
+    finally:
+        world.close()

@@ -1,0 +1,168 @@
+"""From Python: the same runs as by the command line, on environments that nobody registered."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+import ppo
+from envs.base import EnvError
+from ppo import evaluate
+from ppo.compare.trial import CompareError
+from ppo.config.options import ConfigError
+
+SMALL = (
+    "logger=none",
+    "compile=false",
+    "workers=0",
+    "network.actor=[8]",
+    "network.critic=[8]",
+    "num_envs=4",
+    "epochs=2",
+)
+SMALL += ("num_steps=32", "minibatch_size=32", "total_steps=256", "eval.episodes=2")
+
+
+class Follow(gymnasium.Env):
+    """The best action is the first entry of the observation."""
+
+    observation_space, action_space = Box(-1, 1, (2,)), Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.draw(), {}
+
+    def draw(self):
+        self.target = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.target
+
+    def step(self, action):
+        self.t += 1
+        reward = -float((action[0] - self.target[0]) ** 2)
+        return self.draw(), reward, False, self.t >= 10, {}
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Runs in folders of this test."""
+    return lambda *words, name="run", **given: ppo.fit(*SMALL, *words, folder=tmp_path / name, **given)
+
+
+def test_a_run_on_a_class_that_nobody_registered(fit, capsys):
+    seen = []
+    run = fit(env=Follow, seed=3, lr__value=1e-3, on_update=seen.append)
+    assert [row["update"] for row in seen] == [1, 2] and "eval/return" in seen[-1]
+    assert run.metrics["env_steps"].tolist() == [128, 256] and run.metrics["lr"][0] == 1e-3
+    assert len(run.metrics["eval/return"]) == 2 and run.metrics["eval/return"][1] == run.result
+    assert "kl/exact" in run.metrics and "nothing" not in run.metrics
+    assert "finished, 2 updates" in repr(run)
+
+
+def test_the_same_words_are_the_run_of_the_command_line(fit, tmp_path, monkeypatch):
+    from ppo import cli
+
+    words = ("env=probe", "env.task=target", "seed=5")
+    run = fit(*words)
+    folder = tmp_path / "typed"
+    monkeypatch.setattr("sys.argv", ["ppo-train", *SMALL, *words, f"hydra.run.dir={folder}"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    typed = torch.tensor([row["loss/total"] for row in ppo.api.read(folder / "metrics.jsonl")])
+    assert torch.equal(torch.tensor(run.metrics["loss/total"]), typed.double())
+
+
+def test_two_runs_in_one_process_do_not_disturb_each_other(fit):
+    before = torch.get_num_threads()
+    first = fit("env=probe", "env.task=target", name="first").metrics["loss/total"]
+    fit(env=Follow, seed=9, name="between")
+    again = fit("env=probe", "env.task=target", name="again").metrics["loss/total"]
+    assert first.tolist() == again.tolist() and torch.get_num_threads() == before
+
+
+def test_what_on_update_says_ends_the_run_and_resume_goes_on(fit):
+    run = fit(env=Follow, on_update=lambda row: row["update"] == 1)
+    assert "interrupted, 1 updates" in repr(run)
+    resumed = fit(env=Follow, resume=str(run.folder))
+    assert resumed.folder == run.folder and "finished, 2 updates" in repr(resumed)
+    whole = fit(env=Follow, name="whole")
+    assert whole.metrics["loss/total"].tolist() == resumed.metrics["loss/total"].tolist()
+
+
+def test_a_policy_acts_on_one_observation_and_on_many(fit, capsys):
+    run = fit(env=Follow)
+    with run.policy as policy:
+        obs = np.float32([[0.5, 0.1], [-0.5, 0.2]])
+        both = policy(obs)
+        assert both.shape == (2, 1) and policy(obs[0]).shape == (1,)
+        np.testing.assert_allclose(policy(obs[0]), both[0], atol=1e-6)
+        np.testing.assert_allclose(policy([0.5, 0.1]), both[0], atol=1e-6)
+        sampled = [policy(obs[0], stochastic=True, seed=seed) for seed in (1, 1, 2)]
+        assert sampled[0] == sampled[1] != sampled[2]
+        with pytest.raises(ValueError, match=r"obs has shape \(3,\), needed is \[2\] or \[N, 2\]"):
+            policy([0, 0, 0])
+        returns = policy.evaluate(3)
+    evaluate.main([str(run.folder), "--episodes", "3"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"return {returns.mean():.2f} ")
+
+
+def test_a_policy_with_memory_is_stepped(fit):
+    run = fit(env=Follow, network="gru", network__hidden=4, network__chunk=8)
+    with run.policy as policy:
+        action, memory = policy.step([0.5, 0.1])
+        assert action.shape == (1,) and memory.shape == (1, 8) and memory.all()
+        later, _ = policy.step([0.5, 0.1], memory)
+        afresh, _ = policy.step([0.5, 0.1], 0 * memory)
+        assert afresh == action != later and policy.step([0.5, 0.1], memory, stochastic=True)[1].shape == (1, 8)
+        with pytest.raises(ValueError, match=r"has a memory: action, memory = policy\.step\(obs, memory\)"):
+            policy([0.5, 0.1])
+        assert len(policy.evaluate(3)) == 3
+
+
+def test_an_environment_of_another_process_is_asked_for(fit, monkeypatch):
+    run = fit(env=Follow)
+    monkeypatch.setattr("envs.gym._MADE", {})
+    with pytest.raises(EnvError, match=r"ppo.load\(RUN, env="):
+        ppo.load(run.folder)
+    with ppo.load(run.folder, env=Follow, checkpoint="best") as policy:
+        assert policy([0.0, 0.0]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({"env": "Nope-v0"}, EnvError, "Nope"),
+        ({"lr__val": 1}, ConfigError, "lr.val: no such key or group; did you mean value?"),
+        ({"kl": "k9"}, ConfigError, "kl=k9: no such option"),
+        ({"epochs": 0}, ConfigError, "epochs=0: must be at least 1"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_the_line_of_the_command_line(fit, given, kind, said):
+    with pytest.raises(kind) as error:
+        fit(**given)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_instance_is_refused_with_what_to_pass(fit):
+    with pytest.raises(EnvError, match="env=lambda"):
+        fit(env=Follow())
+
+
+def test_a_verdict_says_its_sentences(tmp_path):
+    rows = [f"E,{arm},{seed},1,{shift + seed % 5}" for arm, shift in (("a", 10), ("b", 0)) for seed in range(8)]
+    (tmp_path / "table.csv").write_text("\n".join(["env,arm,seed,step,return", *rows, ""]))
+    verdict = ppo.compare(tmp_path / "table.csv", baseline="b")
+    assert "a is higher than b by 10" in repr(verdict) and verdict.numbers["pairs"][0]["difference"] == 10
+    assert "a is higher than b by 10" in verdict._repr_html_()
+    with pytest.raises(CompareError):
+        ppo.compare(tmp_path / "nothing.csv")
+
+
+def test_importing_it_is_light():
+    import subprocess
+    import sys
+
+    said = "import sys, ppo, ppo.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", said]).returncode == 0
