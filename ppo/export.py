@@ -82,7 +82,7 @@ class Act(nn.Module):
         before = () if memory is None else (memory,)
         action = self.transform(self.network.policy(normalised, *before).mode(), self.low, self.high)
         action = action.maximum(self.low).minimum(self.high)
-        return action if memory is None else (action, cast(Recurrent, self.network.actor).hidden(normalised, memory))
+        return action if memory is None else (action, cast(Recurrent, self.network.actor).carries(normalised, memory))
 
 
 def memory_size(policy: Policy) -> int:

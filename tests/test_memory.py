@@ -68,7 +68,9 @@ def test_parts_of_a_minibatch_have_the_gradient_of_the_whole(trained):
     assert rows[-1]["kl/final"] == pytest.approx(parts_rows[-1]["kl/final"], rel=1e-3)
 
 
-@pytest.mark.parametrize("words", [(), ("reference=initial", "reference.held_out=8")], ids=["plain", "reference"])
+@pytest.mark.parametrize(
+    "words", [(), ("reference=initial", "reference.held_out=8", "normalise.warmup=true")], ids=["plain", "reference"]
+)
 def test_a_run_that_was_cut_off_within_an_episode_goes_on_bit_for_bit(go, tmp_path, words):  # noqa: F811
     """The memory of policy and reference is in the checkpoint."""
     long = (
@@ -87,7 +89,7 @@ def test_a_run_that_was_cut_off_within_an_episode_goes_on_bit_for_bit(go, tmp_pa
     assert_same(tmp_path / "whole", tmp_path / "parts")
     tensors, _ = checkpoint.load(checkpoint.find(tmp_path / "parts"))
     assert tensors["memory"].shape == (4, 16) and tensors["memory"].any(1).all()
-    assert ("recalled" in tensors) == bool(words)
+    assert ("recalled" in tensors) == bool(words)  # and after a first rollout of which nothing was learned
 
 
 def test_new_episodes_begin_without_memory(config):
@@ -126,6 +128,14 @@ def test_the_exported_policy_remembers_as_well(finished, tmp_path):
     with restored(checkpoint.find(run.folder), 5) as policy, torch.no_grad():
         expected = play(policy.envs, policy, 7)
         np.testing.assert_array_equal(play(policy.envs, act, 7), expected)
+
+
+def test_an_exported_actor_with_memory_takes_the_columns_that_it_sees(finished, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = finished(*SMALL, *PENDULUM, "observe.actor=[0,2]")
+    said = export.export(run.folder, tmp_path / "policy.onnx", observations=40)
+    assert (said["memory"], said["columns"]) == (8, [0, 2]) and said["max_difference"] < 1e-5
 
 
 def test_another_run_continues_from_a_policy_with_memory_or_stays_near_it(finished, trained, config):

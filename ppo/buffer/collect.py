@@ -40,9 +40,9 @@ def collect(
     episodes: list[tuple[float, int]] = []
     for t in range(len(noise)):
         world.obs[t, own] = obs
-        # For every column, also those that are not ours: how a product rounds depends on how many rows it has.
         if network.memory_size:
             world.memory[t] = carry
+        # For every column, also those that are not ours: how a product rounds depends on how many rows it has.
         world.action[t], parameters, carry = act(world.obs[t], noise[t], carry)
         for kept, x in zip(world.policy, parameters, strict=True):
             kept[t] = x

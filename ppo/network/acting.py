@@ -114,9 +114,7 @@ def _gru(part: Recurrent) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """``carry(x [N, I], memory [N, M]) -> h [N, H]`` after one step; sigmoid(y) = tanh(y / 2) / 2 + 1 / 2."""
     cell = part.cell
     size, own = cell.hidden, cell.own
-    half = np.repeat(
-        np.array([0.5, 0.5, 1.0], np.float32), size
-    )  # exact: what is halved here need not be in every step
+    half = np.repeat(np.array([0.5, 0.5, 1.0], np.float32), size)  # of y, here instead of in every step; exact
     w_x, w_h = (np.ascontiguousarray((w.detach().numpy() * half[:, None]).T) for w in (cell.weight_ih, cell.weight_hh))
     b_x, b_h = (b.detach().numpy() * half for b in (cell.bias_ih, cell.bias_hh))
     columns = [layer.index.numpy() for layer in part.before if isinstance(layer, Columns)]

@@ -33,7 +33,7 @@ class Remembering(Diagonal):
     def remember(
         self, obs: Float[Tensor, "B O"], memory: Float[Tensor, "C M"], first: Bool[Tensor, " B"] | None = None
     ) -> Float[Tensor, "C M"]:
-        each = [cast(Recurrent, part).hidden(obs, memory, first) for part in (self.actor, self.critic)]
+        each = [cast(Recurrent, part).carries(obs, memory, first) for part in (self.actor, self.critic)]
         return torch.cat([h.unflatten(0, (len(memory), -1))[:, -1] for h in each], -1)
 
 

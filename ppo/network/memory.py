@@ -89,12 +89,12 @@ class Recurrent(nn.Sequential):
     def forward(  # ty: ignore[incompatible-method-override]
         self, obs: Float[Tensor, "*B O"], memory: Float[Tensor, "*C M"], first: Bool[Tensor, "*B"] | None = None
     ) -> Tensor:
-        x = self.hidden(obs, memory, first)
+        x = self.carries(obs, memory, first)
         for layer in self.after:
             x = layer(x)
         return x
 
-    def hidden(
+    def carries(
         self, obs: Float[Tensor, "*B O"], memory: Float[Tensor, "*C M"], first: Bool[Tensor, "*B"] | None = None
     ) -> Float[Tensor, "*B H"]:
         """The carry after every sample."""
