@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from envs.base import Envs, VectorEnv
 from envs.vector import vector
 
-Task = Literal["constant", "observation", "delay", "target", "clock", "ending"]
+Task = Literal["constant", "observation", "delay", "target", "clock", "ending", "cue"]
 
 
 def probe(num_envs: Envs, workers: int, *, task: Task) -> VectorEnv:
@@ -150,6 +150,27 @@ class Ending(Probe):
         return np.where(obs > 0, 1.0, 1.0 / (1.0 - gamma))
 
 
+class Cue(Probe):
+    """Eleven steps; only the first observation is not 0 but the cue, -1 or 1. The last action is asked for it: reward 1
+    where it has the cue's sign, else 0. V(cue) = gamma^10; without memory it is half of that. Isolates memory.
+    """
+
+    cue = 0.0
+
+    def start(self) -> float:
+        self.cue = float(self.np_random.choice((-1.0, 1.0)))
+        return self.cue
+
+    def move(self, action: float) -> tuple[float, float, bool, bool]:
+        last = self.clock == 11
+        return 0.0, float(last and action * self.cue > 0), last, False
+
+    @staticmethod
+    def value(obs: np.ndarray, gamma: float) -> np.ndarray:
+        """Where the cue is shown; k steps later gamma^(10 - k), which no observation tells."""
+        return np.full_like(obs, gamma**10)
+
+
 TASKS: dict[str, type[Probe]] = {
     "constant": Constant,
     "observation": Observation,
@@ -157,6 +178,7 @@ TASKS: dict[str, type[Probe]] = {
     "target": Target,
     "clock": Clock,
     "ending": Ending,
+    "cue": Cue,
 }
 
 

@@ -32,7 +32,7 @@ from ppo.run.checkpoint import find
 from ppo.run.evaluation import WORLDS, play
 from ppo.run.folder import endpoint, import_from_here, run_json
 from ppo.run.launch import alone, continued, libraries_kept, restarting
-from ppo.run.policy import restored, sampled
+from ppo.run.policy import Act, restored, sampled
 from ppo.run.signals import Ended, listening
 
 Env = str | type[gymnasium.Env] | Callable[[], gymnasium.Env]
@@ -183,20 +183,35 @@ class Policy:
 
     def __call__(self, obs: Any, *, stochastic: bool = False, seed: int | None = None) -> np.ndarray:
         """The action that the environment receives, for one observation [O] or a batch [N, O], as the environment gives
-        them: the most likely one, or a sampled one (``seed``: of its noise; by default another one in every call)."""
+        them: the most likely one, or a sampled one (``seed``: of its noise; by default another one in every call).
+
+        Raises ValueError where the policy has a memory: see ``step``.
+        """
+        if self._policy.network.memory_size:
+            raise ValueError(f"{self.name}: this policy has a memory: action, memory = policy.step(obs, memory)")
+        return self.step(obs, stochastic=stochastic, seed=seed)[0]
+
+    def step(
+        self, obs: Any, memory: Any = (), *, stochastic: bool = False, seed: int | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """(action, memory): as a call, with what a policy with memory carries from one step of an episode to the next.
+
+        memory: a row for each observation, as the step before gave it back; set it to 0 in rows where an episode begins,
+        or give () where all do.
+        """
         given = np.asarray(obs, dtype=self.observation_space.dtype)
         size = self.observation_space.shape[0]
         if given.ndim not in (1, 2) or given.shape[-1] != size:
             raise ValueError(f"{self.name}: obs has shape {given.shape}, needed is [{size}] or [N, {size}]")
         rows = torch.from_numpy(np.atleast_2d(given))
-        act: Callable[[torch.Tensor], np.ndarray] = self._policy
+        act: Act = self._policy
         if stochastic:
             seed = int(torch.randint(2**31, ()).item()) if seed is None else seed
             _, network, normalise, to_world, _ = self._policy
             act = sampled(network, normalise, to_world, len(rows), seed)
         with torch.no_grad():
-            action = act(rows)
-        return action[0] if given.ndim == 1 else action
+            action, memory = act(rows, memory)
+        return action[0] if given.ndim == 1 else action, np.asarray(memory)
 
     def evaluate(self, episodes: int = 20, *, stochastic: bool = False, seed: int = 1_000_000) -> np.ndarray:
         """The returns of so many episodes in environments of its own, made for this."""

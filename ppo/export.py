@@ -1,4 +1,5 @@
-"""A run's policy as one ONNX file: an observation as the environment gives it in, the action that it takes out.
+"""A run's policy as one ONNX file: an observation as the environment gives it in, the action that it takes out; with
+memory, that of the actor in and out as well.
 
 ``torch.onnx.export`` follows the network whatever it is made of; a graph written by hand would be a second version of
 every network. Nothing but the file is needed to act: the normaliser's statistics and the action's bounds are inside.
@@ -30,9 +31,10 @@ from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
+from ppo.network.memory import Recurrent
 from ppo.run import checkpoint
 from ppo.run.folder import import_from_here
-from ppo.run.policy import Policy, restored
+from ppo.run.policy import Policy, forget, restored
 
 FORMAT = "proximal-policy-1"
 TOLERANCE = 1e-5  # largest difference of an action that is rounding, as a share of the largest action, at least of 1
@@ -56,7 +58,7 @@ def _from_first(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 class Act(nn.Module):
     """``obs [N, O] -> action [N, A]``, each in the dtype of its space: normaliser, most likely action, transform.
-    Discrete: ``action [N]``, counted from where the space begins."""
+    Discrete: ``action [N]``, counted from where the space begins. With memory: ``obs, memory [N, H] -> action, next_memory``."""
 
     mean: Tensor
     std: Tensor
@@ -75,10 +77,17 @@ class Act(nn.Module):
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.clone())
 
-    def forward(self, obs: Tensor) -> Tensor:
+    def forward(self, obs: Tensor, memory: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         normalised = ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
-        action = self.transform(self.network.policy(normalised).mode(), self.low, self.high)
-        return action.maximum(self.low).minimum(self.high)
+        before = () if memory is None else (memory,)
+        action = self.transform(self.network.policy(normalised, *before).mode(), self.low, self.high)
+        action = action.maximum(self.low).minimum(self.high)
+        return action if memory is None else (action, cast(Recurrent, self.network.actor).carries(normalised, memory))
+
+
+def memory_size(policy: Policy) -> int:
+    """Numbers that the actor carries from step to step, at the front of the network's memory; 0: none."""
+    return policy.network.actor.cell.hidden if isinstance(policy.network.actor, Recurrent) else 0
 
 
 def columns(policy: Policy) -> list[int] | None:
@@ -131,9 +140,13 @@ def export(
         model, recorded = Path(scratch) / "policy.onnx", Path(scratch) / "recorded.npz"
         with restored(path, 8, trust) as policy:
             metadata = _metadata(policy)
-            obs, expected = record(policy, observations, seed)
+            played = record(policy, observations, seed)
             _write(policy, metadata, model)
-        np.savez(recorded, obs=obs if metadata["columns"] is None else obs[:, metadata["columns"]], action=expected)
+        if not metadata["memory"]:  # what came before an observation does not matter
+            played = {name: x.reshape(-1, *x.shape[2:])[:observations] for name, x in played.items()}
+        expected = played["action"]
+        seen = played["obs"] if metadata["columns"] is None else played["obs"][..., metadata["columns"]]
+        np.savez(recorded, obs=seen, first=played["first"], action=expected)
         found = _check(model, recorded)
         limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not found["max_difference"] <= limit:
@@ -148,15 +161,18 @@ def export(
 
 
 @torch.no_grad()
-def record(policy: Policy, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(obs [count, O], action [count, A]): what the policy met in its environments, and what it did."""
-    obs, seen, done = policy.envs.reset(seed), [], []
-    while sum(map(len, seen)) < count:
-        action = policy(torch.tensor(obs))
-        seen.append(obs.copy())
-        done.append(action)
-        obs = policy.envs.step(action).obs
-    return np.concatenate(seen)[:count], np.concatenate(done)[:count]
+def record(policy: Policy, count: int, seed: int) -> dict[str, np.ndarray]:
+    """obs [T, N, O], first [T, N], action [T, N, A]: what the policy met in its N environments until there were ``count``
+    observations, which of them began an episode, and what it did."""
+    obs, memory = policy.envs.reset(seed), ()
+    first, rows = np.ones(len(obs), bool), []
+    while len(rows) * len(obs) < count:
+        action, memory = policy(torch.tensor(obs), memory)
+        rows.append((obs.copy(), first, action))
+        step = policy.envs.step(action)
+        obs, first = step.obs, step.terminated | step.truncated
+        forget(memory, first)
+    return dict(zip(("obs", "first", "action"), map(np.stack, zip(*rows, strict=True)), strict=True))
 
 
 def _metadata(policy: Policy) -> dict[str, Any]:
@@ -169,6 +185,7 @@ def _metadata(policy: Policy) -> dict[str, Any]:
         "env_steps": policy.meta["progress"]["env_steps"],
         "config_hash": hashlib.sha256(config.encode()).hexdigest(),
         "columns": columns(policy),
+        "memory": memory_size(policy),
         "action": policy.meta["config"]["action"]["_target_"],
         "action_low": low,
         "action_high": high,
@@ -177,18 +194,21 @@ def _metadata(policy: Policy) -> dict[str, Any]:
 
 def _write(policy: Policy, metadata: dict[str, Any], path: Path) -> None:
     space = policy.envs.observation_space
-    rows = _of(policy, torch.from_numpy(np.zeros((2, *space.shape), space.dtype)))
+    given = {"obs": _of(policy, torch.from_numpy(np.zeros((2, *space.shape), space.dtype)))}
+    if size := memory_size(policy):
+        given["memory"] = torch.zeros(2, size)
+    batch = torch.export.Dim("N")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own news
         program = torch.onnx.export(
             Act(policy).eval(),
-            (rows,),
+            tuple(given.values()),
             dynamo=True,
             verbose=False,
-            input_names=["obs"],
-            output_names=["action"],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
+            input_names=list(given),
+            output_names=["action", "next_memory"][: len(given)],
+            dynamic_shapes=tuple({0: batch} for _ in given),
         )
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # where in the source it came from: paths of this machine

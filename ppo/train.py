@@ -40,8 +40,8 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
         recording(cfg, run, parts, Watch(plain(cfg), parts.envs.observation_space, parts.envs.action_space)) as record,
         evaluating(cfg, parts, record.sink) as evaluation,
     ):
-        memory = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network)
-        state, obs = begin(cfg, parts, record, memory)
+        buffer = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network)
+        state, obs = begin(cfg, parts, record, buffer)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
         last = state.updates + updates
         while state.env_steps < parts.total_steps and state.updates < last:
@@ -50,16 +50,16 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
             normalise = parts.normaliser(state.obs_moments)
 
             began = time.perf_counter()
-            acting = (parts.envs, parts.network, normalise, parts.to_world)
-            obs, episodes = ranks.agreed(collect, *acting, obs, memory, parts.generator, parts.own)
-            episodes = ranks.share(memory, episodes, parts.flat)
-            rollout = tree_map(lambda x: x.to(parts.flat.device), memory)
+            acting = (parts.envs, parts.network, normalise, parts.to_world, obs, state.memory)
+            obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
+            episodes = ranks.share(buffer, memory, episodes, parts.flat)
+            rollout = tree_map(lambda x: x.to(parts.flat.device), buffer)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma)
             scale = parts.reward_normaliser(reward_scale)
-            batch = parts.prepare(rollout, state.learner.params, normalise, scale)
-            checked = check_acting(rollout.policy, batch, limit=parts.first_log_ratio)
+            batch = parts.prepare(rollout, state.learner.params, normalise, scale, state.recalled)
+            checked = check_acting(rollout.policy, batch, limit=parts.first_log_ratio, chunk=parts.network.chunk)
             learner, halt, metrics = update(
                 parts.update,
                 state.learner,
@@ -83,6 +83,8 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
                 chosen=chosen,
                 env_steps=state.env_steps + rollout.reward.numel(),
                 updates=state.updates + 1,
+                memory=memory,
+                recalled=parts.prepare.recall(rollout, state.recalled),
             ).note(metrics, halt)
             seconds = (collected - began, updated - collected)
             metrics |= describe(parts, state, metrics, rollout, batch, normalise, scale, episodes, seconds)
@@ -92,9 +94,9 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     return endpoint(run.folder) if ranks.first() else math.nan
 
 
-def begin(cfg: DictConfig, parts: Parts, record: Record, memory: Transition) -> tuple[State, np.ndarray]:
+def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> tuple[State, np.ndarray]:
     """The state and the observations to begin with: those of the run that resumes, else of a reset and, with
-    ``normalise.warmup``, a rollout (in ``memory``) that only gathers statistics.
+    ``normalise.warmup``, a rollout (in ``buffer``) that only gathers statistics.
 
     Raises ConfigError where the environments do not come back exactly and ``exact_resume`` asks for it.
     """
@@ -102,14 +104,16 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, memory: Transition) -> 
     if path is None:
         obs, state = parts.envs.reset(cfg.seed), parts.start
         if parts.warm_up:
-            acting = (parts.envs, parts.network, parts.normaliser(state.obs_moments), parts.to_world)
-            obs, episodes = ranks.agreed(collect, *acting, obs, memory, parts.generator, parts.own)
-            ranks.share(memory, episodes, parts.flat)
-            rollout = tree_map(lambda x: x.to(parts.flat.device), memory)
+            acting = (parts.envs, parts.network, parts.normaliser(state.obs_moments), parts.to_world, obs, state.memory)
+            obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
+            ranks.share(buffer, memory, episodes, parts.flat)
+            rollout = tree_map(lambda x: x.to(parts.flat.device), buffer)
             state = state._replace(
                 obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
                 reward_scale=state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma),
                 env_steps=rollout.reward.numel(),
+                memory=memory,
+                recalled=parts.prepare.recall(rollout, state.recalled),
             )
         record.save(state, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
         return state, obs
@@ -125,6 +129,7 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, memory: Transition) -> 
                 f"cannot resume exactly: {error}; exact_resume=false resumes with new episodes"
             ) from error
         obs = parts.envs.reset(cfg.seed + state.env_steps)
+        state = state._replace(memory=parts.start.memory, recalled=parts.start.recalled)
     record.resumed(state, moved(parts.schedule, state, saved.meta["config"]["total_steps"]))
     return state, obs
 

@@ -107,6 +107,19 @@ def test_a_policy_acts_on_one_observation_and_on_many(fit, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"return {returns.mean():.2f} ")
 
 
+def test_a_policy_with_memory_is_stepped(fit):
+    run = fit(env=Follow, network="gru", network__hidden=4, network__chunk=8)
+    with run.policy as policy:
+        action, memory = policy.step([0.5, 0.1])
+        assert action.shape == (1,) and memory.shape == (1, 8) and memory.all()
+        later, _ = policy.step([0.5, 0.1], memory)
+        afresh, _ = policy.step([0.5, 0.1], 0 * memory)
+        assert afresh == action != later and policy.step([0.5, 0.1], memory, stochastic=True)[1].shape == (1, 8)
+        with pytest.raises(ValueError, match=r"has a memory: action, memory = policy\.step\(obs, memory\)"):
+            policy([0.5, 0.1])
+        assert len(policy.evaluate(3)) == 3
+
+
 def test_an_environment_of_another_process_is_asked_for(fit, monkeypatch):
     run = fit(env=Follow)
     monkeypatch.setattr("envs.gym._MADE", {})

@@ -98,7 +98,7 @@ def test_every_sub_environment_counts_once_whatever_its_length():
             self.t[done] = 0
             return step
 
-    returns, episode_lengths = evaluate.play(Clock(), lambda obs: None, 0)
+    returns, episode_lengths = evaluate.play(Clock(), lambda obs, memory: (None, memory), 0)
     assert returns.tolist() == [20, 50, 30]
     assert episode_lengths.tolist() == [2, 5, 3]
 

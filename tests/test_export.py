@@ -67,9 +67,9 @@ def test_the_file_acts_as_the_policy_does_and_says_what_it_is(run, words):
     far = np.random.default_rng(0).normal(scale=50, size=(7, 3)).astype(np.float32)
     with restored(checkpoint.find(folder), 2) as policy, torch.no_grad():
         (found,) = session.run(None, {"obs": far})
-        np.testing.assert_allclose(found, policy(torch.tensor(far)), atol=1e-6)
+        np.testing.assert_allclose(found, policy(torch.tensor(far))[0], atol=1e-6)
         expected = play(policy.envs, policy, 3)
-        played = play(policy.envs, lambda obs: session.run(None, {"obs": obs.numpy()})[0], 3)
+        played = play(policy.envs, lambda obs, memory: (session.run(None, {"obs": obs.numpy()})[0], memory), 3)
     np.testing.assert_allclose(played, expected, rtol=1e-4)
 
 

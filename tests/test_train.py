@@ -203,7 +203,7 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     parts.flat.copy_(learner.params)
     normalise = parts.normaliser(moments)
     rollout = allocate(32, 4, parts.envs.observation_space, parts.network)
-    collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    collect(parts.envs, parts.network, normalise, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
     batch = parts.prepare(rollout, learner.params, normalise, parts.reward_normaliser(scale))
     chosen = parts.schedule(parts.start.chosen, parts.start.seen, 0)
     _, _, metrics = update(parts.update, learner, batch, parts.knobs(chosen), parts.generator)
@@ -361,7 +361,7 @@ def test_recomputed_advantages_are_those_of_the_critic_at_the_start_of_each_epoc
 
     parts = assemble(config("env.task=delay", "recompute_advantage=true", "lr.value=1e-2"))
     rollout, raw = allocate(32, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
-    collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
     learner, batch = parts.start.learner, parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
     refresh = parts.prepare.refresh(rollout, raw, torch.Tensor.float)
     torch.testing.assert_close(refresh(parts.flat, batch).advantage, batch.advantage, rtol=0, atol=0)
@@ -408,7 +408,7 @@ def test_a_coefficient_of_zero_keeps_the_term_from_being_computed(config, monkey
     def first_step(word):
         parts = assemble(config(word))
         rollout, raw = allocate(8, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
-        collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+        collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
         batch = parts.prepare(rollout, parts.flat, raw, torch.Tensor.float)
         knobs = parts.knobs(parts.schedule(parts.start.chosen, parts.start.seen, 0))
         return turn(parts.update.step, parts.start.learner, batch, knobs).metrics["taken"]
@@ -446,7 +446,7 @@ def test_the_shipped_default_trains(shipped, tmp_path):
 def test_every_sub_environment_is_evaluated_for_one_episode():
     """Even those that end sooner and start again: eight one-step episodes, deterministically best."""
     envs = probe(8, 0, task="target")
-    returns, lengths = ppo.evaluate.play(envs, lambda obs: TASKS["target"].best(obs).numpy(), 0)
+    returns, lengths = ppo.evaluate.play(envs, lambda obs, memory: (TASKS["target"].best(obs).numpy(), memory), 0)
     assert returns.shape == (8,) and np.abs(returns).max() < 1e-12 and (lengths == 1).all()
 
 

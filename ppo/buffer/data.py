@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ppo.network.distributions import Policy
+from ppo.network.memory import Memory
 
 
 class Transition(NamedTuple):
@@ -25,6 +26,7 @@ class Transition(NamedTuple):
     terminated: Tensor  # [N] bool: nothing follows, no bootstrap
     done: Tensor  # [N] bool: terminated or truncated, the trace is cut
     group: Tensor  # [N] int64: group id for norm=group
+    memory: Memory = ()  # [N, M] before the action, where the network has one; 0 where an episode begins
 
 
 class Pairs(NamedTuple):
@@ -48,6 +50,8 @@ class Batch(NamedTuple):
     noise: Float[Tensor, "*B A"]  # added to the mean of the policy being trained, in the objective alone; A = 0: none
     reference: Policy | tuple[()] = ()  # the frozen policy at the same states, where there is one
     demo: Pairs | tuple[()] = ()  # one demonstrated pair a sample, drawn at random, where there are any
+    memory: Float[Tensor, "*B M"] | tuple[()] = ()  # before each sample as it was while acting, where there is one
+    first: Bool[Tensor, "*B"] | tuple[()] = ()  # then also: an episode begins here, so that memory is 0
 
 
 def tree_map(function, *trees):
@@ -79,19 +83,30 @@ def with_leaves(tree, tensors: Iterable[Tensor]):
     return tree_map(lambda _: next(given), tree)
 
 
-def chunk_length(x: Tensor, rows: int = 1024) -> int:
+def in_pieces(x: Tensor, chunk: int) -> Tensor:
+    """[T, N, ...] -> [T / chunk, N chunk, ...]: each row is N pieces of ``chunk`` steps of one sub-environment, one piece
+    after the other. The order of the samples in a batch is that of these rows; for a chunk of 1 it is that of time."""
+    return x.unflatten(0, (-1, chunk)).transpose(1, 2).flatten(1, 2)
+
+
+def in_time(x: Tensor, chunk: int) -> Tensor:
+    """[T / chunk, N chunk, ...] -> [T, N, ...]: the inverse of ``in_pieces``."""
+    return x.unflatten(1, (-1, chunk)).transpose(1, 2).flatten(0, 1)
+
+
+def chunk_length(x: Tensor, rows: int = 1024, whole: int = 1) -> int:
     """How long along axis 0 the chunks are into which ``in_chunks`` cuts samples of this shape ``[*B]``."""
-    return math.ceil(len(x) / math.ceil(x.numel() / rows))
+    return math.ceil(len(x) / math.ceil(x.numel() / rows) / whole) * whole
 
 
-def in_chunks(function, tree, rows=1024):
+def in_chunks(function, tree, rows=1024, whole=1):
     """``function(tree)`` for a whole rollout, the tensors ``[*B, ...]`` of the tree cut along axis 0 into chunks of about
-    ``rows`` samples; the result is in memory of its own.
+    ``rows`` samples, at multiples of ``whole``; the result is in memory of its own.
 
     For a function of single samples, such as a network: what it makes on the way stays in the cache, and is not the
     largest thing that a run ever holds in memory.
     """
     tensors = leaves(tree)
-    length = chunk_length(tensors[0][..., 0], rows)
+    length = chunk_length(tensors[0][..., 0], rows, whole)
     parts = (with_leaves(tree, part) for part in zip(*(x.split(length) for x in tensors), strict=True))
     return tree_map(lambda *done: torch.cat(done), *(function(part) for part in parts))

@@ -23,7 +23,7 @@ def allocate(num_steps: int, num_envs: int, observations: Box, network: ActorCri
 
     device = next(network.parameters()).device
     with torch.no_grad():
-        policy = network.policy(torch.zeros(1, *observations.shape, device=device))
+        policy = network.policy(torch.zeros(1, *observations.shape, device=device), *_memory(network, device))
     obs = torch.from_numpy(observations.low)[None]  # [1, O] of their dtype
     return Transition(
         obs=empty_like(obs),
@@ -34,7 +34,19 @@ def allocate(num_steps: int, num_envs: int, observations: Box, network: ActorCri
         terminated=empty(dtype=torch.bool),
         done=empty(dtype=torch.bool),
         group=empty(dtype=torch.int64),
+        memory=empty(network.memory_size) if network.memory_size else (),
     )
+
+
+def _memory(network: ActorCritic, device: torch.device) -> tuple[Tensor, ...]:
+    """What this network's policy is called with beside one observation."""
+    return (torch.zeros(1, network.memory_size, device=device),) if network.memory_size else ()
+
+
+def random_order(samples: int, chunk: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """A random permutation of the samples' numbers, in which pieces of ``chunk`` stay whole."""
+    pieces = torch.randperm(samples // chunk, generator=generator)
+    return (chunk * pieces[:, None] + torch.arange(chunk)).flatten()
 
 
 def blank(batch: Batch) -> Batch:

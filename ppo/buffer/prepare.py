@@ -1,16 +1,19 @@
 """From a rollout ``[T, N, ...]`` to samples to learn from: values, advantages and targets."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ppo.buffer.data import Batch, Pairs, Transition, chunk_length, in_chunks, tree_map
+from ppo.buffer.data import Batch, Pairs, Transition, chunk_length, in_chunks, in_pieces, in_time, tree_map
 from ppo.buffer.gae import gae
 from ppo.network.distributions import Policy
-from ppo.network.flat import Evaluate, Inputs
+from ppo.network.flat import Evaluate, Following, Inputs
+from ppo.network.frozen import Frozen
+from ppo.network.memory import Memory
 from ppo.network.normaliser import ObsNormaliser
 
 
@@ -31,7 +34,7 @@ class Prepare(NamedTuple):
     evaluate: Evaluate
     gamma: float
     lam: float
-    reference: Callable[[Tensor], Policy] | None = None
+    reference: Frozen | None = None
     demo: Callable[[ObsNormaliser, tuple[int, ...]], Pairs] | None = None
 
     @torch.no_grad()
@@ -41,32 +44,52 @@ class Prepare(NamedTuple):
         params: Float[Tensor, " P"],
         normalise: ObsNormaliser,
         scale: Callable[[Tensor], Tensor],
+        recalled: Memory = (),
     ) -> Batch:
-        """The rollout as samples ``[T * N, ...]``: observations normalised, rewards scaled, values computed once.
+        """The rollout as samples ``[T * N, ...]`` in the order of ``in_pieces``: observations normalised, rewards scaled,
+        values computed once.
 
         The behaviour policy is evaluated again, by the network that learns: rounding apart it is the one that acted (the
         run checks that), and the first ratio is 1 exactly. What needs no change (actions, groups) stays the rollout's own
-        memory: a batch is used up before the next rollout is collected.
+        memory: a batch is used up before the next rollout is collected. ``recalled``: what the reference remembers where
+        the rollout starts.
         """
-        obs = normalise(rollout.obs)
-        policy = in_chunks(lambda part: self.evaluate.policy(params, part), Inputs(obs))
-        value, advantage, target = self.appraise(rollout, obs, params, normalise, scale)
+        pieces = partial(in_pieces, chunk=self.evaluate.network.chunk)
+        inputs = Inputs(normalise(pieces(rollout.obs)))
+        if self.evaluate.network.memory_size:  # the memory of the first row is 0 where an episode began there
+            began = torch.cat([torch.zeros_like(rollout.done[:1]), rollout.done[:-1]])
+            inputs = inputs._replace(memory=pieces(cast(Tensor, rollout.memory)), first=pieces(began))
+        policy = in_chunks(lambda part: self.evaluate.policy(params, part), inputs)
+        value, advantage, target = tree_map(pieces, self.appraise(rollout, inputs, params, normalise, scale))
         return tree_map(
             lambda x: x.flatten(0, 1),
             Batch(
-                obs=obs,
-                action=rollout.action,
+                obs=inputs.obs,
+                action=pieces(rollout.action),
                 policy=policy,
                 value=value,
                 target=target,
                 advantage=advantage,
-                group=rollout.group,
-                mask=torch.ones_like(rollout.done),
+                group=pieces(rollout.group),
+                mask=torch.ones_like(pieces(rollout.done)),
                 noise=value[..., None][..., :0],
-                reference=() if self.reference is None else in_chunks(self.reference, rollout.obs),
+                reference=tree_map(pieces, self._reference(rollout, recalled)),
                 demo=() if self.demo is None else self.demo(normalise, tuple(rollout.reward.shape)),
+                memory=inputs.memory,
+                first=inputs.first,
             ),
         )
+
+    def recall(self, rollout: Transition, recalled: Memory) -> Memory:
+        """What the reference remembers after the rollout."""
+        return () if self.reference is None else self.reference.remember(rollout.obs, rollout.done, recalled)
+
+    def _reference(self, rollout: Transition, recalled: Memory) -> Policy | tuple[()]:
+        if self.reference is None:
+            return ()
+        if self.reference.network.memory_size:
+            return self.reference.along(rollout.obs, rollout.done, recalled)
+        return in_chunks(self.reference, rollout.obs)
 
     def refresh(
         self, rollout: Transition, normalise: ObsNormaliser, scale: Callable[[Tensor], Tensor]
@@ -78,8 +101,11 @@ class Prepare(NamedTuple):
 
         @torch.no_grad()
         def refresh(params: Tensor, batch: Batch) -> Batch:
-            obs = batch.obs.view(*rollout.reward.shape, *batch.obs.shape[1:])
-            _, advantage, target = self.appraise(rollout, obs, params, normalise, scale)
+            pieces = partial(in_pieces, chunk=self.evaluate.network.chunk)
+            shape = pieces(rollout.reward).shape
+            inputs = Inputs(batch.obs, batch.memory, batch.first)
+            inputs = tree_map(lambda x: x.view(*shape, *x.shape[1:]), inputs)
+            _, advantage, target = tree_map(pieces, self.appraise(rollout, inputs, params, normalise, scale))
             return batch._replace(advantage=advantage.flatten(0, 1), target=target.flatten(0, 1))
 
         return refresh
@@ -87,29 +113,34 @@ class Prepare(NamedTuple):
     def appraise(
         self,
         rollout: Transition,
-        obs: Float[Tensor, "T N O"],
+        inputs: Inputs,
         params: Float[Tensor, " P"],
         normalise: ObsNormaliser,
         scale: Callable[[Tensor], Tensor],
     ) -> Appraisal:
-        """Values, advantages and targets; ``obs`` are the rollout's, normalised."""
+        """Values, advantages and targets; ``inputs`` are the rollout's, normalised and in pieces."""
+        chunk = self.evaluate.network.chunk
+        value = in_time(in_chunks(lambda part: self.evaluate.value(params, part), inputs), chunk)
 
-        def predict(part: Inputs) -> Tensor:
-            return self.evaluate.value(params, part)
+        following = Following(rollout.next_obs)
+        if self.evaluate.network.memory_size:
+            following = Following(rollout.next_obs, rollout.obs, rollout.memory)
 
-        value = in_chunks(predict, Inputs(obs))
-        next_value = successors(predict, value, rollout.next_obs, rollout.done, normalise)
+        def predict(part: Following) -> Tensor:
+            seen = part._replace(next_obs=normalise(part.next_obs), obs=tree_map(normalise, part.obs))
+            return self.evaluate.value_after(params, seen)
+
+        next_value = successors(predict, value, following, rollout.done)
         reward = scale(rollout.reward)
         advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, self.gamma, self.lam)
         return Appraisal(value, advantage, advantage + value)
 
 
 def successors(
-    predict: Callable[[Inputs], Tensor],
+    predict: Callable[[Following], Tensor],
     value: Float[Tensor, "T N"],
-    next_obs: Float[Tensor, "T N O"],
+    following: Following,
     done: Bool[Tensor, "T N"],
-    normalise: ObsNormaliser,
 ) -> Float[Tensor, "T N"]:
     """V of the true successor of every step, so that truncation needs no special case.
 
@@ -121,10 +152,10 @@ def successors(
     unknown[-1] = True
     known = torch.cat([value[1:], value[-1:]])
     if value.device.type != "cpu":
-        return torch.where(unknown, in_chunks(predict, Inputs(normalise(next_obs))), known)
+        return torch.where(unknown, in_chunks(predict, following), known)
     (rows,) = unknown.flatten().nonzero(as_tuple=True)
     chunk = chunk_length(value) * value.shape[1]
     filled = torch.cat([rows, rows.new_zeros(-len(rows) % chunk)])
-    asked = normalise(next_obs.flatten(0, 1)[filled])
-    known.view(-1)[rows] = in_chunks(predict, Inputs(asked), rows=chunk)[: len(rows)]
+    asked = tree_map(lambda x: x.flatten(0, 1)[filled], following)
+    known.view(-1)[rows] = in_chunks(predict, asked, rows=chunk)[: len(rows)]
     return known

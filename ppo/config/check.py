@@ -33,6 +33,7 @@ def bind(cfg: DictConfig, required: Collection[str] = GROUPS) -> dict[str, parti
     given = [group for group in GROUPS if cfg[group] is not None or group in required]
     chosen = {group: strategy(group, cfg[group], cfg.trust) for group in given}
     _sizes(cfg)
+    _pieces(cfg, chosen)
     _together(cfg, chosen)
     return chosen
 
@@ -51,6 +52,23 @@ def _sizes(cfg: DictConfig) -> None:
     _require(minibatch % parts == 0, "micro_batches", parts, f"must divide minibatch_size={minibatch}")
     below = f"must be below num_envs={cfg.num_envs}, as this process steps a share too"
     _require(cfg.workers in ("auto", 0) or cfg.workers < cfg.num_envs, "workers", cfg.workers, below)
+
+
+def _pieces(cfg: DictConfig, chosen: dict[str, partial]) -> None:
+    """What a network with memory learns from: pieces of ``chunk`` steps, which stay whole."""
+    chunk = chosen["network"].keywords.get("chunk") if "network" in chosen else None
+    if chunk is None:
+        return
+    divides = f"must divide num_steps={cfg.num_steps}, as a rollout is learned from in pieces of so many steps"
+    _require(cfg.num_steps % chunk == 0, "network.chunk", chunk, divides)
+    multiple = f"must be a multiple of network.chunk={chunk}, the steps that are learned from together"
+    _require(cfg.minibatch_size % chunk == 0, "minibatch_size", cfg.minibatch_size, multiple)
+    parts, most = cfg.micro_batches, cfg.minibatch_size // chunk
+    whole = f"must divide minibatch_size / network.chunk = {cfg.minibatch_size} / {chunk} = {most}"
+    _require(most % parts == 0, "micro_batches", parts, whole)
+    demo = getattr(chosen["demo"].func, "__name__", "") if "demo" in chosen else "none"
+    alone = "demonstrated pairs have no history for a network with memory to have seen; network=mlp, or demo=none"
+    _require(demo == "none", "demo", demo, alone)
 
 
 def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from torch import nn
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
+from ppo.network.memory import Recurrent
 from ppo.network.normaliser import ObsNormaliser
 
-Act = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, tuple[np.ndarray, ...]]]
+Act = Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, tuple[np.ndarray, ...], Any]]
 _SMALL = 2048  # rows times widest layer; above it PyTorch's products are as fast
 _IN_NUMPY: dict[type[nn.Module], Callable] = {
     nn.Tanh: lambda x: np.tanh(x, out=x),
@@ -32,9 +34,11 @@ def one_thread() -> Generator[None]:
 
 
 def actor(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Act:
-    """``act(obs [N, O], noise) -> (action [N, A], parameters of the policy it was sampled from)``; N = ``rows``.
+    """``act(obs [N, O], noise, memory) -> (action [N, A], parameters of the policy it was sampled from, memory)``; N =
+    ``rows``.
 
-    All are arrays; ``noise`` is what ``network.noise`` has for this step. With the parameters and statistics of now.
+    All are arrays; ``noise`` is what ``network.noise`` has for this step, ``memory`` [N, M] is what ``network`` carries to
+    the next, () where that is nothing. With the parameters and statistics of now.
     A small perceptron on the CPU is evaluated in numpy, where a tensor operation would cost several times the
     arithmetic; every other network is simply called. The two agree to rounding.
     """
@@ -45,9 +49,12 @@ def _module(network: ActorCritic, normalise: ObsNormaliser) -> Act:
     device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def act(obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        action, policy = network.sample(normalise(torch.from_numpy(obs).to(device)), torch.from_numpy(noise).to(device))
-        return action.cpu().numpy(), tuple(x.detach().cpu().numpy() for x in policy)
+    def act(obs: np.ndarray, noise: np.ndarray, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
+        seen = normalise(torch.from_numpy(obs).to(device))
+        before = (torch.from_numpy(memory).to(device),) if network.memory_size else ()
+        action, policy = network.sample(seen, torch.from_numpy(noise).to(device), *before)
+        after = tuple(network.remember(seen, x).cpu().numpy() for x in before)
+        return action.cpu().numpy(), tuple(x.detach().cpu().numpy() for x in policy), after[0] if after else ()
 
     return act
 
@@ -56,8 +63,11 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     """None where the actor is anything but linear layers and activations known here, not on the CPU, or large."""
     if not isinstance(network.actor, nn.Sequential) or next(network.parameters()).device.type != "cpu":
         return None
+    recurrent = [part for part in (network.actor, network.critic) if isinstance(part, Recurrent)]
+    if any(rows * part.cell.hidden > _SMALL for part in recurrent):
+        return None
     steps: list[Callable] = []
-    for layer in network.actor:
+    for layer in network.actor.after if isinstance(network.actor, Recurrent) else network.actor:
         if type(layer) is nn.Linear and rows * layer.out_features <= _SMALL:
             steps.append(_linear(layer))
         elif type(layer) is Columns:
@@ -70,13 +80,17 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     low, high = -normalise.clip, normalise.clip
     *hidden, last = steps
     head = network.numpy_head()
+    carries = [_gru(part) for part in recurrent]
 
-    def act(obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    def act(obs: np.ndarray, noise: np.ndarray, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
         x = (obs - mean) / std
         x = np.minimum(np.maximum(x, low), high).astype(np.float32)
+        if carries:
+            after = [carry(x, memory) for carry in carries]
+            x, memory = after[0], np.concatenate(after, 1)
         for step in hidden:
             x = step(x)
-        return head(x, last(x), noise)
+        return *head(x, last(x), noise), memory
 
     return act
 
@@ -94,3 +108,28 @@ def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:
         return x
 
     return apply
+
+
+def _gru(part: Recurrent) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """``carry(x [N, I], memory [N, M]) -> h [N, H]`` after one step; sigmoid(y) = tanh(y / 2) / 2 + 1 / 2."""
+    cell = part.cell
+    size, own = cell.hidden, cell.own
+    half = np.repeat(np.array([0.5, 0.5, 1.0], np.float32), size)  # of y, here instead of in every step; exact
+    w_x, w_h = (np.ascontiguousarray((w.detach().numpy() * half[:, None]).T) for w in (cell.weight_ih, cell.weight_hh))
+    b_x, b_h = (b.detach().numpy() * half for b in (cell.bias_ih, cell.bias_hh))
+    columns = [layer.index.numpy() for layer in part.before if isinstance(layer, Columns)]
+
+    def carry(x: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        for index in columns:
+            x = x[:, index]
+        h = memory[:, own]
+        from_x, from_h = x @ w_x, h @ w_h
+        from_x += b_x
+        from_h += b_h
+        gates = np.tanh(from_x[:, : 2 * size] + from_h[:, : 2 * size])
+        gates *= 0.5
+        gates += 0.5
+        new = np.tanh(from_x[:, 2 * size :] + gates[:, :size] * from_h[:, 2 * size :])
+        return new + gates[:, size:] * (h - new)
+
+    return carry

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ppo.network.distributions import Gaussian, Policy, Squashed
+from ppo.network.memory import Memory
 from ppo.network.shared import takes
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU}
@@ -22,18 +23,23 @@ Head = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, tuple[np
 
 
 class ActorCritic(nn.Module):
-    """``policy(obs)``, the distribution of actions, and ``value(obs) -> [*B]``; ``forward`` gives both."""
+    """``policy(obs)``, the distribution of actions, and ``value(obs) -> [*B]``; ``forward`` gives both.
+
+    ``*memory``: of a network that has one, ``memory`` and perhaps ``first`` as in ``ppo.network.memory``.
+    """
 
     actor: nn.Sequential
     critic: nn.Module
     quantiles: int = 1  # outputs of the critic; see ``widen``
+    memory_size: int = 0  # numbers that are carried from step to step
+    chunk: int = 1  # samples in a row that are learned from together
 
     def __init__(self, actor: nn.Sequential, critic: nn.Module):
         super().__init__()
         self.actor, self.critic = actor, critic
 
     @abstractmethod
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Policy:
+    def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Policy:
         """The distribution of actions at these (normalised) observations."""
 
     @abstractmethod
@@ -41,25 +47,34 @@ class ActorCritic(nn.Module):
         """What ``sample`` takes in each step of a rollout of ``rows`` sub-environments, all drawn at once."""
 
     @abstractmethod
-    def sample(self, obs: Float[Tensor, "N O"], noise: Tensor) -> tuple[Tensor, Policy]:
+    def sample(self, obs: Float[Tensor, "N O"], noise: Tensor, *memory: Tensor) -> tuple[Tensor, Policy]:
         """One action a row, and the distribution it is from."""
 
     @abstractmethod
     def numpy_head(self) -> Head:
         """``sample`` from the last hidden layer on, in numpy and with the parameters of now."""
 
-    def value(self, obs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B"]:
+    def value(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Float[Tensor, "*B"]:
         """The expected return: what the critic says, or the mean of its quantiles."""
-        return self.critic(obs).mean(-1)
+        return self.critic(obs, *memory).mean(-1)
+
+    def remember(self, obs: Tensor, memory: Any, first: Tensor | None = None) -> Any:
+        """The memory after these observations [C L, O], the last of each piece."""
+        return memory
+
+    def empty_memory(self, rows: int) -> Memory:
+        """The memory [N, M] of an agent that has seen nothing."""
+        return torch.zeros(rows, self.memory_size) if self.memory_size else ()
 
     def forward(
-        self, obs: Float[Tensor, "*B O"], *, actor: bool = True, critic: bool = True
+        self, obs: Float[Tensor, "*B O"], *memory: Tensor, actor: bool = True, critic: bool = True
     ) -> tuple[Policy | None, Tensor | None]:
         """The policy, and what the critic's loss is made of: values [*B], or their quantiles [*B, Q] after ``widen``.
 
         Without ``actor`` or ``critic``, None in its place.
         """
-        return self.policy(obs) if actor else None, self.critic(obs).squeeze(-1) if critic else None
+        policy = self.policy(obs, *memory) if actor else None
+        return policy, self.critic(obs, *memory).squeeze(-1) if critic else None
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Parameters that live in a box, by name. The optimiser projects onto it after each step.
@@ -85,13 +100,15 @@ class GaussianActor(ActorCritic):
         self.actions, self.log_std_range, self.distribution = actions, log_std_range, distribution
 
     @abstractmethod
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian: ...
+    def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian: ...
 
     def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
         return list(torch.randn(steps, rows, self.actions, generator=generator).numpy())
 
-    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
-        policy = self.policy(obs)
+    def sample(
+        self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"], *memory: Tensor
+    ) -> tuple[Float[Tensor, "N A"], Gaussian]:
+        policy = self.policy(obs, *memory)
         return policy.mean + policy.log_std.exp() * noise, policy
 
 
@@ -109,8 +126,8 @@ class Diagonal(GaussianActor):
         super().__init__(actor, critic, len(log_std), log_std_range, distribution)
         self.log_std = nn.Parameter(log_std)
 
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
-        mean = self.actor(obs)
+    def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian:
+        mean = self.actor(obs, *memory)
         return self.distribution(mean, self.log_std.expand_as(mean))
 
     def numpy_head(self) -> Head:

@@ -17,16 +17,18 @@ class CategoricalActor(ActorCritic):
         super().__init__(actor, critic)
         self.actions = actions
 
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Categorical:
-        return Categorical(self.actor(obs))
+    def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Categorical:
+        return Categorical(self.actor(obs, *memory))
 
     def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
         """Gumbel noise [N, n] a step: the largest of logits + noise is an action of these probabilities."""
         draws = torch.empty(steps, rows, self.actions).exponential_(generator=generator)
         return list(-draws.log().numpy())
 
-    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N n"]) -> tuple[Int[Tensor, " N"], Categorical]:
-        policy = self.policy(obs)
+    def sample(
+        self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N n"], *memory: Tensor
+    ) -> tuple[Int[Tensor, " N"], Categorical]:
+        policy = self.policy(obs, *memory)
         return (policy.logits + noise).argmax(-1), policy
 
     def numpy_head(self) -> Head:

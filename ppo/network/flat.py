@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.distributions import Policy
+from ppo.network.memory import Memory
 
 
 @runtime_checkable
@@ -22,31 +23,58 @@ class HasObs(Protocol):
 
 
 class Inputs(NamedTuple):
-    """Normalised observations, where there is nothing else."""
+    """Normalised observations, where there is nothing else but what a network with memory needs."""
 
     obs: Float[Tensor, "*B O"]
+    memory: Memory = ()  # [*B, M] before each sample
+    first: Tensor | tuple[()] = ()  # [*B] bool: an episode begins
+
+
+class Following(NamedTuple):
+    """What follows each sample, normalised; and for a network with memory the sample itself."""
+
+    next_obs: Float[Tensor, "*B O"]
+    obs: Tensor | tuple[()] = ()  # [*B, O]
+    memory: Memory = ()  # [*B, M] before it
 
 
 class Evaluate(NamedTuple):
     """``evaluate(params, batch) -> (policy, prediction)``: the network at these parameters and these observations.
 
     The one place through which whatever learns or measures sees the network. ``prediction`` is what the critic's loss is
-    made of: values ``[*B]``, or quantiles ``[*B, Q]``; ``expected`` makes values of it.
+    made of: values ``[*B]``, or quantiles ``[*B, Q]``; ``expected`` makes values of it. Of a network with memory the
+    samples are pieces of ``chunk`` in a row; each starts with the memory before its first sample.
     """
 
     network: ActorCritic
     cut: Callable[[Tensor], dict[str, Tensor]]
 
     def __call__(self, params: Float[Tensor, " P"], batch: HasObs) -> tuple[Policy, Tensor]:
-        return functional_call(self.network, self.cut(params), (batch.obs,))
+        return functional_call(self.network, self.cut(params), self._given(batch))
 
     def policy(self, params: Float[Tensor, " P"], batch: HasObs) -> Policy:
         """The actor alone."""
-        return functional_call(self.network, self.cut(params), (batch.obs,), {"critic": False})[0]
+        return functional_call(self.network, self.cut(params), self._given(batch), {"critic": False})[0]
 
     def value(self, params: Float[Tensor, " P"], batch: HasObs) -> Tensor:
         """The critic alone: the expected return ``[*B]``."""
-        return self.expected(functional_call(self.network, self.cut(params), (batch.obs,), {"actor": False})[1])
+        return self.expected(functional_call(self.network, self.cut(params), self._given(batch), {"actor": False})[1])
+
+    def value_after(self, params: Float[Tensor, " P"], step: Following) -> Tensor:
+        """The critic's value ``[*B]`` of what follows each sample; a network with memory is shown both, one by one."""
+        if not self.network.memory_size:
+            return self.value(params, Inputs(step.next_obs))
+        both = torch.stack([cast(Tensor, step.obs), step.next_obs], -2).flatten(-3, -2)
+        given = (both, step.memory)
+        value = self.expected(functional_call(self.network, self.cut(params), given, {"actor": False})[1])
+        return value.unflatten(-1, (-1, 2))[..., 1]
+
+    def _given(self, batch: HasObs) -> tuple[Tensor, ...]:
+        """What the network is called with."""
+        if not self.network.memory_size:
+            return (batch.obs,)
+        given = cast(Any, batch)
+        return (given.obs, given.memory[..., :: self.network.chunk, :], given.first)
 
     def expected(self, prediction: Tensor) -> Tensor:
         """The expected return ``[*B]`` of what the critic predicts: the prediction, or the mean of its quantiles."""

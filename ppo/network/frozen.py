@@ -1,13 +1,14 @@
 """A policy that is no longer trained, with the observation statistics it was trained with."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.distributions import Policy
+from ppo.network.memory import Memory
 from ppo.network.normaliser import ObsNormaliser
 
 
@@ -19,5 +20,32 @@ class Frozen(NamedTuple):
 
     @torch.no_grad()
     def __call__(self, obs: Float[Tensor, "*B O"]) -> Policy:
-        """Its distributions at observations as the environment gives them."""
+        """Its distributions at observations as the environment gives them; of a policy without memory."""
         return self.network.policy(self.normalise(obs))
+
+    def empty_memory(self, rows: int) -> Memory:
+        """That of a policy that has seen nothing, beside its statistics."""
+        memory = self.network.empty_memory(rows)
+        return memory.to(self.normalise.mean.device) if isinstance(memory, Tensor) else memory
+
+    @torch.no_grad()
+    def along(self, obs: Float[Tensor, "T N O"], done: Bool[Tensor, "T N"], memory: Memory) -> Policy:
+        """Its distributions [T, N, ...] along a rollout, at whose start it had this ``memory`` [N, M]."""
+        if not self.network.memory_size:
+            policy, shape = self(obs.flatten(0, 1)), obs.shape[:2]
+            return type(policy)(*(x.unflatten(0, shape) for x in policy))
+        policy, shape = self.network.policy(*self._given(obs, done, memory)), obs.shape[1::-1]
+        return type(policy)(*(x.unflatten(0, shape).transpose(0, 1) for x in policy))
+
+    @torch.no_grad()
+    def remember(self, obs: Float[Tensor, "T N O"], done: Bool[Tensor, "T N"], memory: Memory) -> Memory:
+        """The memory after that rollout."""
+        if not self.network.memory_size:
+            return memory
+        after = self.network.remember(*self._given(obs, done, memory))
+        return torch.where(done[-1, :, None], 0.0, cast(Tensor, after))
+
+    def _given(self, obs: Tensor, done: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """A rollout as one piece for each sub-environment: what a network with memory is called with."""
+        first = torch.cat([torch.zeros_like(done[:1]), done[:-1]])
+        return (self.normalise(obs.transpose(0, 1).flatten(0, 1)), cast(Tensor, memory), first.T.flatten())

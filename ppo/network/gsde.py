@@ -46,8 +46,8 @@ class Gsde(ActorCritic):
         self.log_std_range, self.distribution = log_std_range, distribution
         self.resample, self.learn_features, self.floor = resample, learn_features, floor
 
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
-        return self._given(self.actor[:-1](obs))
+    def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian:
+        return self._given(self.actor[:-1](obs, *memory))
 
     def _given(self, features: Float[Tensor, "*B H"]) -> Gaussian:
         phi = features if self.learn_features else features.detach()
@@ -61,8 +61,10 @@ class Gsde(ActorCritic):
         draws = torch.randn(math.ceil(steps / self.resample), rows, *sigma.shape, generator=generator) * sigma
         return [draw for draw in draws.numpy() for _ in range(self.resample)][:steps]
 
-    def sample(self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N F A"]) -> tuple[Float[Tensor, "N A"], Gaussian]:
-        features = self.actor[:-1](obs)
+    def sample(
+        self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N F A"], *memory: Tensor
+    ) -> tuple[Float[Tensor, "N A"], Gaussian]:
+        features = self.actor[:-1](obs, *memory)
         policy = self._given(features)
         return policy.mean + (features[:, None] @ noise[:, :-1]).squeeze(1) + noise[:, -1], policy
 

@@ -19,8 +19,8 @@ class StateStd(GaussianActor):
     for the hidden layers to be spent on pushing it further.
     """
 
-    def policy(self, obs: Float[Tensor, "*B O"]) -> Gaussian:
-        mean, raw = self.actor(obs).chunk(2, -1)
+    def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian:
+        mean, raw = self.actor(obs, *memory).chunk(2, -1)
         log_std = raw.clamp(*self.log_std_range)
         beyond = raw - log_std
         return self.distribution(mean, log_std + 0.01 * (beyond - beyond.detach()))  # the second term is 0

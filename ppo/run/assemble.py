@@ -26,7 +26,7 @@ from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
-from ppo.run.build import build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
+from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
 from ppo.run.effects import unread
 from ppo.run.state import State
 from ppo.update.compile import compile_step
@@ -60,7 +60,7 @@ class Parts(NamedTuple):
     terms: tuple[Term, ...]  # of the loss, beside objective and critic
     update: Update
     reference: Reference | None
-    held_out: Tensor | None  # [H, O] states on which its KL is measured as well
+    held_out: HeldOut | None  # states on which its KL is measured as well
     first_log_ratio: float  # the largest |log ratio| that may be rounding
     unread: dict[str, str]  # choices that change nothing under the others: see ppo.run.effects
 
@@ -143,6 +143,7 @@ def assemble(cfg: DictConfig) -> Parts:
             minibatch_size=cfg.minibatch_size,
             finish=finish,
             rpo=cfg.rpo,
+            chunk=network.chunk,
         )
         return Parts(
             envs=envs,
@@ -157,6 +158,8 @@ def assemble(cfg: DictConfig) -> Parts:
                 moments,
                 reward_scale,
                 schedule.start(),
+                memory=network.empty_memory(cfg.num_envs),
+                recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
             ),
             warm_up=warms_up(cfg),
             total_steps=cfg.total_steps,

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from gymnasium.spaces import Box, Discrete
@@ -146,7 +147,15 @@ def choose_reference(
         raise ConfigError(f"reference.{error}") from error
 
 
-def held_out(reference: Reference | None, to_world: Callable, make: Callable, *, seed: int) -> Tensor | None:
+class HeldOut(NamedTuple):
+    """A rollout of which nothing is learned; the first ``count`` of its T N samples are asked for."""
+
+    obs: Tensor  # [T, N, O] as the environment gave it
+    done: Tensor  # [T, N] bool
+    count: int
+
+
+def held_out(reference: Reference | None, to_world: Callable, make: Callable, *, seed: int) -> HeldOut | None:
     """States that the reference policy visits in environments of its own, from which nothing is learned."""
     if reference is None or reference.held_out == 0:
         return None
@@ -154,6 +163,7 @@ def held_out(reference: Reference | None, to_world: Callable, make: Callable, *,
     with closing(make(min(4, reference.held_out), 0)) as envs:
         rows = math.ceil(reference.held_out / envs.num_envs)
         rollout = allocate(rows, envs.num_envs, envs.observation_space, network)
-        first, generator = envs.reset(seed), torch.Generator().manual_seed(seed)
-        collect(envs, network, normalise, to_world, first, rollout, generator)
-    return rollout.obs.flatten(0, 1)[: reference.held_out].to(normalise.mean.device)
+        first, memory = envs.reset(seed), network.empty_memory(envs.num_envs)
+        collect(envs, network, normalise, to_world, first, memory, rollout, torch.Generator().manual_seed(seed))
+    device = normalise.mean.device
+    return HeldOut(rollout.obs.to(device), rollout.done.to(device), reference.held_out)

@@ -4,15 +4,16 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition
 from ppo.buffer.rewards import RewardNormaliser
 from ppo.control.schedule import Chosen, Schedule
 from ppo.loss.reference import Reference
-from ppo.network.actor_critic import ActorCritic
+from ppo.network.distributions import Policy
+from ppo.network.frozen import Frozen
 from ppo.network.normaliser import ObsNormaliser
 from ppo.run.assemble import Parts
+from ppo.run.build import HeldOut
 from ppo.run.state import State
 from ppo.update.loop import Halt
 
@@ -66,14 +67,18 @@ def describe(
             "train/episodes": len(episodes),
         }
     if parts.reference is not None and parts.held_out is not None:
-        metrics["reference/kl_held_out"] = kl_elsewhere(parts.network, parts.reference, normalise, parts.held_out)
+        policy = Frozen(parts.network, normalise)
+        metrics["reference/kl_held_out"] = kl_elsewhere(policy, parts.reference, parts.held_out)
     return metrics
 
 
-@torch.no_grad()
-def kl_elsewhere(network: ActorCritic, reference: Reference, normalise: ObsNormaliser, obs: Tensor) -> float:
+def kl_elsewhere(policy: Frozen, reference: Reference, states: HeldOut) -> float:
     """How far the policy is from the reference at states from which nothing was learned [nats]."""
-    return reference.divergence(network.policy(normalise(obs)), reference.policy(obs)).mean().item()
+
+    def along(which: Frozen) -> Policy:
+        return which.along(states.obs, states.done, which.empty_memory(states.done.shape[1]))
+
+    return reference.divergence(along(policy), along(reference.policy)).flatten()[: states.count].mean().item()
 
 
 def moved(schedule: Schedule, state: State, planned: int) -> str:

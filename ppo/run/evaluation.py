@@ -4,12 +4,11 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from envs.base import EnvError, VectorEnv, WorkerLost
 from envs.fault import keep
@@ -17,11 +16,9 @@ from ppo.config.options import strategy
 from ppo.logging.base import first_line
 from ppo.network.acting import one_thread
 from ppo.run.assemble import Parts
-from ppo.run.policy import deterministic, sampled
+from ppo.run.policy import Act, deterministic, forget, sampled
 from ppo.run.sink import Sink
 from ppo.run.state import State
-
-Act = Callable[[Tensor], np.ndarray]  # observations [N, O] -> what the world receives
 
 # At most so many worlds, which play as many rounds as it takes. Divisible by 2, 3, 4 and 6: where sub-environments are of
 # several kinds in turn (env.variants), every episode is played by the kind that would play it in a world of its own.
@@ -58,11 +55,15 @@ def _round(
 ) -> None:
     """Fill the views (returns, lengths) ``into`` with an episode of each of the first sub-environments."""
     returns, lengths = into
+    memory: Any = ()
     obs = torch.tensor(envs.reset(seed, first=first) if first else envs.reset(seed))
     for _ in range(max_steps):
         before_step()
-        step = envs.step(act(obs))
-        ended = (step.terminated | step.truncated)[: len(lengths)] & (lengths == 0)
+        action, memory = act(obs, memory)
+        step = envs.step(action)
+        over = step.terminated | step.truncated
+        forget(memory, over)
+        ended = over[: len(lengths)] & (lengths == 0)
         returns[ended] = step.episode_return[: len(lengths)][ended]
         lengths[ended] = step.episode_length[: len(lengths)][ended]
         if (lengths > 0).all():

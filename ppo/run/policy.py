@@ -22,6 +22,7 @@ from ppo.network.normaliser import ObsNormaliser
 from ppo.run import checkpoint
 from ppo.run.build import saved_policy, torch_device
 
+Act = Callable[[Tensor, Any], tuple[np.ndarray, Any]]  # see ``deterministic``
 _BLOCK = 64  # steps whose noise is drawn at once
 
 
@@ -34,29 +35,50 @@ class Policy(NamedTuple):
     to_world: Callable  # the sampled action -> what the environment may receive
     meta: dict[str, Any]  # of the checkpoint: "config", "progress"
 
-    def __call__(self, obs: Tensor) -> np.ndarray:
-        """The most likely action at ``obs [N, O]``, as the environment receives it."""
-        return deterministic(self.network, self.normalise, self.to_world, next(self.network.parameters()).device)(obs)
+    def __call__(self, obs: Tensor, memory: Any = ()) -> tuple[np.ndarray, Any]:
+        """The most likely action at ``obs [N, O]``, as the environment receives it, and the memory."""
+        device = next(self.network.parameters()).device
+        return deterministic(self.network, self.normalise, self.to_world, device)(obs, memory)
 
-    def sampled(self, seed: int) -> Callable[[Tensor], np.ndarray]:
+    def sampled(self, seed: int) -> Act:
         """The same with sampled actions, as in training."""
         return sampled(self.network, self.normalise, self.to_world, self.envs.num_envs, seed)
 
 
-def deterministic(
-    network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, device: torch.device
-) -> Callable[[Tensor], np.ndarray]:
-    """``act(obs [N, O])``: the policy's most likely action, as the environment receives it."""
-    return lambda obs: to_world(network.policy(normalise(obs.to(device))).mode().cpu().numpy())
+def deterministic(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, device: torch.device) -> Act:
+    """``act(obs [N, O], memory) -> (action, memory)``: the policy's most likely action, as the environment receives it.
+
+    The memory is a row [M] for each observation, 0 where its episode begins; or (), where all do or none has any.
+    """
+
+    def act(obs: Tensor, memory: Any) -> tuple[np.ndarray, Any]:
+        seen = normalise(obs.to(device))
+        if not network.memory_size:
+            return to_world(network.policy(seen).mode().cpu().numpy()), memory
+        before = torch.as_tensor(network.empty_memory(len(obs)) if len(memory) == 0 else memory, device=device)
+        return to_world(network.policy(seen, before).mode().cpu().numpy()), network.remember(seen, before)
+
+    return act
 
 
-def sampled(
-    network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, rows: int, seed: int
-) -> Callable[[Tensor], np.ndarray]:
-    """``act(obs [N, O])``, N = ``rows``: a sampled action as in training, by the random numbers of ``seed``."""
+def forget(memory: Any, ended: np.ndarray) -> None:
+    """Set to 0 what is remembered in the rows whose episode ``ended [N]``, where anything is."""
+    if len(memory):
+        memory[ended] = 0.0
+
+
+def sampled(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, rows: int, seed: int) -> Act:
+    """``act(obs [N, O], memory)``, N = ``rows``: a sampled action as in training, by the random numbers of ``seed``."""
     act, generator = actor(network, normalise, rows), torch.Generator().manual_seed(seed)
     noise = chain.from_iterable(network.noise(_BLOCK, rows, generator) for _ in repeat(None))
-    return lambda obs: to_world(act(obs.numpy(), next(noise))[0])
+
+    def acting(obs: Tensor, memory: Any) -> tuple[np.ndarray, Any]:
+        if network.memory_size and len(memory) == 0:
+            memory = np.zeros((rows, network.memory_size), np.float32)
+        action, _, memory = act(obs.numpy(), next(noise), np.asarray(memory))
+        return to_world(action), memory
+
+    return acting
 
 
 @contextmanager

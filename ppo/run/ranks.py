@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from envs.base import EnvError, NoState, NotFinite, WorkerLost
-from ppo.buffer.data import Transition, tree_map
+from ppo.buffer.data import Transition, leaves
+from ppo.network.memory import Memory
 from ppo.run.signals import Interrupted
 
 _rank, _size = 0, 1
@@ -125,8 +126,8 @@ def agreed(function: Callable, *arguments: Any) -> Any:
     return result
 
 
-def share(rollout: Transition, episodes: list, params: Tensor) -> list:
-    """Put the other ranks' columns into ``rollout [T, N, ...]``; returns the episodes of all.
+def share(rollout: Transition, memory: Memory, episodes: list, params: Tensor) -> list:
+    """Put the other ranks' columns into ``rollout [T, N, ...]`` and ``memory [N, M]``; returns the episodes of all.
 
     Raises RankLost where the ranks' parameters ``[P]`` are not the same to the bit: then their rollouts are not of one policy.
     """
@@ -138,12 +139,11 @@ def share(rollout: Transition, episodes: list, params: Tensor) -> list:
         raise RankLost(
             f"rank {_rank} of {_size} has other parameters than the others: different machines or libraries?"
         )
-    leaves: list[Tensor] = []
-    tree_map(leaves.append, rollout)
+    parts = [*leaves(rollout), *(x[None] for x in leaves(memory))]
     num_envs = rollout.reward.shape[1]
-    columns = [x[:, own(num_envs)].contiguous().view(torch.uint8).flatten() for x in leaves]
+    columns = [x[:, own(num_envs)].contiguous().view(torch.uint8).flatten() for x in parts]
     for number, packed in enumerate(_all(torch.cat(columns))):
-        for leaf, column in zip(leaves, packed.split([len(x) for x in columns]), strict=True):
+        for leaf, column in zip(parts, packed.split([len(x) for x in columns]), strict=True):
             theirs = leaf[:, own(num_envs, number)]
             theirs.copy_(column.clone().view(leaf.dtype).view(theirs.shape))
     return [tuple(episode) for _, theirs in told for episode in theirs]

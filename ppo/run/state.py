@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from ppo.buffer.rewards import RewardScale
 from ppo.control.progress import Seen
 from ppo.control.schedule import Chosen
+from ppo.network.memory import Memory
 from ppo.network.normaliser import Moments
 from ppo.update.loop import Halt
 from ppo.update.optim import Learner
@@ -25,6 +26,8 @@ class State(NamedTuple):
     env_steps: int = 0
     updates: int = 0
     advantage_scale: float | None = None  # what norm= kept
+    memory: Memory = ()  # [N, M] of the policy, on the CPU; see ppo.network.memory
+    recalled: Memory = ()  # [N, R] of the reference policy
 
     def note(self, metrics: Mapping[str, Any], halt: Halt | None) -> "State":
         """With what the options of the next update will read of this one.

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppo.buffer.data import Batch, tree_map
-from ppo.buffer.minibatches import blank, shuffle, unstack
+from ppo.buffer.minibatches import blank, random_order, shuffle, unstack
 from ppo.control.stop import Limits
 from ppo.update.measure import Measured
 from ppo.update.natural import Finish, stay
@@ -36,6 +36,7 @@ class Update(NamedTuple):
     minibatch_size: int
     finish: Finish = stay  # how an update ends: see ppo.update.natural
     rpo: float = 0.0  # half-width of the noise on the policy's mean, drawn anew for each sample and epoch
+    chunk: int = 1  # samples in a row that stay together: see ppo.network.memory
 
 
 class Halt(NamedTuple):
@@ -136,7 +137,7 @@ def run_epochs(
     table = Table.of(tuple(bound.step.reduce), bound.epochs * (samples // bound.minibatch_size), batch.value)
     rows = table.rows.unbind()
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
-    orders = [torch.randperm(samples, generator=generator) for _ in range(bound.epochs)]
+    orders = [random_order(samples, bound.chunk, generator) for _ in range(bound.epochs)]
     noises = [batch.noise] * bound.epochs
     if bound.rpo > 0:  # RPO, Rahman & Xue 2022
         noises = [bound.rpo * (2 * torch.rand(batch.action.shape, generator=generator) - 1) for _ in orders]

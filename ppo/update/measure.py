@@ -29,7 +29,8 @@ def build_measure(
 
     @torch.no_grad()
     def measure(params: Float[Tensor, " P"], batch: Batch) -> Measured:
-        policy = in_chunks(lambda part: evaluate.policy(params, part), Inputs(batch.obs))
+        inputs = Inputs(batch.obs, batch.memory, batch.first)
+        policy = in_chunks(lambda part: evaluate.policy(params, part), inputs, whole=evaluate.network.chunk)
         log_ratio = policy.log_ratio(batch.policy, batch.action).clamp(-clamp, clamp)
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
         parts = {n: (weight[:, None] * part).sum(0) for n, part in batch.policy.parts(policy).items()}

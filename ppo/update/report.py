@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppo.buffer.data import Batch, tree_map
+from ppo.buffer.data import Batch, in_pieces, tree_map
 from ppo.loss.kl import FAMILY, SAMPLED
 from ppo.network.distributions import Policy
 from ppo.update.measure import Measured
@@ -29,13 +29,14 @@ ROUNDING = (
 )  # of a parameter of size 1, with room: a 256x256 network errs by 14 eps
 
 
-def check_acting(acted: Policy, batch: Batch, *, limit: float) -> dict[str, float]:
+def check_acting(acted: Policy, batch: Batch, *, limit: float, chunk: int = 1) -> dict[str, float]:
     """The policy that acted, ``[T, N]``, and the one that is learned from are the same, before anything is learned.
+    ``chunk``: the batch's, see ``in_pieces``.
 
     Raises OffPolicyError where a parameter differs by more than ``limit``, in units of its deviation, and by more than
     rounding: float32's resolution, magnified by a small deviation. Returns what was found, for the metrics.
     """
-    acted = tree_map(lambda x: x.flatten(0, 1), acted)
+    acted = tree_map(lambda x: in_pieces(x, chunk).flatten(0, 1), acted)
     apart, rounding = batch.policy.distance(acted).item(), ROUNDING * batch.policy.sharpness().item()
     if not apart <= limit + rounding and math.isfinite(rounding):
         raise OffPolicyError(

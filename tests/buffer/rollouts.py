@@ -46,15 +46,16 @@ class Watched:
             np.testing.assert_array_equal(given, kept)
 
 
-def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW):
+def roll(envs, *, num_steps, log_std=-1.0, action=clip, normalise=RAW, network="mlp", **options):
     inner = envs.envs if isinstance(envs, Watched) else envs
-    build = option("network", "mlp", actor=[8], critic=[8], log_std=log_std, orthogonal=False)
+    build = option("network", network, actor=[8], critic=[8], log_std=log_std, orthogonal=False, **options)
     sizes = (inner.observation_space.shape[0], inner.action_space.shape[0])
     network = build(*sizes, torch.Generator().manual_seed(0))
     rollout = allocate(num_steps, envs.num_envs, inner.observation_space, network)
     to_world = partial(action, space=envs.action_space)
     generator = torch.Generator().manual_seed(1)
-    following, episodes = collect(envs, network, normalise, to_world, envs.reset(0), rollout, generator)
+    memory = network.empty_memory(envs.num_envs)
+    following, _, episodes = collect(envs, network, normalise, to_world, envs.reset(0), memory, rollout, generator)
     return network, rollout, following, episodes
 
 

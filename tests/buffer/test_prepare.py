@@ -8,7 +8,7 @@ from envs.vector import vector
 from ppo.buffer.data import Pairs, in_chunks, leaves, tree_map
 from ppo.buffer.prepare import successors
 from ppo.config.options import option
-from ppo.network.flat import Inputs, build_evaluate, flatten
+from ppo.network.flat import Following, Inputs, build_evaluate, flatten
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from tests.buffer.rollouts import RAW, prepare, roll
@@ -123,9 +123,12 @@ def test_the_value_of_a_successor_is_that_of_asking_for_every_one(ends):
     def predict(part):
         return evaluate.value(params, part)
 
+    def follow(part):
+        return evaluate.value_after(params, part._replace(next_obs=normalise(part.next_obs)))
+
     dense = in_chunks(predict, Inputs(normalise(following)))
     value = in_chunks(predict, Inputs(normalise(obs)))
-    got = successors(predict, value, following, done, normalise)
+    got = successors(follow, value, Following(following), done)
     torch.testing.assert_close(got, dense, rtol=0, atol=1e-6)
 
 
@@ -136,12 +139,12 @@ def test_the_critic_is_asked_for_no_successor_whose_value_is_known(ends):
     asked = []
 
     def predict(part):
-        asked.extend(map(tuple, part.obs.tolist()))
-        return part.obs.sum(-1)
+        asked.extend(map(tuple, part.next_obs.tolist()))
+        return part.next_obs.sum(-1)
 
     unknown = done.clone()
     unknown[-1] = True
-    successors(predict, obs.sum(-1), following, done, RAW)
+    successors(predict, obs.sum(-1), Following(following), done)
     expected = set(map(tuple, following[unknown].tolist()))
     filler = tuple(following[0, 0].tolist())
     assert expected <= set(asked) <= expected | {filler}
@@ -171,9 +174,8 @@ def test_on_a_device_nothing_is_read_back_to_find_the_successors():
     asked = []
 
     def predict(part):
-        asked.append(part.obs.shape)
-        return part.obs.sum(-1)
+        asked.append(part.next_obs.shape)
+        return part.next_obs.sum(-1)
 
-    normalise = ObsNormaliser.of(Moments.empty(2, device="meta"))
-    assert successors(predict, obs.sum(-1), following, done, normalise).shape == (6, 3)
+    assert successors(predict, obs.sum(-1), Following(following), done).shape == (6, 3)
     assert asked == [(6, 3, 2)]

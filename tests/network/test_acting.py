@@ -21,7 +21,7 @@ def test_actions_are_those_of_the_module(head, activation, width):
     network = build(3, 2, g)
     normalise = ObsNormaliser.of(Moments.empty(3).update(5 + 3 * torch.randn(50, 3, generator=g)), clip=2.0)
     obs, noise = 5 + 4 * torch.randn(4, 3, generator=g), network.noise(2, 4, g)[1]
-    action, (mean, log_std) = actor(network, normalise, 4)(obs.numpy(), noise)
+    action, (mean, log_std), _ = actor(network, normalise, 4)(obs.numpy(), noise, ())
     with torch.no_grad():
         expected, policy = network.sample(normalise(obs), torch.from_numpy(noise))
         assert policy.distance(network.policy(normalise(obs))) == 0
@@ -42,7 +42,7 @@ def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(wid
         expected, policy = network.sample(obs, torch.from_numpy(noise))
     for size in (100, rows):  # small enough for numpy at width 16, and too large
         act = actor(network, ObsNormaliser.identity(), size)
-        action, (logits,) = act(obs[:size].numpy(), noise[:size])
+        action, (logits,), _ = act(obs[:size].numpy(), noise[:size], ())
         assert np.array_equal(action, expected[:size].numpy()) and action.dtype == np.int64
         np.testing.assert_allclose(logits, policy.logits[:size].numpy(), rtol=1e-5, atol=1e-5)
     p = torch.softmax(policy.logits[0], -1)
@@ -70,7 +70,7 @@ def test_a_network_of_another_build_is_called():
 
     network = option("network", "mlp", actor=[4], critic=[4], log_std=0.0)(2, 2, torch.Generator())
     network.actor = torch.nn.Sequential(Doubled())
-    action, (mean, log_std) = actor(network, ObsNormaliser.identity(), 3)(
-        np.full((3, 2), 1.5, np.float32), np.zeros((3, 2), np.float32)
+    action, (mean, log_std), _ = actor(network, ObsNormaliser.identity(), 3)(
+        np.full((3, 2), 1.5, np.float32), np.zeros((3, 2), np.float32), ()
     )
     assert (action == 3).all() and (mean == 3).all() and (log_std == 0).all()

@@ -63,5 +63,5 @@ def test_a_network_with_columns_is_the_smaller_network_on_them(head, columns):
         found = network.sample(obs, torch.from_numpy(noise))[0]
         assert torch.equal(network.value(obs), small.value(obs))
     torch.testing.assert_close(found, expected)
-    acted, _ = actor(network, ObsNormaliser.identity(), 5)(obs.numpy(), noise)
+    acted, *_ = actor(network, ObsNormaliser.identity(), 5)(obs.numpy(), noise, ())
     np.testing.assert_allclose(acted, expected.numpy(), rtol=1e-5, atol=1e-6)

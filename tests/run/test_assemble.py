@@ -43,7 +43,7 @@ def first_knobs(parts):
 
 def batch_of(parts):
     rollout, raw = allocate(8, 4, parts.envs.observation_space, parts.network), ObsNormaliser.identity()
-    collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), rollout, parts.generator)
+    collect(parts.envs, parts.network, raw, parts.to_world, parts.envs.reset(0), (), rollout, parts.generator)
     return parts.prepare(rollout, parts.start.learner.params, raw, torch.Tensor.float)
 
 

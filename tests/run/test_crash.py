@@ -38,6 +38,7 @@ NOT_FINITE = [
     ("env.id=Late-statistics normalise.reward=true", NonFinite, "reward_scale.moments.m2"),
     ("env.id=Late-inf norm=none max_grad_norm=null", NonFinite, "advantage["),
     ("env.id=Late-fine lr.value=1e30", NonFinite, "kl/exact="),
+    ("env.id=Late-inf network=gru network.hidden=4 network.chunk=8", NonFinite, "epoch 1, minibatch 1: "),
 ]
 
 

@@ -156,7 +156,8 @@ def test_episodes_are_the_same_however_many_worlds_play_them(worlds):
     def played(number):
         envs = vector(lambda index: Counter(index % 2 if number % 2 == 0 else 0, 4), number, 0, "counter")
         try:
-            return play(envs, lambda obs: np.ones((number, 2), np.float32) * np.sign(obs[:, 2:].numpy()), 7, 6)
+            rows = np.ones((number, 2), np.float32)
+            return play(envs, lambda obs, memory: (rows * np.sign(obs[:, 2:].numpy()), memory), 7, 6)
         finally:
             envs.close()
 
@@ -170,7 +171,7 @@ def test_episodes_are_the_same_however_many_worlds_play_them(worlds):
     def returns(number):
         envs = vector(lambda index: Lucky(0, 4), number, 0, "lucky")
         try:
-            return play(envs, lambda obs: np.zeros((number, 2), np.float32), 7, 6)[0]
+            return play(envs, lambda obs, memory: (np.zeros((number, 2), np.float32), memory), 7, 6)[0]
         finally:
             envs.close()
 
@@ -193,7 +194,7 @@ def test_sampled_actions_are_those_of_their_seed_and_said_in_the_row(go):
 def test_an_episode_without_an_end_is_an_error():
     envs = vector(partial(Counter, length=1000), 2, 0, "endless")
     with pytest.raises(EnvError, match="endless: an episode has no end after 50 steps"):
-        play(envs, lambda obs: np.zeros((2, 2)), 0, max_steps=50)
+        play(envs, lambda obs, memory: (np.zeros((2, 2)), memory), 0, max_steps=50)
 
 
 def test_a_doctor_who_fails_costs_no_update(go, monkeypatch, capsys):

@@ -25,7 +25,7 @@ class Screen(Counter):
 def shot(env, path):
     envs = vector(lambda index: env, 1, 0, "screen")
     try:
-        return film(envs, lambda obs: np.zeros((1, 2), np.float32), 0, path)
+        return film(envs, lambda obs, memory: (np.zeros((1, 2), np.float32), memory), 0, path)
     finally:
         envs.close()
 

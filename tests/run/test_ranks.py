@@ -27,6 +27,7 @@ SMALL += ["logger=none", "compile=false", "workers=0", "network.actor=[16]", "ne
 SMALL += ["total_steps=1280", "eval.every=512", "eval.episodes=2", "checkpoint.every=512", "rank_timeout=60"]
 ADAPTIVE = ["lr=adaptive_kl", "stop=rollback", "target_kl=0.01", "clip=linear", "norm=group", "lr.value=1e-2"]
 HOPPER = ["env=hopper"]  # whose episodes end here and there
+MEMORY = [*PENDULUM, "network=gru", "network.hidden=8", "reference=initial", "reference.held_out=8"]
 ENDLESS = ["total_steps=100_000_000", "eval.episodes=0"]
 
 
@@ -104,7 +105,11 @@ def test_seeds_do_not_depend_on_the_others():
 
 @pytest.mark.parametrize(
     "words",
-    [pytest.param([*PENDULUM, *ADAPTIVE], id="adaptive"), pytest.param(HOPPER, marks=pytest.mark.slow, id="hopper")],
+    [
+        pytest.param([*PENDULUM, *ADAPTIVE], id="adaptive"),
+        pytest.param(MEMORY, marks=pytest.mark.slow, id="memory"),
+        pytest.param(HOPPER, marks=pytest.mark.slow, id="hopper"),
+    ],
 )
 def test_two_ranks_are_one(tmp_path, words):
     """Advantages, gradients, KL, statistics, stops, episodes, evaluations: every tensor and every row, to the bit."""
@@ -177,7 +182,7 @@ rollout = allocate(2, 2, seen, option("network", "mlp", actor=[4], critic=[4])(3
 with ranks.joined(20.0):
     try:
         ranks.agreed(step)
-        ranks.share(rollout, [], torch.full((3,), float(ranks.rank() and sys.argv[1] == "parameters")))
+        ranks.share(rollout, (), [], torch.full((3,), float(ranks.rank() and sys.argv[1] == "parameters")))
     except (ranks.RankLost, NotFinite) as error:
         keep(error, Path(sys.argv[2]))
         sys.exit(f"{type(error).__name__}: {error}")

@@ -35,6 +35,7 @@ NETWORKS = {
     "state_std": ("state_std", {"squash": True}),
     "squash": ("mlp", {"squash": True}),
     "categorical": ("categorical", {}),
+    "gru": ("gru", {"hidden": 8, "chunk": 4}),
 }
 ROOT = Path(__file__).parents[2]
 
@@ -47,8 +48,12 @@ def build(name: str = "mlp", *, width: int = 16, **options) -> ActorCritic:
 def problem(network: ActorCritic, samples: int) -> tuple[Evaluate, Learner, Batch]:
     g = torch.Generator().manual_seed(1)
     obs = torch.randn(samples, 3, generator=g)
+    memory = first = ()
+    if size := network.memory_size:
+        memory, first = torch.randn(samples, size, generator=g), torch.rand(samples, generator=g) < 0.2
+    given = (memory[:: network.chunk], first) if size else ()
     with torch.no_grad():
-        policy, value = network.policy(obs), network.value(obs)
+        policy, value = network.policy(obs, *given), network.value(obs, *given)
         action = policy.sample(g)
         batch = Batch(
             obs=obs,
@@ -60,6 +65,8 @@ def problem(network: ActorCritic, samples: int) -> tuple[Evaluate, Learner, Batc
             group=torch.arange(samples) % 3,
             mask=torch.rand(samples, generator=g) < 0.9,
             noise=torch.zeros(samples, 0),
+            memory=memory,
+            first=first,
         )
     flat = flatten(network)
     return build_evaluate(network), Learner.start(flat), batch
@@ -112,6 +119,7 @@ def same(words: list[str]) -> None:
             epochs=2,
             minibatch_size=64,
             rpo=0.3 * ("rpo" in words),
+            chunk=network.chunk,
         )
         g = torch.Generator().manual_seed(1)
         state, _, _ = update(bound, learner, batch, first, g)

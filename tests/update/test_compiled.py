@@ -48,6 +48,7 @@ def test_an_update_compiled_is_the_update_eager():
         "state_std penalty",
         "squash penalty",
         "categorical penalty",
+        "gru penalty micro",
     ],
 )
 def test_more_choices_compiled_are_the_same_eager(words):
