@@ -5,8 +5,9 @@ Time-step semantics are *same-step reset*: when an episode ends, ``obs`` already
 """
 
 import sys
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -58,6 +59,7 @@ class VectorEnv(Protocol):
     num_envs: int
     observation_space: Box  # of one sub-environment, one axis
     action_space: ActionSpace  # of one sub-environment; a box has one axis
+    row: Callable[[Any], np.ndarray]  # one observation as the environment gives it -> its row [O]
     columns: dict[str, range]  # names of parts of the observation, where it has any: {"imu/gyro": range(0, 3), ...}
     fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
     time_limit: float  # s that a worker process may take to answer; infinite: as long as it lives

@@ -1,6 +1,7 @@
 """MuJoCo tasks stepped by EnvPool's C++ threads, behind the same protocol."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ def envpool(num_envs: Envs, workers: int, *, id: str) -> VectorEnv:
     if len(envs) < 1 or workers < 0:
         raise EnvError(f"{id}: {len(envs)} environments in {workers} workers: needs at least 1 and 0")
     return _Pool(envs, min(workers + 1, len(envs)), id)
+
+
+def _as_it_is(obs: Any) -> np.ndarray:
+    return np.asarray(obs)
 
 
 class _Pool:
@@ -35,6 +40,7 @@ class _Pool:
         self._arena.step.group[:] = np.array(envs)
         self._return = np.zeros(len(envs))
         self._ready = False
+        self.row: Callable[[Any], np.ndarray] = _as_it_is
 
     def _make(self, own: list[int]) -> Any:
         try:

@@ -67,6 +67,10 @@ class Reader:
         group = _group(info["group"], "reset") if info and "group" in info else None
         return self._observation(obs, "reset"), group
 
+    def row(self, obs: Any) -> np.ndarray:
+        """One observation as the environment gives it, as its row [O]."""
+        return self._observation(obs, "obs").ravel()
+
     def frame(self, result: Any) -> np.ndarray:
         """What ``render()`` returned: a picture [H, W, 3] of bytes; how transparent it is, [H, W, 4] says, is left out."""
         if (

@@ -73,6 +73,7 @@ class Shard:
         self._observation_shape = tuple((flat[0] if rows else observation).shape or ())
         self._action_shape, self._discrete = tuple(action.shape or ()), isinstance(action, Discrete)
         self._read = Reader(self._observation_shape, rows)
+        self.row = self._read.row
         self.columns = columns(observation) or self._declared(flat[0].shape[0])
         return flat
 

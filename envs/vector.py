@@ -59,7 +59,7 @@ class Vector:
     def __init__(self, crew: Shard | Workers, arena: Arena, envs: range, name: str):
         self.name, self.num_envs = name, len(envs)
         self.observation_space, self.action_space = crew.spaces
-        self.fps, self.columns = crew.fps, crew.columns
+        self.fps, self.columns, self.row = crew.fps, crew.columns, crew.row
         self._crew: Shard | Workers | None = crew
         self._envs = envs
         self._arena = part(arena, slice(envs.start, envs.stop))

@@ -78,6 +78,10 @@ class Workers:
         return self._own.fps
 
     @property
+    def row(self) -> Callable[[Any], np.ndarray]:
+        return self._own.row
+
+    @property
     def columns(self) -> dict[str, range]:
         return self._own.columns
 

@@ -4,8 +4,10 @@ what they do; what is a mistake there raises here, with the same line."""
 import base64
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,9 +20,12 @@ import gymnasium
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from envs.fault import keep
 from envs.gym import remember
 from ppo.compare.report import sentences
 from ppo.config.errors import one_line
@@ -29,17 +34,20 @@ from ppo.config.options import fit as fitted
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
 from ppo.run.checkpoint import find
+from ppo.run.checkpoint import load as read_checkpoint
 from ppo.run.evaluation import WORLDS, play
-from ppo.run.folder import endpoint, import_from_here, run_json
-from ppo.run.launch import alone, continued, libraries_kept, restarting
+from ppo.run.folder import config_of, endpoint, import_from_here, remove_if_empty, run_json
+from ppo.run.launch import absolute, alone, continued, libraries_kept, restarting
 from ppo.run.policy import Act, restored, sampled
-from ppo.run.signals import Ended, listening
+from ppo.run.signals import Ended, Interrupted, listening
+from ppo.run.words import paths_quoted, quoted, unreadable
 
+_COMPOSING = threading.Lock()
 Env = str | type[gymnasium.Env] | Callable[[], gymnasium.Env]
 
 
 class Metrics(Mapping[str, np.ndarray]):
-    """A run's rows as columns: ``metrics["kl/final"]`` is an array with an entry an update, NaN (text: None) where it was
+    """A run's rows as columns: ``metrics["kl/final"]`` is an array with an entry an update, NaN (text, lists: None) where it was
     not logged. ``rows``: the dicts themselves; ``pandas.DataFrame(metrics.rows)`` makes a frame."""
 
     def __init__(self, rows: Sequence[dict[str, Any]]):
@@ -49,8 +57,11 @@ class Metrics(Mapping[str, np.ndarray]):
         values = [row.get(name) for row in self.rows]
         if all(value is None for value in values):
             raise KeyError(name)
-        number = all(value is None or isinstance(value, int | float) for value in values)
-        return np.array([np.nan if value is None else value for value in values] if number else values)
+        if all(value is None or isinstance(value, int | float) for value in values):
+            return np.array([np.nan if value is None else value for value in values])
+        column = np.empty(len(values), object)  # texts, or lists of different lengths
+        column[:] = values
+        return column
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(name for row in self.rows for name in row))
@@ -108,14 +119,11 @@ def fit(
     Raises ConfigError, EnvError and whatever else ends a run; the message is one line.
     """
     import_from_here()
-    words = (*words, *(f"{key.replace('__', '.')}={_spelt(value)}" for key, value in given.items()), *_env(env))
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", list(words))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
-    cfg = fitted(cfg, words)
+    words = _words(words, given, env)
+    cfg = _composed(words)
     if cfg.resume:
+        if folder is not None:
+            raise ConfigError(f"folder={folder}: the run that resume= names has its own")
         where, cfg = continued(cfg, words)
     else:
         now = datetime.now()
@@ -126,11 +134,50 @@ def fit(
 
     config = plain(cfg)
     run = Run(folder=where, name=where.name, config=config, words=words, on_update=on_update)
-    with contextlib.chdir(os.getcwd()), alone(where, config) as done, listening(), libraries_kept(), _threads_kept():
-        if done is None:
-            with contextlib.suppress(Ended):
-                restarting(train, cfg, run)
+    try:
+        with contextlib.chdir(os.getcwd()), alone(where, config) as done, listening(forget=True), libraries_kept():
+            if done is None:
+                with contextlib.suppress(Ended), _threads_kept():
+                    restarting(train, cfg, run)
+    except Interrupted as error:
+        if error.args[0] == signal.SIGINT:
+            raise KeyboardInterrupt(f"resume={where} continues the run") from error
+        raise
+    except Exception as error:
+        keep(error, where if run_json(where) else None)
+        remove_if_empty(where)
+        raise
     return Finished(where)
+
+
+def _words(typed: Sequence[str], given: Mapping[str, Any], env: Env | None) -> tuple[str, ...]:
+    """All words of a run as the command line would have them. Raises ConfigError for what only that has."""
+    words = [*typed, *(f"{key.replace('__', '.')}={_spelt(value)}" for key, value in given.items())]
+    for word in words:
+        if word.startswith("-") or word.lstrip("+").startswith(("hydra.", "hydra/", "sweep=", "sequential=")):
+            raise ConfigError(f"{word}: for the command line, python -m ppo.train; fit trains one run, in folder=")
+    words = paths_quoted(words)
+    if wrong := unreadable(words):
+        raise wrong
+    resumed = next((Path(word.partition("=")[2].strip("'\"")) for word in words if word.startswith("resume=")), None)
+    return (*words, *_env(env, resumed))
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    """The configuration of these words. Hydra keeps a state of the whole process: whoever has one of their own gets it back.
+
+    Raises ConfigError.
+    """
+    with _COMPOSING:
+        before = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                return absolute(fitted(compose("config", list(words)), words))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error)) from error
+        finally:
+            GlobalHydra.instance().hydra = before
 
 
 def _spelt(value: Any) -> str:
@@ -143,15 +190,23 @@ def _spelt(value: Any) -> str:
         return f"[{','.join(map(_spelt, value))}]"
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{_spelt(entry)}' for key, entry in value.items())}}}"
-    return f"'{value}'" if isinstance(value, str | os.PathLike) and not str(value).isidentifier() else str(value)
+    return quoted(str(value)) if isinstance(value, str | os.PathLike) else str(value)
 
 
-def _env(env: Env | None) -> tuple[str, ...]:
+def _env(env: Env | None, resumed: Path | None) -> tuple[str, ...]:
     if env is None:
         return ()
     if isinstance(env, str):
-        return "env=gym", f"env.id='{env}'"
-    return "env=python", f"env.name='{remember(env)}'"
+        return "env=gym", f"env.id={quoted(env)}"
+    name = _name_in(config_of(resumed)) if resumed else None
+    return "env=python", f"env.name={quoted(remember(env, name))}"
+
+
+def _name_in(config: dict[str, Any]) -> str | None:
+    """How a run knows its environment where that was one of Python's."""
+    env = config.get("env")
+    known = isinstance(env, dict) and env.get("_target_") == "envs.gym.python"
+    return str(env["name"]) if known else None
 
 
 @contextlib.contextmanager
@@ -169,7 +224,8 @@ class Policy:
 
     def __init__(self, path: Path, trust: Sequence[str]):
         stack = ExitStack()
-        policy = stack.enter_context(restored(path, 1, trust))
+        with _threads_kept():
+            policy = stack.enter_context(restored(path, 1, trust))
         self.path, self.trust = path, tuple(trust)
         self._policy, self.close = policy, weakref.finalize(self, stack.close)
         self.name = policy.envs.name
@@ -199,6 +255,8 @@ class Policy:
         memory: a row for each observation, as the step before gave it back; set it to 0 in rows where an episode begins,
         or give () where all do.
         """
+        if isinstance(obs, Mapping | tuple):  # of a Dict or Tuple space: one observation
+            obs = self._policy.envs.row(obs)
         given = np.asarray(obs, dtype=self.observation_space.dtype)
         size = self.observation_space.shape[0]
         if given.ndim not in (1, 2) or given.shape[-1] != size:
@@ -217,7 +275,9 @@ class Policy:
         """The returns of so many episodes in environments of its own, made for this."""
         if episodes < 1:
             raise ConfigError(f"episodes={episodes}: must be at least 1")
-        with restored(self.path, min(episodes, WORLDS), self.trust) as policy:
+        _, network, normalise, _, _ = self._policy
+        with _threads_kept(), restored(self.path, min(episodes, WORLDS), self.trust) as policy:
+            policy = policy._replace(network=network, normalise=normalise)  # this one, whatever the file holds by now
             act = policy.sampled(seed) if stochastic else policy
             return play(policy.envs, act, seed, episodes)[0]
 
@@ -236,9 +296,13 @@ def load(
     ConfigError, EnvError.
     """
     import_from_here()
-    if env is not None and not isinstance(env, str):
-        remember(env)
-    return Policy(find(Path(run).absolute(), checkpoint), trust)
+    path = find(Path(run).absolute(), checkpoint)
+    if env is not None:
+        name = _name_in(read_checkpoint(path)[1].get("config") or {})
+        if name is None or isinstance(env, str):
+            raise ConfigError(f"env={env}: {path} was trained in an environment that its configuration names")
+        remember(env, name)
+    return Policy(path, trust)
 
 
 class Verdict:
@@ -275,7 +339,7 @@ class Verdict:
 
 def verdict(
     *paths: str | os.PathLike,
-    by: str = "",
+    by: str | Sequence[str] = "",
     baseline: str | None = None,
     window: int | None = None,
     allow: Sequence[str] = (),
@@ -289,7 +353,9 @@ def verdict(
     from ppo.compare.compare import compare
     from ppo.compare.load import load as trials
 
-    factors = [word.strip() for word in by.split(",") if word.strip()]
+    factors = [
+        word.strip() for text in ([by] if isinstance(by, str) else by) for word in text.split(",") if word.strip()
+    ]
     return Verdict(
         compare(
             trials([Path(path) for path in paths]),

@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError
@@ -26,7 +26,7 @@ from ppo.logging.base import LoggerError, Run
 from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
 from ppo.run.signals import Interrupted, listening
-from ppo.run.words import EXISTING, paths_quoted, unreadable
+from ppo.run.words import paths_quoted, unreadable
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -52,14 +52,14 @@ def job(cfg: DictConfig) -> float:
 
 def _run(cfg: DictConfig) -> float:
     from ppo.run import ranks
-    from ppo.run.launch import alone, continued, libraries_kept, of_first_rank, restarting
+    from ppo.run.launch import absolute, alone, continued, libraries_kept, of_first_rank, restarting
     from ppo.sweep.cells import cell
     from ppo.train import train
 
     hydra_cfg = HydraConfig.get()
     folder, words = Path(hydra_cfg.runtime.output_dir), hydra_cfg.overrides.task
     multirun = hydra_cfg.mode == RunMode.MULTIRUN
-    cfg = _absolute(fit(cfg, words))
+    cfg = absolute(fit(cfg, words))
     if cfg.resume:
         if multirun:
             raise ConfigError("resume: a sweep is continued by its own command, which runs what is missing")
@@ -78,15 +78,6 @@ def _run(cfg: DictConfig) -> float:
             run = run._replace(group=group, job_type=arm(words))
         with (cell if multirun else alone)(folder, config) as done, listening(), libraries_kept():
             return restarting(train, cfg, run) if done is None else done
-
-
-def _absolute(cfg: DictConfig) -> DictConfig:
-    """The paths that ``cfg`` names, as seen from here, whatever becomes of the working directory."""
-    for key in EXISTING:
-        path = OmegaConf.select(cfg, key)
-        if isinstance(path, str) and path and os.path.exists(path):
-            OmegaConf.update(cfg, key, os.path.abspath(path))
-    return cfg
 
 
 def _end(error: Exception, folder: Path) -> NoReturn:

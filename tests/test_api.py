@@ -47,7 +47,12 @@ class Follow(gymnasium.Env):
 @pytest.fixture
 def fit(tmp_path):
     """Runs in folders of this test."""
-    return lambda *words, name="run", **given: ppo.fit(*SMALL, *words, folder=tmp_path / name, **given)
+
+    def train(*words, name="run", **given):
+        own = {} if "resume" in given else {"folder": tmp_path / name}
+        return ppo.fit(*SMALL, *words, **own, **given)
+
+    return train
 
 
 def test_a_run_on_a_class_that_nobody_registered(fit, capsys):
@@ -143,6 +148,98 @@ def test_a_mistake_is_the_line_of_the_command_line(fit, given, kind, said):
     with pytest.raises(kind) as error:
         fit(**given)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "said"),
+    [
+        (("+sweep=kl",), {}, "+sweep=kl: for the command line"),
+        (("hydra.run.dir=/tmp/x",), {}, "fit trains one run, in folder="),
+        (("-m",), {}, "for the command line"),
+        ((), {"resume": "o'brien"}, "o'brien: no run there"),
+        (
+            (
+                "seed=1",
+                "env.id=a b[",
+            ),
+            {},
+            "cannot be read",
+        ),
+    ],
+    ids=str,
+)
+def test_what_only_the_command_line_has_is_refused(fit, words, given, said):
+    with pytest.raises(ConfigError, match="^[^\n]*$") as error:
+        ppo.fit(*words, **given)
+    assert said in str(error.value)
+
+
+def test_a_refused_run_leaves_no_folder_and_a_fault_its_traceback(fit, tmp_path):
+    class Broken(Follow):
+        def step(self, action):
+            raise KeyError("x")
+
+    with pytest.raises(ConfigError):
+        fit(epochs=0)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(EnvError, match="traceback.txt"):
+        fit(env=Broken)
+    assert "KeyError" in (tmp_path / "run" / "traceback.txt").read_text()
+
+
+def test_two_makers_of_one_name_are_not_mixed_up(fit):
+    fit(env=lambda: Follow())
+    with pytest.raises(EnvError, match="another environment of this program already"):
+        fit(env=lambda: Follow(), name="other")
+
+
+def test_a_loaded_policy_is_the_one_that_is_evaluated(fit):
+    run = fit(env=Follow, on_update=lambda row: True)
+    with run.policy as policy:
+        before = policy.evaluate(3).tolist()
+        fit(env=Follow, resume=str(run.folder))
+        assert policy.evaluate(3).tolist() == before
+    with run.policy as later:
+        assert later.evaluate(3).tolist() != before
+
+
+def test_a_ctrl_c_ends_one_run_and_not_the_next(fit):
+    import os
+    import signal
+
+    with pytest.raises(KeyboardInterrupt, match="resume=.* continues the run"):
+        fit(env=Follow, on_update=lambda row: os.kill(os.getpid(), signal.SIGINT))
+    assert "finished" in repr(fit(env=Follow, name="next"))
+
+
+def test_hydra_and_torch_are_as_they_were(fit, tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    from ppo.config.options import CONF
+
+    before = torch.get_num_threads()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        run = fit(env=Follow)
+        assert compose("config", ["seed=7"]).seed == 7
+    run.policy.close()
+    assert torch.get_num_threads() == before
+
+
+def test_lists_and_texts_are_columns_too(fit):
+    metrics = dict(fit(env=Follow).metrics)
+    assert metrics["update/stop"][0] in ("none", "minibatch") and isinstance(metrics["trace/k1"][0], list)
+
+
+def test_the_observation_of_a_dict_is_one_row(fit):
+    class Told(Follow):
+        observation_space = gymnasium.spaces.Dict(there=Box(-1, 1, (2,)), here=Box(-1, 1, (1,)))
+
+        def draw(self):
+            return {"there": super().draw(), "here": np.zeros(1, np.float32)}
+
+    with fit(env=Told).policy as policy:
+        one = policy({"there": np.float32([0.1, 0.2]), "here": np.float32([0])})
+        np.testing.assert_allclose(one, policy([0.1, 0.2, 0]), atol=1e-6)
 
 
 def test_an_instance_is_refused_with_what_to_pass(fit):

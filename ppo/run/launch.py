@@ -2,6 +2,7 @@
 lost."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ from ppo.logging.base import Run
 from ppo.logging.jsonl import read
 from ppo.run import ranks
 from ppo.run.folder import config_of, hold, remove_if_empty, result
+from ppo.run.words import EXISTING
+
+
+def absolute(cfg: DictConfig) -> DictConfig:
+    """The paths that ``cfg`` names, as seen from here, whatever becomes of the working directory."""
+    for key in EXISTING:
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str) and path and os.path.exists(path):
+            OmegaConf.update(cfg, key, os.path.abspath(path))
+    return cfg
 
 
 def continued(cfg: DictConfig, words: Sequence[str]) -> tuple[Path, DictConfig]:
