@@ -17,6 +17,8 @@ from ppo.buffer.minibatches import allocate
 from ppo.config.options import ConfigError, plain
 from ppo.doctor.watch import Watch
 from ppo.logging.base import Run
+from ppo.network.memory import Memory
+from ppo.network.normaliser import ObsNormaliser
 from ppo.run import ranks, resume, signals
 from ppo.run.assemble import Parts, assemble
 from ppo.run.describe import describe, moved
@@ -50,10 +52,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
             normalise = parts.normaliser(state.obs_moments)
 
             began = time.perf_counter()
-            acting = (parts.envs, parts.network, normalise, parts.to_world, obs, state.memory)
-            obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
-            episodes = ranks.share(buffer, memory, episodes, parts.flat)
-            rollout = tree_map(lambda x: x.to(parts.flat.device), buffer)
+            rollout, obs, memory, episodes = rolled(parts, normalise, obs, state.memory, buffer)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
             reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma)
@@ -94,6 +93,17 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     return endpoint(run.folder) if ranks.first() else math.nan
 
 
+def rolled(
+    parts: Parts, normalise: ObsNormaliser, obs: np.ndarray, memory: Memory, buffer: Transition
+) -> tuple[Transition, np.ndarray, Memory, list[tuple[float, int]]]:
+    """(a rollout of all ranks where the learner is, the observations and the memory to go on with, the episodes that
+    ended); ``buffer``: where it is collected."""
+    acting = (parts.envs, parts.network, normalise, parts.to_world, obs, memory)
+    obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
+    episodes = ranks.share(buffer, memory, episodes, parts.flat)
+    return tree_map(lambda x: x.to(parts.flat.device), buffer), obs, memory, episodes
+
+
 def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> tuple[State, np.ndarray]:
     """The state and the observations to begin with: those of the run that resumes, else of a reset and, with
     ``normalise.warmup``, a rollout (in ``buffer``) that only gathers statistics.
@@ -104,10 +114,7 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> 
     if path is None:
         obs, state = parts.envs.reset(cfg.seed), parts.start
         if parts.warm_up:
-            acting = (parts.envs, parts.network, parts.normaliser(state.obs_moments), parts.to_world, obs, state.memory)
-            obs, memory, episodes = ranks.agreed(collect, *acting, buffer, parts.generator, parts.own)
-            ranks.share(buffer, memory, episodes, parts.flat)
-            rollout = tree_map(lambda x: x.to(parts.flat.device), buffer)
+            rollout, obs, memory, _ = rolled(parts, parts.normaliser(state.obs_moments), obs, state.memory, buffer)
             state = state._replace(
                 obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
                 reward_scale=state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma),
