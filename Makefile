@@ -13,7 +13,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train extras test check format smoke sweep dashboard bench clean
+.PHONY: help train extras docs test check format smoke sweep dashboard bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1	/p' Makefile | expand -t 10
@@ -101,9 +101,13 @@ smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 	$(PY) -m ppo.train logger=none $(or $(ROBOT),env=ant) num_steps=64 total_steps=4096 $(ARGS)
 
 sweep: $(CORE)  ## a small example: two KL estimators, two seeds each
-	$(PY) -m ppo.train -m kl=exact,k1 stop=minibatch target_kl=0.01 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)
+	$(PY) -m ppo.train -m kl=exact,k1 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)
 
 extras: $(DEV)  ## every extra: MuJoCo, video, plots, export, dashboards, searches, and the tools of developers
+
+docs: $(DEV)  ## the pages of docs/ as a site in outputs/site, with an API reference; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q
+	@echo outputs/site/index.html
 
 dashboard: $(DEV)  ## a web page over the runs in outputs/, live while they train
 	$(PY) scripts/dashboard.py $(ARGS)

@@ -19,11 +19,11 @@ Unpack = Callable[[Any, str], np.ndarray]  # (observation, which call it is from
 
 
 def leaves(space: Space, path: str = "") -> Iterator[tuple[str, Space]]:
-    """The parts of a space in the order of the row, each with its name: "imu/gyro", or the number of a Tuple's entry.
+    """The parts of a space in the order of the row, each with its name: "imu/gyro", or "part0" for a Tuple's first.
 
     Raises EnvError for a space that is of no fixed size.
     """
-    parts = space.spaces.items() if isinstance(space, Dict) else enumerate(getattr(space, "spaces", ()))
+    parts = space.spaces.items() if isinstance(space, Dict) else _parts(getattr(space, "spaces", ()))
     if isinstance(space, Dict | Tuple):
         for key, part in parts:
             yield from leaves(part, f"{path}/{key}" if path else str(key))
@@ -34,6 +34,10 @@ def leaves(space: Space, path: str = "") -> Iterator[tuple[str, Space]]:
             f"an observation of {space} has no fixed number of entries; wrap the environment in one whose observation is a "
             "Box, Dict, Tuple, Discrete, MultiBinary or MultiDiscrete"
         )
+
+
+def _parts(spaces: tuple[Space, ...]) -> list[tuple[str, Space]]:
+    return [(f"part{i}", part) for i, part in enumerate(spaces)]  # a number would be taken for that of a column
 
 
 def columns(space: Space) -> dict[str, range]:
@@ -95,7 +99,7 @@ def _row(space: Space, obs: Any, call: str, what: str) -> np.ndarray:
         raise Unreadable(f"{call}(): {what} has shape {array.shape}, its space says {space.shape or 'one number'}")
     if isinstance(space, Box):
         return array.ravel()
-    whole = array.astype(np.int64)
+    whole = np.where(np.isfinite(array), array, -1.5).astype(np.int64)  # what is not finite equals no whole number
     low, count = getattr(space, "start", 0), getattr(space, "nvec", getattr(space, "n", 2))
     count = 2 if isinstance(space, MultiBinary) else count
     if not (np.array_equal(whole, array) and np.all((whole >= low) & (whole < low + count))):

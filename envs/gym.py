@@ -38,26 +38,41 @@ def gym(
 
     gymnasium's own vector environments are not used: their default autoreset inserts a row whose action was ignored.
     """
-    around: list[Any] = wrappers
-    for wrap in around:
-        name = getattr(getattr(wrap, "func", wrap), "__name__", "")
-        if name in INSTEAD:
-            raise EnvError(f"{id}: env.wrappers: {name} has a state that no checkpoint holds; instead: {INSTEAD[name]}")
-    return vector(partial(_wrapped, tuple(around), id, dict(kwargs), render_mode), num_envs, workers, id)
+    return vector(partial(_wrapped, _allowed(id, wrappers), id, dict(kwargs), render_mode), num_envs, workers, id)
+
+
+def _allowed(name: str, wrappers: list[Any]) -> tuple[Wrap, ...]:
+    """The wrappers; EnvError for one whose work a run does itself."""
+    for wrap in wrappers:
+        called = getattr(getattr(wrap, "func", wrap), "__name__", "")
+        if called in INSTEAD:
+            raise EnvError(
+                f"{name}: env.wrappers: {called} has a state that no checkpoint holds; instead: {INSTEAD[called]}"
+            )
+    return tuple(wrappers)
 
 
 _MADE: dict[str, Callable[[], gymnasium.Env]] = {}  # what was given to this process, by its name
 
 
-def remember(make: Callable[[], gymnasium.Env]) -> str:
-    """The name by which ``python`` makes environments with ``make``, a class or a function without arguments."""
+def remember(make: Callable[[], gymnasium.Env], name: str | None = None) -> str:
+    """The name by which ``python`` makes environments with ``make``, a class or a function without arguments.
+
+    ``name``: the one that a run knows it by already. Raises EnvError where the name is another one's: every lambda has
+    the same.
+    """
     if isinstance(make, gymnasium.Env) or not callable(make):
         raise EnvError(
             f"env={type(make).__name__}: needed is what makes one, a class or a function: env=lambda: MyEnv(...)"
         )
-    name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', type(make).__name__)}"
-    _MADE[name] = make
-    return name
+    named = make.func if isinstance(make, partial) else make
+    own = f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', type(named).__name__)}"
+    if name is None and _MADE.get(own, make) is not make and ("<" in own or named is not make):
+        raise EnvError(
+            f"{own}: is another environment of this program already; give each a function of its own, by def"
+        )
+    _MADE[name or own] = make
+    return name or own
 
 
 def python(
@@ -72,8 +87,8 @@ def python(
             f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
             "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
         )
-    around: list[Any] = wrappers
-    return vector(partial(_made, name, _MADE[name], tuple(around), render_mode), num_envs, workers, name)
+    around = _allowed(name, wrappers)
+    return vector(partial(_made, name, _MADE[name], around, render_mode), num_envs, workers, name)
 
 
 def _made(

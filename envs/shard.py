@@ -78,8 +78,11 @@ class Shard:
 
     def _declared(self, size: int) -> dict[str, range]:
         """The names of columns that a box cannot have: ``metadata["columns"] = {"gyro": [0, 3], ...}``, first and end."""
-        said = getattr(self.envs[0], "metadata", None)
+        env = self.envs[0]
+        said = getattr(env, "metadata", None)
         said = said.get("columns", {}) if isinstance(said, dict) else {}
+        if env.observation_space != getattr(env.unwrapped, "observation_space", None):
+            return {}  # a wrapper made another row of it: the names are of columns that are elsewhere now
         try:
             found = {str(name): range(*map(operator.index, ends)) for name, ends in said.items()}
         except (AttributeError, TypeError, ValueError):

@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.gym import remember
+from ppo.compare.report import sentences
 from ppo.config.errors import one_line
 from ppo.config.options import CONF, ConfigError, plain
 from ppo.config.options import fit as fitted
@@ -249,8 +250,8 @@ class Verdict:
 
     @property
     def sentences(self) -> list[str]:
-        """One a pair and endpoint, each with its uncertainty."""
-        return [sentence for pair in self.numbers["pairs"] for sentence in [pair["sentence"]]]
+        """What is decided: one a pair and environment at the primary endpoint, each with its uncertainty."""
+        return sentences(self.numbers)
 
     def draw(self, folder: str | os.PathLike) -> dict[str, Path]:
         """Write the pictures into ``folder``; name -> file."""

@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # started as a file, Python looks in scripts/ only
@@ -44,10 +45,21 @@ def results(paths: list[Path], arm: str | None) -> Results:
         for trial in load([path]):
             if trial.failed:
                 raise CompareError(f"{trial.source}: seed {trial.seed} of {trial.env} failed: {trial.failed}")
-            found[name(trial.env), _arm(trial, arm), trial.seed] = trial.curves[
-                "eval" if trial.arm is None else "return"
-            ]
+            key, curve = (name(trial.env), _arm(trial, arm), trial.seed), "eval" if trial.arm is None else "return"
+            if curve not in trial.curves:
+                raise CompareError(
+                    f"{trial.source}: seed {trial.seed} of {trial.env} has no evaluations; eval.episodes=10"
+                )
+            if key in found:
+                raise CompareError(f"{trial.source}: {key[1]}, seed {key[2]} of {key[0]} is there twice")
+            found[key] = trial.curves[curve]
     return found
+
+
+def ends(curves: Sequence[Curve]) -> tuple[float, np.ndarray]:
+    """(the last step that all of them have, what each returned last until there)."""
+    last = min(steps[-1] for steps, _ in curves)
+    return last, np.array([values[steps <= last][-1] for steps, values in curves])
 
 
 def _arm(trial: Trial, given: str | None) -> str:
@@ -74,10 +86,11 @@ def markdown(found: Results) -> str:
     ]
     for env, arm in sorted({key[:2] for key in found}):
         curves = [curve for key, curve in sorted(found.items()) if key[:2] == (env, arm)]
-        s = summary(np.array([values[-1] for _, values in curves]))
+        last, values = ends(curves)
+        s = summary(values)
         low, high = s["iqm_ci"]
         lines.append(
-            f"| {env} | {curves[0][0][-1]:,.0f} | {arm} | {s['n']} | {s['mean']:,.0f} ± {s['std']:,.0f} | "
+            f"| {env} | {last:,.0f} | {arm} | {s['n']} | {s['mean']:,.0f} ± {s['std']:,.0f} | "
             f"{s['iqm']:,.0f} [{low:,.0f}, {high:,.0f}] | {s['min']:,.0f}, {s['max']:,.0f} |"
         )
     return "\n".join(lines)
@@ -102,7 +115,9 @@ def draw(found: Results, file: Path) -> None:
     for axis in axes.flat[len(envs) :]:
         axis.axis("off")
     legend(axes.flat[0], drawn)
-    figure.savefig(file, dpi=110)
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=110, format="png")
+    write_atomically(file, whole.getvalue())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from envs.base import seeds
 from ppo.logging.files import write_atomically
 from scripts.benchmarks.peers.common import make
 
@@ -38,8 +39,12 @@ class Evaluate(BaseCallback):
             self.note()
         return True
 
+    def _on_training_end(self) -> None:
+        self.note()
+
     def note(self) -> None:
-        self.curve.append((self.num_timesteps, float(np.mean([self.episode(SEED + i) for i in range(EPISODES)]))))
+        returns = [self.episode(seed) for seed in seeds(SEED, EPISODES)]
+        self.curve.append((self.num_timesteps, float(np.mean(returns))))
 
     def episode(self, seed: int) -> float:
         obs, _ = self.env.reset(seed=seed)

@@ -21,7 +21,7 @@ SMALL = (
     "num_envs=4",
     "epochs=2",
 )
-SMALL += ("num_steps=32", "minibatch_size=32", "total_steps=256", "eval.episodes=2")
+SMALL += ("num_steps=32", "minibatch_size=32", "total_steps=256", "eval.episodes=2", "normalise.warmup=false")
 
 
 class Follow(gymnasium.Env):

@@ -13,7 +13,7 @@ from ppo.compare.sequential import sequential as always_valid
 from ppo.compare.stability import rollback, stability
 from ppo.compare.trial import CompareError, Trial
 
-ROLLBACK_BY = ("eval/final", "return/final", "train/final")  # the first that there is
+PRIMARY = ("eval/final", "return/final", "train/final")  # the first that there is decides; the others are descriptive
 
 
 class Comparison(NamedTuple):
@@ -67,7 +67,7 @@ def compare(
         notes += about_curves(env, arms, ranges) + about_same(env, arms, same)
     if not arm_rows:
         raise CompareError("no run has logged a return: nothing to compare")
-    _correct(pair_rows)
+    _correct(pair_rows, found, alpha=alpha)
     for row in pair_rows:
         tests = sum(other["endpoint"] == row["endpoint"] and not _untested(other) for other in pair_rows)
         row["verdict"] = decide(row, alpha=alpha)
@@ -79,6 +79,7 @@ def compare(
         "baseline": baseline,
         "window": window,
         "sequential": sequential,
+        "primary": _primary(pair_rows or arm_rows),
         "spans": spans,
         "arms": arm_rows,
         "pairs": pair_rows,
@@ -146,13 +147,35 @@ def _untested(row: dict) -> bool:
     return math.isnan((row.get("sequential") or row["welch"])["p_holm"])
 
 
-def _correct(rows: list[dict]) -> None:
-    """Holm over pairs and environments, endpoint by endpoint, of each test that decides."""
+def _primary(rows: Sequence[dict]) -> str:
+    """The endpoint that decides: the first of ``PRIMARY`` that these rows have."""
+    had = dict.fromkeys(row["endpoint"] for row in rows)
+    return next(name for name in (*PRIMARY, *had) if name in had)
+
+
+def _correct(rows: list[dict], found: dict[tuple[str, str], dict[str, Sample]], *, alpha: float) -> None:
+    """Holm over pairs and environments, endpoint by endpoint, of each test that decides; and at the level that it leaves
+    a pair, its interval, the effect it could find and the seeds it needs."""
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
         for test in ("welch", "sequential"):
-            tests = [row[test] for row in rows if row["endpoint"] == endpoint and test in row]
-            for result, p in zip(tests, stats.holm([result["p"] for result in tests])):
-                result["p_holm"] = p
+            tested = [row for row in rows if row["endpoint"] == endpoint and test in row]
+            p = [row[test]["p"] for row in tested]
+            for row, corrected, level in zip(tested, stats.holm(p), stats.holm_levels(p, alpha=alpha)):
+                row[test] |= {"p_holm": corrected, "level": 1 - level}
+                if not math.isnan(level) and level != alpha:
+                    sampled = found[row["env"], endpoint]
+                    row.update(_at_level(row, sampled[row["a"]], sampled[row["b"]], test, level))
+
+
+def _at_level(row: dict, a: Sample, b: Sample, test: str, level: float) -> dict:
+    """What of a pair depends on the level of its test."""
+    if "sequential" in row:  # all that is said of this pair is of the seeds that both arms have
+        common = [seed for seed in a.seeds if seed in b.seeds]
+        a, b = a.of(common), b.of(common)
+    if test == "sequential":
+        return {test: row[test] | {"ci": always_valid(a.values - b.values, alpha=level)["ci"]}}
+    interval = stats.welch(a.values, b.values, level=1 - level)["ci"]
+    return stats.foresight(a.values, b.values, alpha=level) | {test: row[test] | {"ci": interval}}
 
 
 def _stability(envs: dict[str, Arms], couples: Sequence[tuple[str, str]], arm_rows: Sequence[dict]) -> list[dict]:
@@ -162,7 +185,7 @@ def _stability(envs: dict[str, Arms], couples: Sequence[tuple[str, str]], arm_ro
     rows = []
     for env, arms in envs.items():
         measured = {label: stability(runs) for label, runs in arms.items()}
-        endpoint = next((e for e in ROLLBACK_BY if any((env, label, e) in means for label in arms)), None)
+        endpoint = next((e for e in PRIMARY if any((env, label, e) in means for label in arms)), None)
         for label, row in measured.items():
             other, reasons = base.get(label), None
             if other in measured:

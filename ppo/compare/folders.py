@@ -95,6 +95,6 @@ def _trial(config: dict, rows: list[dict], failed: str | None, code: dict, comma
     config = current(config)
     env = config["env"]
     target = str(env.get("_target_", "env")).rsplit(".", 1)[-1]
-    name = env.get("id") or "-".join(str(part) for part in (target, env.get("task")) if part)
+    name = env.get("id") or env.get("name") or "-".join(str(part) for part in (target, env.get("task")) if part)
     seed = int(config["seed"])
     return Trial(str(name), seed, None, failed, curves, rows, config, code, command, source, tuple(notes))

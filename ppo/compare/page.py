@@ -12,6 +12,7 @@ from ppo.compare.report import (
     STABILITY_COLUMNS,
     arm_cells,
     commands,
+    descriptive,
     pair_cells,
     rollbacks,
     sentences,
@@ -37,6 +38,10 @@ def page(verdict: dict, pictures: Mapping[str, Path], *, title: str) -> str:
     """The whole report as one HTML text: styles and pictures within."""
     parts = [f"<h1>{_text(title)}</h1>"]
     parts.append(_list(sentences(verdict)) or "<p>One arm: nothing to compare it with.</p>")
+    if lines := descriptive(verdict):
+        parts.append(
+            f"<h2>Beside {_text(verdict['primary'])}: descriptive, since several were looked at</h2>" + _list(lines)
+        )
     if lines := rollbacks(verdict):
         parts.append("<h2>Take back</h2>" + _list(lines))
     if lines := commands(verdict):

@@ -38,7 +38,7 @@ def _found(shift: float, df: float, alpha: float) -> float:
 def detectable(std_a: float, std_b: float, n_a: int, n_b: int, *, alpha: float = 0.05, target: float = 0.8) -> float:
     """The minimum detectable effect: the true difference that is found with probability ``target`` (unit of the stds)."""
     se, df = standard_error(std_a, std_b, n_a, n_b)
-    if not se > 0:
+    if not se > 0 or _found(34.0, df, alpha) < target:  # so few seeds that hardly anything would be found
         return NAN
     return se * float(optimize.brentq(lambda shift: _found(shift, df, alpha) - target, 0.0, 34.0))
 

@@ -80,6 +80,12 @@ def show(verdict: dict, console: Console) -> None:
         _section(console, "Stability", STABILITY_COLUMNS, [stability_cells(row) for row in verdict["stability"]])
     for line in sentences(verdict):
         print_line(console, f"• {line}")
+    if lines := descriptive(verdict):
+        print_line(
+            console, f"beside the primary endpoint, {verdict['primary']}; descriptive, since several were looked at:"
+        )
+        for line in lines:
+            print_line(console, f"  • {line}")
     for line in rollbacks(verdict):
         print_line(console, f"! {line}")
     for row in verdict["failures"]:
@@ -92,8 +98,17 @@ def show(verdict: dict, console: Console) -> None:
 
 
 def sentences(verdict: dict) -> list[str]:
-    """The sentences of all pairs, each once."""
-    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"]))
+    """What is decided: the sentences of all pairs at the primary endpoint, and of arms that are the same run; each once."""
+    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"] if _decides(row, verdict)))
+
+
+def descriptive(verdict: dict) -> list[str]:
+    """The sentences at the other endpoints. Holm corrects over pairs and environments, not over these."""
+    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"] if not _decides(row, verdict)))
+
+
+def _decides(row: dict, verdict: dict) -> bool:
+    return row["endpoint"] == verdict["primary"] or row["same_run"]
 
 
 def rollbacks(verdict: dict) -> list[str]:

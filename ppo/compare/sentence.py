@@ -50,7 +50,7 @@ def sentence(pair: dict, *, alpha: float, tests: int) -> str:
     """The quotable sentence of a pair whose ``verdict`` is known. ``tests``: how many Holm corrected for."""
     a, b, gap = pair["a"], pair["b"], abs(pair["difference"])
     paired, n = "sequential" in pair, pair["n_a"]
-    seeds = f"{n} pairs of seeds" if paired else f"{pair['n_a']} against {pair['n_b']} seeds"
+    seeds = f"{n} pair{'s' if n != 1 else ''} of seeds" if paired else f"{pair['n_a']} against {pair['n_b']} seeds"
     side = "above" if pair["difference"] >= 0 else "below"
     so_far = f"{a} lies {number(gap)} {side} {b}" if gap else f"{a} and {b} are level"
     start, tail = f"{pair['env']}, {pair['endpoint']}: ", _failures(pair)
@@ -72,7 +72,7 @@ def sentence(pair: dict, *, alpha: float, tests: int) -> str:
     kind = "always-valid " if paired else ""
     many = f" after Holm's correction over {tests} tests" if tests > 1 else ""
     how_sure = (
-        f"{1 - alpha:.0%} {kind}interval of the difference {number(low)} to {number(high)}; "
+        f"{100 * test.get('level', 1 - alpha):.3g}% {kind}interval of the difference {number(low)} to {number(high)}; "
         f"p = {p_value(test['p_holm'], alpha)}{many}; P(A > B) = {pair['superiority']['p']:.2f}; {seeds}"
     )
     if pair["verdict"] in (HIGHER, LOWER):

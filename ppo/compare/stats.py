@@ -164,10 +164,23 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def holm_levels(p: Sequence[float], *, alpha: float) -> list[float]:
+    """At which level Holm's procedure tests each p: alpha / m for the smallest of m, alpha / (m - 1) for the next ..., and
+    from the first that it does not reject on the level of that one. So ``holm`` of a p is below alpha exactly where p is
+    below its level here, and an interval of confidence 1 - level then lies on one side of 0. NaN is no test.
+    """
+    levels, stopped = [NAN] * len(p), None
+    order = [i for i in np.argsort(np.asarray(p, dtype=float)) if not math.isnan(p[i])]
+    for rank, i in enumerate(order):
+        levels[i] = stopped or alpha / (len(order) - rank)
+        if stopped is None and not p[i] < levels[i]:
+            stopped = levels[i]
+    return levels
+
+
 def pair(a: np.ndarray, b: np.ndarray, *, same_seeds: bool, alpha: float = 0.05, seed: int = 0) -> dict:
     """Everything about one pair but what needs its neighbours (Holm) and words."""
     level = 1 - alpha
-    stds = [float(np.std(x, ddof=1)) if len(x) > 1 else NAN for x in (a, b)]
     effect = float(difference(a, b))
     return {
         "n_a": len(a),
@@ -179,8 +192,16 @@ def pair(a: np.ndarray, b: np.ndarray, *, same_seeds: bool, alpha: float = 0.05,
         "paired": paired(a, b, level=level) if same_seeds else None,
         "hedges_g": hedges_g(a, b),
         "superiority": superiority(a, b, level=level),
+        **foresight(a, b, alpha=alpha),
+    }
+
+
+def foresight(a: np.ndarray, b: np.ndarray, *, alpha: float) -> dict:
+    """What a test at level ``alpha`` would find with this spread, and how many seeds the difference seen would need."""
+    stds = [float(np.std(x, ddof=1)) if len(x) > 1 else NAN for x in (a, b)]
+    return {
         "mde_80": detectable(*stds, len(a), len(b), alpha=alpha),
-        "seeds_needed": seeds_needed(effect, *stds, alpha=alpha),
+        "seeds_needed": seeds_needed(float(difference(a, b)), *stds, alpha=alpha),
     }
 
 

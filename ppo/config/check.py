@@ -84,8 +84,9 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
 
     if named("objective", "trpo"):
         require(named("demo", "none", None), "demo", "objective=trpo takes no demonstrations")
-    if named("objective", "spo"):
-        require(not named("clip", "none"), "clip", "objective=spo takes its eps from the clip range; choose one")
+    if named("objective", "spo", "aspo", "soft"):
+        need = f"objective={names['objective']} takes its eps from the clip range; choose one"
+        require(not named("clip", "none"), "clip", need)
     require(cfg.rpo == 0 or not named("network", "categorical"), "rpo", "discrete actions have no mean to move")
     if said.get("network", {}).get("squash"):
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")

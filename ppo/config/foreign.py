@@ -23,6 +23,9 @@ _RENAMED = {  # modules that options lived in before
     "ppo.loss.penalty": "ppo.control.penalty",
     "ppo.demo": "ppo.loss.demo",
 }
+_BEFORE = {
+    "normalise": {"warmup": False}
+}  # what a version did that lacked the key, where conf/ says something else now
 _OF_THE_POLICY = ("env", "action", "network", "value")  # the others may be absent: a version that lacked them wrote it
 
 
@@ -34,7 +37,8 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
     """
     groups = {group: _option(group, config[group]) for group in GROUPS if group in config}
     absent = {group: dict(yamls(group)["none"]) for group in GROUPS if group not in config and "none" in yamls(group)}
-    found = _filled(config | groups, scalars()) | absent
+    known = isinstance(config.get("normalise"), dict)
+    found = _filled(_filled(config | groups, _BEFORE if known else {}), scalars()) | absent
     if str(found["compile"]).lower() in ("true", "false"):  # was a text
         found["compile"] = str(found["compile"]).lower() == "true"
     return found

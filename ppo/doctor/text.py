@@ -1,5 +1,7 @@
 """The diagnosis in words, for a person."""
 
+import math
+
 import numpy as np
 from rich.console import Console
 from rich.padding import Padding
@@ -92,11 +94,9 @@ def _learning(history: History) -> list[Text]:
         lines.append(
             f"return {values[0]:,.4g} -> {values[-1]:,.4g}, best {values[best]:,.4g} at update {history.where(best)}"
         )
-    explained = history["value/explained_variance"]
-    lines.append(
-        f"explained variance {middle(tail(explained)):.2g} in the last third, value loss "
-        f"{middle(tail(history['loss/value'])):.3g}"
-    )
+    knows, loss = (middle(tail(history[name])) for name in ("value/explained_variance", "loss/value"))
+    told = "unknown: targets did not vary" if math.isnan(knows) else f"{knows:.2g} in the last third"
+    lines.append(f"explained variance {told}, value loss {loss:.3g}")
     sigma = history["policy/sigma"]
     if np.isfinite(sigma[[0, -1]]).all():
         lines.append(f"sigma {sigma[0]:.3g} -> {sigma[-1]:.3g}")

@@ -71,7 +71,7 @@ class Gaussian(NamedTuple):
         return (0.5 * (z_old - z) * (z_old + z) + (old.log_std - self.log_std)).sum(-1)
 
     def entropy(self) -> Float[Tensor, "*B"]:
-        """Differential entropy, sum_d [log std + log(2 pi e) / 2] [nats]."""
+        """Differential entropy, sum_d (log std + log(2 pi e) / 2) [nats]."""
         return (self.log_std + 0.5 * (1 + _LOG_2PI)).sum(-1)
 
     def kl_parts(self, other: "Gaussian") -> tuple[Float[Tensor, "*B A"], Float[Tensor, "*B A"]]:

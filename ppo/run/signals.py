@@ -53,8 +53,12 @@ def check(*asked: int | None) -> None:
 
 
 @contextmanager
-def listening() -> Generator[None, None, None]:
-    """Meanwhile, let the signals ask instead of killing. Only a process's main thread can listen."""
+def listening(*, forget: bool = False) -> Generator[None, None, None]:
+    """Meanwhile, let the signals ask instead of killing. Only a process's main thread can listen.
+
+    ``forget``: what was asked ends with this; a sweep keeps it, whose remaining cells are then not begun.
+    """
+    global _asked
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -64,6 +68,8 @@ def listening() -> Generator[None, None, None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if forget:
+            _asked = None
 
 
 def listen(what: str = "finishing the update", *, pass_on: bool = False) -> dict:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ppo.compare.compare import ROLLBACK_BY, compare
+from ppo.compare.compare import PRIMARY, compare
 from ppo.compare.load import load
 from ppo.compare.sentence import CLOSED, SAME, number
 from ppo.compare.trial import CompareError
@@ -93,7 +93,7 @@ def look(todo: Plan, seeds: Sequence[int]) -> dict:
     """The comparison of the two arms over these seeds, decided by the always-valid test."""
     trials = [trial for trial in load([todo.folder]) if trial.seed in seeds]
     rows = compare(trials, by=todo.by, sequential=True).verdict["pairs"]
-    endpoint = next((name for name in ROLLBACK_BY if any(row["endpoint"] == name for row in rows)), None)
+    endpoint = next((name for name in PRIMARY if any(row["endpoint"] == name for row in rows)), None)
     found = [row for row in rows if row["endpoint"] == endpoint]
     if len(found) != 1:
         raise CompareError(f"{todo.folder}: holds other runs than those of two arms of {','.join(todo.by)}")

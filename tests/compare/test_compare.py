@@ -61,7 +61,7 @@ def test_a_foreign_csv_gives_what_scipy_gives(table):
                 a, b = measure(data[env, arm]), measure(data[env, "p"])
                 row = only(verdict["pairs"], env=env, endpoint=endpoint, a=arm, b="p")
                 t = scipy_stats.ttest_ind(a, b, equal_var=False)
-                interval = t.confidence_interval(0.95)
+                interval = t.confidence_interval(row["welch"]["level"])
                 p.append((t.pvalue, row["welch"]["p_holm"]))
                 assert row["difference"] == pytest.approx(a.mean() - b.mean())
                 assert (row["welch"]["t"], row["welch"]["p"], row["welch"]["df"]) == pytest.approx(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ppo.compare.compare import compare
-from ppo.compare.sentence import HIGHER, LOWER
+from ppo.compare.sentence import HIGHER, LOWER, UNDECIDED
 from ppo.compare.trial import Trial
 
 NUMBER = r"-?[\d,.]+(?:e[+-]?\d+)?"
 DECIDED = re.compile(
-    rf"(?P<a>\w+) is (?P<word>higher|lower) than (?P<b>\w+) by (?P<gap>{NUMBER}) \(\d+% (?:always-valid )?interval of the "
+    rf"(?P<a>\w+) is (?P<word>higher|lower) than (?P<b>\w+) by (?P<gap>{NUMBER}) \([\d.]+% (?:always-valid )?interval of the "
     rf"difference (?P<low>{NUMBER}) to (?P<high>{NUMBER}); p = (?P<p>{NUMBER}).*; (?P<n>\d+)(?: against (?P<m>\d+) seeds"
     r"| pairs of seeds)\)"
 )
@@ -42,6 +42,8 @@ def check(row: dict, runs: list[Trial], sequential: bool) -> None:
     assert (row["n_a"], row["n_b"]) == (n, m)
     if row["verdict"] not in (HIGHER, LOWER):
         assert " is higher" not in row["sentence"] and " is lower" not in row["sentence"]
+        low, high = (row.get("sequential") or row["welch"])["ci"]
+        assert row["verdict"] != UNDECIDED or low <= 0 <= high, row["sentence"]  # decided exactly where it excludes 0
         return
     said = DECIDED.search(row["sentence"])
     assert said, row["sentence"]

@@ -58,7 +58,7 @@ def test_the_row_is_gymnasiums(space):
 def test_the_keys_name_the_columns(open_vector):
     env = open_vector(lambda i: Told(), 2, 1, "Told")
     assert env.columns == columns(SPACE)
-    assert list(env.columns) == ["imu/gyro", "imu/acc", "mode", "feet", "gears", "clock/0", "clock/1"]
+    assert list(env.columns) == ["imu/gyro", "imu/acc", "mode", "feet", "gears", "clock/part0", "clock/part1"]
     assert env.columns["mode"] == range(7, 10)  # after 3 and 2 x 2 entries
     obs = env.reset(0)
     assert obs.shape == (2, 22) and obs[:, env.columns["mode"]].sum() == 2
