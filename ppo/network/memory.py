@@ -50,19 +50,22 @@ class GRU(nn.Module):
     ) -> Float[Tensor, "*B H"]:
         """h after every sample. The last axis of ``*B`` is C pieces of L, one after the other; no ``first``: none begins.
 
-        What the inputs add is one product for all steps; only what depends on h is left for the loop over L.
+        What the inputs and biases add is one product for all steps; only what depends on h is left for the loop over L.
         """
+        parts = (2 * self.hidden, self.hidden)  # r and z, n
         h = memory[..., self.own].reshape(-1, self.hidden)
         pieces, length = h.shape[0], x.shape[-2] // memory.shape[-2]
-        from_x = F.linear(x, self.weight_ih, self.bias_ih).reshape(pieces, length, 3 * self.hidden)
+        b_rz, b_n = self.bias_hh.split(parts)
+        bias = self.bias_ih + F.pad(b_rz, (0, self.hidden))
+        from_x = F.linear(x, self.weight_ih, bias).reshape(pieces, length, 3 * self.hidden)
         begins = repeat(None) if first is None else first.reshape(pieces, length, 1).unbind(1)
-        parts, seen = (2 * self.hidden, self.hidden), []  # r and z, n
+        seen = []
         for begin, rz_x, n_x in zip(begins, *(part.unbind(1) for part in from_x.split(parts, -1)), strict=False):
             if begin is not None:
                 h = torch.where(begin, 0.0, h)
-            rz_h, n_h = F.linear(h, self.weight_hh, self.bias_hh).split(parts, -1)
+            rz_h, n_h = F.linear(h, self.weight_hh).split(parts, -1)
             r, z = torch.sigmoid(rz_x + rz_h).chunk(2, -1)
-            n = torch.tanh(torch.addcmul(n_x, r, n_h))
+            n = torch.tanh(torch.addcmul(n_x, r, n_h + b_n))
             h = torch.lerp(n, h, z)
             seen.append(h)
         return torch.stack(seen, 1).reshape(*x.shape[:-1], self.hidden)
