@@ -130,6 +130,7 @@ def test_the_exported_policy_remembers_as_well(finished, tmp_path):
         np.testing.assert_array_equal(play(policy.envs, act, 7), expected)
 
 
+@pytest.mark.slow
 def test_an_exported_actor_with_memory_takes_the_columns_that_it_sees(finished, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

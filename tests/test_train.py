@@ -115,6 +115,7 @@ class Far(gymnasium.Env):
         return np.array([1e6 + 1e-3 * self.x]), -float((action[0] - self.x) ** 2), True, False, {}
 
 
+@pytest.mark.slow
 def test_what_varies_beside_a_large_offset_is_learned(trained, monkeypatch):
     """In float32 the observations were all the same, and the best policy had a return of -1/3."""
     monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))

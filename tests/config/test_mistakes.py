@@ -136,6 +136,7 @@ def test_nan_from_an_environment_ends_the_run_and_says_where(monkeypatch, capsys
     assert '"status": "failed"' in (tmp_path / "day" / "run" / "run.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_job_of_a_multirun_is_marked_and_makes_the_exit_code_non_zero(tmp_path):
     sweep = [f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}", "minibatch_size=32,30,16"]
     command = [sys.executable, "-m", "ppo.train", "-m", *SMALL, *sweep]

@@ -28,6 +28,7 @@ for arm, logger in zip(arms, loggers):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is an extra")
 def test_two_runs_of_one_process_are_read_back(tmp_path):
     # A process of its own: trackio reads its folder once, when it is imported.

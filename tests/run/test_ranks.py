@@ -140,6 +140,7 @@ def test_a_signal_to_one_rank_ends_all_and_another_number_goes_on(tmp_path):
     assert len(json.loads((parts / "run.json").read_text())["resumed"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [

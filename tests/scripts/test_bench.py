@@ -182,6 +182,7 @@ other.communicate(b"\\n")
     both.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_the_command_line_measures_a_step_and_writes_rows(tmp_path: Path):
     """Eager only, one round: the compiler alone would take longer than all tests here."""
     command = [sys.executable, "scripts/bench.py", "update", "--quick", "--repeats", "1", "--eager"]

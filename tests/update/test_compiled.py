@@ -28,6 +28,7 @@ def python(*words: str, path: str = "") -> None:
     assert "compile: failed" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_update_compiled_is_the_update_eager():
     """Over two updates with different numbers, the second stopped, some samples masked."""
     run("same")
