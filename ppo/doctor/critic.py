@@ -123,10 +123,11 @@ def critic(history: History, *, explained: float = 0.1, early: float = 0.6) -> F
         seen = "the critic is not trained: coef.value=0"
     if weight < 0.1:
         tries = ("coef.value=0.5",)
+    elif history.stopped.mean() >= 0.8 and middle(history.done) < 0.25:
+        # What ends the policy's update ends the critic's; a larger rate would only end both sooner.
+        tries = ("target_kl=0.02",) if history.option("target_kl", 1.0) < 0.02 else ()
     elif middle(tail(history.kl)) < 0.01:  # the same rate moves policy and critic
         tries = (slower(history, 1 / 3),)
-    elif history.stopped.mean() >= 0.8 and middle(history.done) < 0.25 and history.option("target_kl", 1.0) < 0.02:
-        tries = ("target_kl=0.02",)  # what ends the policy's update ends the critic's
     worth = "; below 0 the mean of the returns would do better" if level < 0 else ""
     loss = middle(tail(history["loss/value"]))
     why = f"explained variance {level:.2g} in the last third, {np.nanmax(column):.2g} at best; value loss {loss:.3g}{worth}"

@@ -51,7 +51,7 @@ PROBE = (
     "lr.value=3e-3",
     "eval.every=0",
 )
-STOP = ("stop=minibatch", "target_kl=0.02")
+STOP, STOP_LATE = ("stop=minibatch", "target_kl=0.02"), ("stop=epoch", "target_kl=0.02")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ FAULTS = [
     ("epochs", (*UNCLIPPED, *SLOWLY)),
     (
         "epochs",
-        (*UNCLIPPED, "epochs=40", "lr.value=1e-3", "minibatch_size=32", "stop=epoch", "target_kl=0.02"),
+        (*UNCLIPPED, "epochs=40", "lr.value=1e-3", "minibatch_size=32", "total_steps=36864", *STOP_LATE),
     ),
     ("estimator", (*POINT, "kl=k1", "stop=minibatch", "target_kl=0.01")),
     ("target_unused", (*POINT, "target_kl=0.01")),
