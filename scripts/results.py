@@ -112,6 +112,8 @@ def draw(found: Results, file: Path) -> None:
             if curves := [curve for key, curve in found.items() if key[:2] == (env, arm)]:
                 drawn[arm] = band_of_runs(axis, curves, f"C{i}", mean_interval, 0.05)
         axis.set_title(env, fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
+        axis.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:,.0f}k")
     for axis in axes.flat[len(envs) :]:
         axis.axis("off")
     legend(axes.flat[0], drawn)
