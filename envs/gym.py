@@ -38,7 +38,8 @@ def gym(
 
     gymnasium's own vector environments are not used: their default autoreset inserts a row whose action was ignored.
     """
-    return vector(partial(_wrapped, _allowed(id, wrappers), id, dict(kwargs), render_mode), num_envs, workers, id)
+    make = partial(_registered, id, dict(kwargs))
+    return vector(partial(_make, id, make, _allowed(id, wrappers), render_mode), num_envs, workers, id)
 
 
 def _allowed(name: str, wrappers: list[Any]) -> tuple[Wrap, ...]:
@@ -87,20 +88,8 @@ def python(
             f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
             "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
         )
-    around = _allowed(name, wrappers)
-    return vector(partial(_made, name, _MADE[name], around, render_mode), num_envs, workers, name)
-
-
-def _made(
-    name: str, make: Callable[..., gymnasium.Env], wrappers: Sequence[Wrap], render_mode: str | None, index: int
-) -> gymnasium.Env:
-    try:
-        env = make() if render_mode is None else make(render_mode=render_mode)
-    except TypeError as error:
-        if render_mode is None or "'render_mode'" not in str(error):
-            raise
-        raise _undrawn(name) from error
-    return reduce(lambda env, wrap: wrap(env), wrappers, env)
+    make = partial(_make, name, _MADE[name], _allowed(name, wrappers), render_mode)
+    return vector(make, num_envs, workers, name)
 
 
 def mujoco(
@@ -112,18 +101,31 @@ def mujoco(
     return gym(num_envs, workers, id=id, kwargs={}, wrappers=wrappers, render_mode=render_mode)
 
 
-def _wrapped(wrappers: Sequence[Wrap], id: str, kwargs: dict[str, Any], render_mode: str | None, index: int):
-    return reduce(lambda env, wrap: wrap(env), wrappers, _make(id, kwargs, render_mode, index))
-
-
-def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) -> gymnasium.Env:
+def _make(
+    name: str, make: Callable[..., gymnasium.Env], wrappers: Sequence[Wrap], render_mode: str | None, index: int
+) -> gymnasium.Env:
+    """What ``make`` makes, drawn where that is asked for, within its wrappers."""
+    drawn: dict[str, Any] = {}
     if render_mode is not None:  # an environment that never renders need not know the argument
-        kwargs = kwargs | {"render_mode": render_mode}
+        drawn = {"render_mode": render_mode}
         check_window(render_mode)
         draw_off_screen(render_mode)
     try:
+        env = make(**drawn)
+    except TypeError as error:
+        if not drawn or "'render_mode'" not in str(error):
+            raise
+        raise EnvError(
+            f"{name}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
+            "__init__(self, render_mode=None) and render()"
+        ) from error
+    return reduce(lambda env, wrap: wrap(env), wrappers, env)
+
+
+def _registered(id: str, kwargs: dict[str, Any], **drawn: Any) -> gymnasium.Env:
+    try:
         # The checker costs time in every step and says nothing that the vector does not check.
-        return gymnasium.make(id, disable_env_checker=True, **kwargs)
+        return gymnasium.make(id, disable_env_checker=True, **kwargs | drawn)
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{id}: {error} (for MuJoCo tasks: pip install 'gymnasium[mujoco]')") from error
     except gymnasium.error.Error as error:
@@ -139,14 +141,3 @@ def _make(id: str, kwargs: dict[str, Any], render_mode: str | None, index: int) 
             f"{id}: there is no module {missing} on Python's path; start in the folder that holds it, set "
             "PYTHONPATH=FOLDER, or install it (pip install -e FOLDER)"
         ) from error
-    except TypeError as error:
-        if render_mode is None or "'render_mode'" not in str(error):
-            raise
-        raise _undrawn(id) from error
-
-
-def _undrawn(name: str) -> EnvError:
-    return EnvError(
-        f"{name}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
-        "__init__(self, render_mode=None) and render()"
-    )

@@ -21,10 +21,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from envs.base import seeds
+from ppo.config.schema import scalars
 from ppo.logging.files import write_atomically
 from scripts.benchmarks.peers.common import make
 
-EPISODES, SEED = 10, 1_000_000  # our eval.episodes and eval.seed: the episodes start the same way
+OURS = scalars()["eval"]  # when, how often and from which seeds our runs are evaluated
 
 
 class Evaluate(BaseCallback):
@@ -43,7 +44,7 @@ class Evaluate(BaseCallback):
         self.note()
 
     def note(self) -> None:
-        returns = [self.episode(seed) for seed in seeds(SEED, EPISODES)]
+        returns = [self.episode(seed) for seed in seeds(OURS["seed"], OURS["episodes"])]
         self.curve.append((self.num_timesteps, float(np.mean(returns))))
 
     def episode(self, seed: int) -> float:
@@ -73,7 +74,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="environment steps")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="[%(default)s]")
     parser.add_argument("--normalise", action="store_true", help="with VecNormalize")
-    parser.add_argument("--every", type=int, default=50_000, help="environment steps between evaluations [%(default)s]")
+    parser.add_argument(
+        "--every", type=int, default=OURS["every"], help="environment steps between evaluations [%(default)s]"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/sb3"), help="[%(default)s]")
     args = parser.parse_args()
     torch.set_num_threads(1)

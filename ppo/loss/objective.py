@@ -78,9 +78,8 @@ def aspo(
     log_ratio: Float[Tensor, "*B"], advantage: Float[Tensor, "*B"], low: Float[Tensor, ""], high: Float[Tensor, ""]
 ) -> Float[Tensor, "*B"]:
     """``ppo`` where A >= 0, ``spo`` where A < 0: what was bad is led back, what was good may go on. FPO++, 2026."""
-    ratio = torch.exp(log_ratio)
-    good = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
-    return torch.where(advantage >= 0, good, spo(log_ratio, advantage, low, high))
+    good, bad = ppo(log_ratio, advantage, low, high, dual=None), spo(log_ratio, advantage, low, high)
+    return torch.where(advantage >= 0, good, bad)
 
 
 def soft(
