@@ -1,23 +1,46 @@
 """From the policy's unbounded action to one the environment takes. The policy's own action is what a trainer stores."""
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
+from torch import Tensor
 
 from envs.base import ActionSpace, EnvError
 
 
-def clip(action: np.ndarray, space: ActionSpace) -> np.ndarray:
+class Bounds(NamedTuple):
+    """A box of continuous actions on a device."""
+
+    low: Tensor  # [A], in the dtype of the space
+    high: Tensor
+
+
+def received(option: Callable, space: ActionSpace, device: torch.device | None = None) -> Callable:
+    """``option`` for actions of ``space``: arrays, and tensors of ``device`` where the world lives on one."""
+    there = space
+    if device is not None and isinstance(space, Box):
+        there = Bounds(*(torch.tensor(bound, device=device) for bound in (space.low, space.high)))
+    return lambda action: option(action, space=there if isinstance(action, Tensor) else space)
+
+
+def clip(action: Any, space: ActionSpace | Bounds) -> Any:
     """``min(max(action, low), high)`` of ``action [*B, A]``, in the dtype of the space; discrete ones, which count from
     0, from where the space begins."""
     if isinstance(space, Discrete):
-        return action + space.start
+        return action + int(space.start)
+    if isinstance(space, Bounds):
+        return torch.clip(action, space.low, space.high).to(space.low.dtype)
     return np.clip(action, space.low, space.high).astype(space.dtype, copy=False)
 
 
-def tanh(action: np.ndarray, space: ActionSpace) -> np.ndarray:
+def tanh(action: Any, space: ActionSpace | Bounds) -> Any:
     """``low + (high - low) (tanh(action) + 1) / 2`` of ``action [*B, A]``; EnvError where a bound is missing."""
+    if isinstance(space, Bounds):  # one of ``space``, which was looked at
+        return clip(space.low + (space.high - space.low) * (0.5 * (torch.tanh(action) + 1.0)), space)
     if not isinstance(space, Box):
         raise EnvError(f"action=tanh is for continuous actions, not {space}; use action=clip")
     with np.errstate(over="ignore"):

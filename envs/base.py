@@ -7,10 +7,13 @@ Time-step semantics are *same-step reset*: when an episode ends, ``obs`` already
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+
+if TYPE_CHECKING:  # the command line imports this module, and torch only when it must
+    import torch
 
 ActionSpace = Box | Discrete
 Envs = int | range  # how many sub-environments; or which ones, of a vector that several processes share
@@ -39,11 +42,14 @@ class NoState(EnvError):
 
 
 class Step(NamedTuple):
-    """One vector step of ``N`` sub-environments. Arrays belong to the environment and are valid until its next call."""
+    """One vector step of ``N`` sub-environments. Arrays belong to the environment and are valid until its next call.
+
+    Of a world on a device: tensors of that device, which are the caller's to keep; the world never writes into them again.
+    """
 
     obs: np.ndarray  # [N, O] float32, or float64 as the space says: what to act on next; after an episode end, the
     # first of the new episode
-    reward: np.ndarray  # [N] float64, as the task defines it
+    reward: np.ndarray  # [N] float64 (on a device float32), as the task defines it
     next_obs: np.ndarray  # [N, O], likewise: the true successor, before any reset
     terminated: np.ndarray  # [N] bool: the task ended, nothing follows
     truncated: np.ndarray  # [N] bool: the clock ended it, the state has a future
@@ -63,6 +69,9 @@ class VectorEnv(Protocol):
     columns: dict[str, range]  # names of parts of the observation, where it has any: {"imu/gyro": range(0, 3), ...}
     fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
     time_limit: float  # s that a worker process may take to answer; infinite: as long as it lives
+    # Where it lives. None: on the host, its arrays are numpy's. A device: wherever this protocol says array, a tensor of
+    # that device, and no call of step() waits for it. See envs.device.
+    device: "torch.device | None"
 
     def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
         """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``.
@@ -72,18 +81,20 @@ class VectorEnv(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> Step:
-        """Apply ``action [N, A]`` (discrete: ``[N]``), inside the action space. NotFinite on a non-finite answer."""
+        """Apply ``action [N, A]`` (discrete: ``[N]``), inside the action space. NotFinite on a non-finite answer, which a
+        world on a device leaves to whoever reads."""
         ...
 
-    def state(self) -> list[dict]:
-        """What is needed to continue bit for bit in a fresh process, one JSON-like dict a sub-environment.
+    def state(self) -> Any:
+        """What is needed to continue bit for bit in a fresh process: one JSON-like dict a sub-environment; of a world on a
+        device one dict of tensors ``{name: [N, ...]}``.
 
         Raises NoState where the world cannot tell.
         """
         ...
 
-    def set_state(self, state: list[dict]) -> np.ndarray:
-        """Continue from ``state()``; return the observations to act on next ``[N, O]``."""
+    def set_state(self, state: Any) -> np.ndarray:
+        """Continue from ``state()``, whose tensors may be on the host; return the observations to act on next ``[N, O]``."""
         ...
 
     def render(self, index: int = 0) -> np.ndarray:

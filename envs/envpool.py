@@ -27,6 +27,7 @@ class _Pool:
     ended ones are reset at once, by name, so that every row is a real step. Its generators cannot be read: no state.
     """
 
+    device = None
     fps = None
     columns: dict[str, range] = {}  # noqa: RUF012 - a constant
     time_limit = math.inf  # there are no processes to wait for

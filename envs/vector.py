@@ -60,6 +60,7 @@ class Vector:
         self.name, self.num_envs = name, len(envs)
         self.observation_space, self.action_space = crew.spaces
         self.fps, self.columns, self.row = crew.fps, crew.columns, crew.row
+        self.device = None
         self._crew: Shard | Workers | None = crew
         self._envs = envs
         self._arena = part(arena, slice(envs.start, envs.stop))

@@ -35,7 +35,7 @@ from ppo.logging.base import Run
 from ppo.logging.jsonl import read
 from ppo.run.checkpoint import find
 from ppo.run.checkpoint import load as read_checkpoint
-from ppo.run.evaluation import WORLDS, play
+from ppo.run.evaluation import play
 from ppo.run.folder import config_of, endpoint, import_from_here, remove_if_empty, run_json
 from ppo.run.launch import absolute, alone, continued, libraries_kept, restarting
 from ppo.run.policy import Act, restored, sampled
@@ -276,7 +276,7 @@ class Policy:
         if episodes < 1:
             raise ConfigError(f"episodes={episodes}: must be at least 1")
         _, network, normalise, _, _ = self._policy
-        with _threads_kept(), restored(self.path, min(episodes, WORLDS), self.trust) as policy:
+        with _threads_kept(), restored(self.path, episodes, self.trust) as policy:
             policy = policy._replace(network=network, normalise=normalise)  # this one, whatever the file holds by now
             act = policy.sampled(seed) if stochastic else policy
             return play(policy.envs, act, seed, episodes)[0]

@@ -15,7 +15,7 @@ from envs.base import EnvError
 from envs.fault import keep
 from ppo.config.options import ConfigError, plain
 from ppo.run import checkpoint
-from ppo.run.evaluation import WORLDS, Act, play
+from ppo.run.evaluation import Act, play
 from ppo.run.film import check_path, film
 from ppo.run.folder import import_from_here
 from ppo.run.policy import Policy, restored
@@ -64,7 +64,7 @@ def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
         check_path(video)
         with restored(path, 1, args.trust, device=args.device, **options | {"render_mode": "rgb_array"}) as policy:
             print(film(policy.envs, _player(policy, args), args.seed, video, max_steps=args.max_steps))
-    with restored(path, min(args.episodes, WORLDS), args.trust, device=args.device, **options) as policy:
+    with restored(path, args.episodes, args.trust, device=args.device, **options) as policy:
         return play(policy.envs, _player(policy, args), args.seed, args.episodes, max_steps=args.max_steps)
 
 

@@ -4,8 +4,8 @@ import math
 import pkgutil
 import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 
@@ -14,6 +14,7 @@ from envs.fault import closing
 from ppo.buffer.collect import collect
 from ppo.buffer.data import Transition, tree_map
 from ppo.buffer.minibatches import allocate
+from ppo.buffer.rows import Episodes
 from ppo.config.options import ConfigError, plain
 from ppo.doctor.watch import Watch
 from ppo.logging.base import Run
@@ -42,7 +43,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
         recording(cfg, run, parts, Watch(plain(cfg), parts.envs.observation_space, parts.envs.action_space)) as record,
         evaluating(cfg, parts, record.sink) as evaluation,
     ):
-        buffer = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network)
+        buffer = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network, parts.envs.device)
         state, obs = begin(cfg, parts, record, buffer)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
         last = state.updates + updates
@@ -94,8 +95,8 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
 
 
 def rolled(
-    parts: Parts, normalise: ObsNormaliser, obs: np.ndarray, memory: Memory, buffer: Transition
-) -> tuple[Transition, np.ndarray, Memory, list[tuple[float, int]]]:
+    parts: Parts, normalise: ObsNormaliser, obs: Any, memory: Memory, buffer: Transition
+) -> tuple[Transition, Any, Memory, Episodes]:
     """(a rollout of all ranks where the learner is, the observations and the memory to go on with, the episodes that
     ended); ``buffer``: where it is collected."""
     acting = (parts.envs, parts.network, normalise, parts.to_world, obs, memory)
@@ -104,7 +105,7 @@ def rolled(
     return tree_map(lambda x: x.to(parts.flat.device), buffer), obs, memory, episodes
 
 
-def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> tuple[State, np.ndarray]:
+def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> tuple[State, Any]:
     """The state and the observations to begin with: those of the run that resumes, else of a reset and, with
     ``normalise.warmup``, a rollout (in ``buffer``) that only gathers statistics.
 

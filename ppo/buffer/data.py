@@ -94,14 +94,15 @@ def in_time(x: Tensor, chunk: int) -> Tensor:
     return x.unflatten(1, (-1, chunk)).transpose(1, 2).flatten(0, 1)
 
 
-def chunk_length(x: Tensor, rows: int = 1024, whole: int = 1) -> int:
+def chunk_length(x: Tensor, rows: int | None = None, whole: int = 1) -> int:
     """How long along axis 0 the chunks are into which ``in_chunks`` cuts samples of this shape ``[*B]``."""
+    rows = rows or (1024 if x.device.type == "cpu" else 2**17)  # there a call costs more than what it leaves in memory
     return math.ceil(len(x) / math.ceil(x.numel() / rows) / whole) * whole
 
 
-def in_chunks(function, tree, rows=1024, whole=1):
+def in_chunks(function, tree, rows=None, whole=1):
     """``function(tree)`` for a whole rollout, the tensors ``[*B, ...]`` of the tree cut along axis 0 into chunks of about
-    ``rows`` samples, at multiples of ``whole``; the result is in memory of its own.
+    ``rows`` samples, by default as many as pay, at multiples of ``whole``; the result is in memory of its own.
 
     For a function of single samples, such as a network: what it makes on the way stays in the cache, and is not the
     largest thing that a run ever holds in memory.

@@ -34,12 +34,18 @@ def recurrence(
 ) -> Float[Tensor, "T *N"]:
     """y_t = x_t + decay_t y_{t-1}, with y_{-1} = start.
 
-    A loop over time on the CPU, in numpy: its rows are short, so that calls and not arithmetic are what it costs.
+    A loop over time on the CPU, in numpy: its rows are short, so that calls and not arithmetic are what it costs. On another
+    device one operation a row, and nothing is read back.
     """
-    rows, factors = (t.detach().cpu().numpy().reshape(len(x), -1) for t in (x.clone(), decay))
-    before = start.detach().cpu().numpy().reshape(-1)
+    if x.device.type != "cpu":
+        seen = [start]
+        for row, factor in zip(x.unbind(), decay.unbind(), strict=True):
+            seen.append(torch.addcmul(row, factor, seen[-1]))
+        return torch.stack(seen[1:])
+    rows, factors = (t.detach().numpy().reshape(len(x), -1) for t in (x.clone(), decay))
+    before = start.detach().numpy().reshape(-1)
     with np.errstate(all="ignore"):  # what is not finite is told by the step that refuses it
         for row, factor in zip(rows, factors, strict=True):
             row += factor * before
             before = row
-    return torch.from_numpy(rows).view(x.shape).to(x.device)
+    return torch.from_numpy(rows).view(x.shape)

@@ -8,39 +8,37 @@ from gymnasium.spaces import Box
 from jaxtyping import Int
 from torch import Tensor
 
-from ppo.buffer.data import Batch, Transition, tree_map
+from ppo.buffer.data import Batch, Transition, leaves, tree_map
 from ppo.network.actor_critic import ActorCritic
 
 
-def allocate(num_steps: int, num_envs: int, observations: Box, network: ActorCritic) -> Transition:
-    """An empty rollout ``[T, N, ...]`` of such observations and this network's policy, filled anew in every iteration."""
+def allocate(
+    num_steps: int, num_envs: int, observations: Box, network: ActorCritic, world: torch.device | None = None
+) -> Transition:
+    """An empty rollout ``[T, N, ...]`` of such observations and this network's policy, filled anew in every iteration; on
+    the device that the ``world`` lives on, if it does."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros((num_steps, num_envs, *shape), dtype=dtype)
+        return torch.zeros((num_steps, num_envs, *shape), dtype=dtype, device=world)
 
     def empty_like(example: Tensor) -> Tensor:
         return empty(*example.shape[1:], dtype=example.dtype)
 
-    device = next(network.parameters()).device
+    seen = torch.zeros(1, *observations.shape, device=network.device)
     with torch.no_grad():
-        policy = network.policy(torch.zeros(1, *observations.shape, device=device), *_memory(network, device))
+        policy = network.policy(seen, *leaves(network.empty_memory(1, network.device)))
     obs = torch.from_numpy(observations.low)[None]  # [1, O] of their dtype
     return Transition(
         obs=empty_like(obs),
         action=empty_like(policy.mode()),
         policy=tree_map(empty_like, policy),
-        reward=empty(dtype=torch.float64),
+        reward=empty(dtype=torch.float64 if world is None else torch.float32),
         next_obs=empty_like(obs),
         terminated=empty(dtype=torch.bool),
         done=empty(dtype=torch.bool),
         group=empty(dtype=torch.int64),
         memory=empty(network.memory_size) if network.memory_size else (),
     )
-
-
-def _memory(network: ActorCritic, device: torch.device) -> tuple[Tensor, ...]:
-    """What this network's policy is called with beside one observation."""
-    return (torch.zeros(1, network.memory_size, device=device),) if network.memory_size else ()
 
 
 def random_order(samples: int, chunk: int, generator: torch.Generator) -> Int[Tensor, " B"]:

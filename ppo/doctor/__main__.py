@@ -11,7 +11,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from envs.base import EnvError
+from envs.base import EnvError, VectorEnv
+from envs.device import hosted, make
 from envs.fault import keep
 from ppo.config.errors import one_line
 from ppo.config.options import ConfigError, fit, plain, strategy
@@ -81,12 +82,16 @@ def environment_of(words: list[str]) -> tuple[str, environment.Make, dict[str, A
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = fit(compose("config", words), words)
     build = strategy("env", cfg.env, cfg.trust)
-    envs = build(1, 0)
+
+    def made(num_envs: int) -> VectorEnv:
+        return hosted(make(build, num_envs))
+
+    envs = made(1)
     name, space = envs.name, envs.action_space
     envs.close()
     if not isinstance(space, Box):
         raise EnvError(f"{name}: its actions are {space}; only environments of continuous ones are examined")
-    return name, lambda num_envs: build(num_envs, 0), plain(cfg)
+    return name, made, plain(cfg)
 
 
 def _thresholds(words: list[str]) -> dict[str, dict[str, float]]:

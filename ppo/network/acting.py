@@ -1,4 +1,5 @@
-"""The policy as a rollout calls it: one observation of every sub-environment in, sampled actions out, all numpy arrays."""
+"""The policy as a rollout calls it: one observation of every sub-environment in, sampled actions out, as the world has
+them: numpy arrays, or tensors of the device that it lives on."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -7,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
 from ppo.network.memory import Recurrent
 from ppo.network.normaliser import ObsNormaliser
 
-Act = Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, tuple[np.ndarray, ...], Any]]
+Act = Callable[[Any, Tensor, Any], tuple[Any, tuple, Any]]
 _SMALL = 2048  # rows times widest layer; above it PyTorch's products are as fast
 _IN_NUMPY: dict[type[nn.Module], Callable] = {
     nn.Tanh: lambda x: np.tanh(x, out=x),
@@ -33,35 +34,61 @@ def one_thread() -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def actor(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Act:
+def actor(network: ActorCritic, normalise: ObsNormaliser, rows: int, world: torch.device | None = None) -> Act:
     """``act(obs [N, O], noise, memory) -> (action [N, A], parameters of the policy it was sampled from, memory)``; N =
     ``rows``.
 
-    All are arrays; ``noise`` is what ``network.noise`` has for this step, ``memory`` [N, M] is what ``network`` carries to
-    the next, () where that is nothing. With the parameters and statistics of now.
+    All are arrays or, where the ``world`` lives on a device (the network's), tensors; ``noise`` is what ``network.noise``
+    has for this step, ``memory`` [N, M] is what ``network`` carries to the next, () where that is nothing. With the
+    parameters and statistics of now.
     A small perceptron on the CPU is evaluated in numpy, where a tensor operation would cost several times the
     arithmetic; every other network is simply called. The two agree to rounding.
     """
-    return _perceptron(network, normalise, rows) or _module(network, normalise)
+    small = _perceptron(network, normalise, rows)
+    if world is None:
+        return small or _in_arrays(_module(network, normalise), network.device)
+    return _in_tensors(small) if small else _module(network, normalise)
 
 
 def _module(network: ActorCritic, normalise: ObsNormaliser) -> Act:
-    device = next(network.parameters()).device
-
-    @torch.inference_mode()
-    def act(obs: np.ndarray, noise: np.ndarray, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
-        seen = normalise(torch.from_numpy(obs).to(device))
-        before = (torch.from_numpy(memory).to(device),) if network.memory_size else ()
-        action, policy = network.sample(seen, torch.from_numpy(noise).to(device), *before)
-        after = tuple(network.remember(seen, x).cpu().numpy() for x in before)
-        return action.cpu().numpy(), tuple(x.detach().cpu().numpy() for x in policy), after[0] if after else ()
+    @torch.no_grad()
+    def act(obs: Tensor, noise: Tensor, memory: Any) -> tuple[Tensor, tuple[Tensor, ...], Any]:
+        seen = normalise(obs)
+        before = (memory,) if network.memory_size else ()
+        action, policy = network.sample(seen, noise, *before)
+        return action, tuple(x.detach() for x in policy), network.remember(seen, memory) if before else ()
 
     return act
 
 
+def _in_arrays(act: Act, device: torch.device) -> Act:
+    """``act``, which takes tensors of ``device``, for a world of the host."""
+
+    def acting(obs: np.ndarray, noise: Tensor, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
+        carried = () if len(memory) == 0 else torch.from_numpy(memory).to(device)
+        action, policy, carried = act(torch.from_numpy(obs).to(device), noise, carried)
+        after = () if len(carried) == 0 else carried.cpu().numpy()
+        return action.cpu().numpy(), tuple(x.cpu().numpy() for x in policy), after
+
+    return acting
+
+
+def _in_tensors(act: Act) -> Act:
+    """``act``, which takes arrays, for a world on the CPU: the same memory, seen from the other side."""
+
+    def acting(obs: Tensor, noise: Tensor, memory: Any) -> tuple[Tensor, tuple[Tensor, ...], Any]:
+        carried = () if len(memory) == 0 else memory.numpy()
+        action, policy, carried = act(obs.numpy(), noise, carried)
+        shape = (len(obs), -1)
+        after = () if len(carried) == 0 else torch.from_numpy(carried)
+        return torch.from_numpy(action), tuple(torch.from_numpy(x).expand(*shape) for x in policy), after
+
+    return acting
+
+
 def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Act | None:
     """None where the actor is anything but linear layers and activations known here, not on the CPU, or large."""
-    if not isinstance(network.actor, nn.Sequential) or next(network.parameters()).device.type != "cpu":
+    if not isinstance(network.actor, nn.Sequential) or network.device.type != "cpu":
         return None
     recurrent = [part for part in (network.actor, network.critic) if isinstance(part, Recurrent)]
     if any(rows * part.cell.hidden > _SMALL for part in recurrent):
@@ -82,7 +109,7 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     head = network.numpy_head()
     carries = [_gru(part) for part in recurrent]
 
-    def act(obs: np.ndarray, noise: np.ndarray, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
+    def act(obs: np.ndarray, noise: Tensor, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
         x = (obs - mean) / std
         x = np.minimum(np.maximum(x, low), high).astype(np.float32)
         if carries:
@@ -90,7 +117,7 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
             x, memory = after[0], np.concatenate(after, 1)
         for step in hidden:
             x = step(x)
-        return *head(x, last(x), noise), memory
+        return *head(x, last(x), noise.numpy()), memory
 
     return act
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
@@ -43,8 +43,9 @@ class ActorCritic(nn.Module):
         """The distribution of actions at these (normalised) observations."""
 
     @abstractmethod
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
-        """What ``sample`` takes in each step of a rollout of ``rows`` sub-environments, all drawn at once."""
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> Sequence[Tensor]:
+        """What ``sample`` takes in each step of a rollout of ``rows`` sub-environments, all drawn at once, by a generator of
+        the host; on the network's device."""
 
     @abstractmethod
     def sample(self, obs: Float[Tensor, "N O"], noise: Tensor, *memory: Tensor) -> tuple[Tensor, Policy]:
@@ -62,9 +63,14 @@ class ActorCritic(nn.Module):
         """The memory after these observations [C L, O], the last of each piece."""
         return memory
 
-    def empty_memory(self, rows: int) -> Memory:
+    def empty_memory(self, rows: int, device: torch.device | None = None) -> Memory:
         """The memory [N, M] of an agent that has seen nothing."""
-        return torch.zeros(rows, self.memory_size) if self.memory_size else ()
+        return torch.zeros(rows, self.memory_size, device=device) if self.memory_size else ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
 
     def forward(
         self, obs: Float[Tensor, "*B O"], *memory: Tensor, actor: bool = True, critic: bool = True
@@ -102,8 +108,8 @@ class GaussianActor(ActorCritic):
     @abstractmethod
     def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian: ...
 
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
-        return list(torch.randn(steps, rows, self.actions, generator=generator).numpy())
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> Sequence[Tensor]:
+        return torch.randn(steps, rows, self.actions, generator=generator).to(self.device).unbind()
 
     def sample(
         self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N A"], *memory: Tensor

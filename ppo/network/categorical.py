@@ -1,6 +1,7 @@
 """A policy over discrete actions."""
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -20,10 +21,10 @@ class CategoricalActor(ActorCritic):
     def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Categorical:
         return Categorical(self.actor(obs, *memory))
 
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> Sequence[Tensor]:
         """Gumbel noise [N, n] a step: the largest of logits + noise is an action of these probabilities."""
         draws = torch.empty(steps, rows, self.actions).exponential_(generator=generator)
-        return list(-draws.log().numpy())
+        return (-draws.log()).to(self.device).unbind()
 
     def sample(
         self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N n"], *memory: Tensor

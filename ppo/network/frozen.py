@@ -25,8 +25,7 @@ class Frozen(NamedTuple):
 
     def empty_memory(self, rows: int) -> Memory:
         """That of a policy that has seen nothing, beside its statistics."""
-        memory = self.network.empty_memory(rows)
-        return memory.to(self.normalise.mean.device) if isinstance(memory, Tensor) else memory
+        return self.network.empty_memory(rows, self.normalise.mean.device)
 
     @torch.no_grad()
     def along(self, obs: Float[Tensor, "T N O"], done: Bool[Tensor, "T N"], memory: Memory) -> Policy:

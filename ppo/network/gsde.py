@@ -4,7 +4,7 @@ Raffin, Kober, Stulp: "Smooth Exploration for Robotic Reinforcement Learning" (2
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, cast
 
 import numpy as np
@@ -54,12 +54,13 @@ class Gsde(ActorCritic):
         variance = phi.square() @ torch.exp(2 * self.log_std) + self.floor**2
         return self.distribution(self.actor[-1](features), 0.5 * torch.log(variance))
 
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> Sequence[Tensor]:
         """theta of every step [N, H + 1, A], its last row that of the feature that is always 1."""
-        log_std = self.log_std.detach().cpu()
+        log_std = self.log_std.detach()
         sigma = torch.cat([torch.exp(log_std), log_std.new_full((1, log_std.shape[1]), self.floor)])
-        draws = torch.randn(math.ceil(steps / self.resample), rows, *sigma.shape, generator=generator) * sigma
-        return [draw for draw in draws.numpy() for _ in range(self.resample)][:steps]
+        draws = torch.randn(math.ceil(steps / self.resample), rows, *sigma.shape, generator=generator)
+        scaled = draws.to(self.device) * sigma
+        return [draw for draw in scaled.unbind() for _ in range(self.resample)][:steps]
 
     def sample(
         self, obs: Float[Tensor, "N O"], noise: Float[Tensor, "N F A"], *memory: Tensor

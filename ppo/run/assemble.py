@@ -11,8 +11,9 @@ from gymnasium.spaces import Box
 from omegaconf import DictConfig
 from torch import Tensor
 
-from envs.action import clip, tanh
+from envs.action import clip, received, tanh
 from envs.base import ActionSpace, VectorEnv
+from envs.device import make, on_device
 from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import bind
@@ -73,7 +74,11 @@ def assemble(cfg: DictConfig) -> Parts:
     if cfg.num_envs % ranks.size():
         raise ConfigError(f"num_envs={cfg.num_envs}: must be a multiple of the {ranks.size()} ranks")
     which = cfg.num_envs if ranks.size() == 1 else range(own.start, own.stop)
-    envs = chosen["env"](which, cfg.workers)
+    if on_device(chosen["env"]) and ranks.size() > 1:
+        raise ConfigError(
+            "env: its worlds live on a device, where one process steps all of them; start it without torchrun"
+        )
+    envs = make(chosen["env"], which, cfg.workers, device)
     envs.time_limit = cfg.env_timeout or math.inf
     try:
         generator = torch.Generator().manual_seed(cfg.seed)
@@ -89,7 +94,7 @@ def assemble(cfg: DictConfig) -> Parts:
         )
         frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
-        to_world = partial(chosen["action"], space=envs.action_space)
+        to_world = received(chosen["action"], envs.action_space, envs.device)
         to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
 
         coef: dict[str, Callable[[Progress], float]] = {}
@@ -158,7 +163,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 moments,
                 reward_scale,
                 schedule.start(),
-                memory=network.empty_memory(cfg.num_envs),
+                memory=network.empty_memory(cfg.num_envs, envs.device),
                 recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
             ),
             warm_up=warms_up(cfg),
@@ -187,7 +192,7 @@ def assemble(cfg: DictConfig) -> Parts:
             terms=tuple(terms),
             update=update,
             reference=frozen,
-            held_out=held_out(frozen, to_world, chosen["env"], seed=cfg.eval.seed),
+            held_out=held_out(frozen, to_world, partial(make, chosen["env"], device=device), seed=cfg.eval.seed),
             first_log_ratio=cfg.guard.first_log_ratio,
             unread=unread(chosen, target_kl=cfg.target_kl, critic=loss.critic),
         )

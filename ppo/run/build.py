@@ -155,15 +155,17 @@ class HeldOut(NamedTuple):
     count: int
 
 
-def held_out(reference: Reference | None, to_world: Callable, make: Callable, *, seed: int) -> HeldOut | None:
+def held_out(
+    reference: Reference | None, to_world: Callable, make: Callable[[int], VectorEnv], *, seed: int
+) -> HeldOut | None:
     """States that the reference policy visits in environments of its own, from which nothing is learned."""
     if reference is None or reference.held_out == 0:
         return None
     network, normalise = reference.policy
-    with closing(make(min(4, reference.held_out), 0)) as envs:
+    with closing(make(min(4, reference.held_out))) as envs:
         rows = math.ceil(reference.held_out / envs.num_envs)
-        rollout = allocate(rows, envs.num_envs, envs.observation_space, network)
-        first, memory = envs.reset(seed), network.empty_memory(envs.num_envs)
+        rollout = allocate(rows, envs.num_envs, envs.observation_space, network, envs.device)
+        first, memory = envs.reset(seed), network.empty_memory(envs.num_envs, envs.device)
         collect(envs, network, normalise, to_world, first, memory, rollout, torch.Generator().manual_seed(seed))
     device = normalise.mean.device
     return HeldOut(rollout.obs.to(device), rollout.done.to(device), reference.held_out)

@@ -11,18 +11,16 @@ import torch
 from omegaconf import DictConfig
 
 from envs.base import EnvError, VectorEnv, WorkerLost
+from envs.device import hosted
+from envs.device import make as build
 from envs.fault import keep
 from ppo.config.options import strategy
 from ppo.logging.base import first_line
 from ppo.network.acting import one_thread
 from ppo.run.assemble import Parts
-from ppo.run.policy import Act, deterministic, forget, sampled
+from ppo.run.policy import Act, deterministic, forget, sampled, worlds
 from ppo.run.sink import Sink
 from ppo.run.state import State
-
-# At most so many worlds, which play as many rounds as it takes. Divisible by 2, 3, 4 and 6: where sub-environments are of
-# several kinds in turn (env.variants), every episode is played by the kind that would play it in a world of its own.
-WORLDS = 12
 
 
 @torch.no_grad()
@@ -97,7 +95,7 @@ class Schedule(NamedTuple):
 class Evaluation:
     """Evaluations beside training; a context manager that closes their environments.
 
-    ``make(number of worlds)``. ``player(state)``: how the policy of ``state`` acts. What fails here costs the numbers of
+    ``make(number of episodes)``. ``player(state)``: how the policy of ``state`` acts. What fails here costs the numbers of
     this evaluation and nothing else. ``sink``: None where nobody evaluates.
     """
 
@@ -159,7 +157,7 @@ class Evaluation:
     def _play(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         schedule = self._schedule
         if self._envs is None:
-            self._envs = self._make(min(schedule.episodes, WORLDS))
+            self._envs = self._make(schedule.episodes)
         act = self._player(state, self._envs.num_envs)
         return play(self._envs, act, schedule.seed, schedule.episodes, max_steps=schedule.max_steps)
 
@@ -192,15 +190,16 @@ def evaluating(cfg: DictConfig, parts: Parts, sink: Sink | None) -> Evaluation:
     )
     env = strategy("env", cfg.env, cfg.trust)
 
-    def make(worlds: int) -> VectorEnv:
-        made = env(worlds, min(cfg.workers, worlds))
+    def make(episodes: int) -> VectorEnv:
+        count = worlds(env, episodes)
+        made = build(env, count, min(cfg.workers, count), parts.flat.device)
         made.time_limit = cfg.env_timeout or math.inf
-        return made
+        return hosted(made)
 
-    def player(state: State, worlds: int) -> Act:
+    def player(state: State, rows: int) -> Act:
         normalise = parts.normaliser(state.obs_moments)
         if cfg.eval.stochastic:
-            return sampled(parts.network, normalise, parts.to_world, worlds, cfg.eval.seed)
-        return deterministic(parts.network, normalise, parts.to_world, parts.flat.device)
+            return sampled(parts.network, normalise, parts.to_world, rows, cfg.eval.seed)
+        return deterministic(parts.network, normalise, parts.to_world)
 
     return Evaluation(sink, schedule, make, player)

@@ -3,11 +3,12 @@
 import torch
 from omegaconf import DictConfig
 
+from envs.device import make, on_device
 from envs.fault import closing
 from ppo.config import auto
 from ppo.config.check import bind
 from ppo.run import ranks
-from ppo.run.build import build_network
+from ppo.run.build import build_network, torch_device
 
 
 def resolve(cfg: DictConfig) -> DictConfig:
@@ -20,7 +21,11 @@ def resolve(cfg: DictConfig) -> DictConfig:
         return cfg
     cfg = cfg.copy()
     cores = auto.usable_cores(ranks.on_this_machine())
-    with closing(chosen["env"](1, 0)) as env:
+    if cfg.workers == "auto" and on_device(chosen["env"]):  # there no process can help
+        cfg.workers = 0
+        if cfg.threads != "auto":
+            return cfg
+    with closing(make(chosen["env"], 1, device=torch_device(cfg.device))) as env:
         if cfg.workers == "auto":
             cfg.workers = auto.workers(env, cfg.num_envs // ranks.size(), cores)
         if cfg.threads == "auto":

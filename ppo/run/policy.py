@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -12,7 +11,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from envs.action import received
 from envs.base import VectorEnv
+from envs.device import hosted, make, on_device
 from envs.fault import closing
 from ppo.config.foreign import foreign
 from ppo.config.options import strategy
@@ -24,6 +25,15 @@ from ppo.run.build import saved_policy, torch_device
 
 Act = Callable[[Tensor, Any], tuple[np.ndarray, Any]]  # see ``deterministic``
 _BLOCK = 64  # steps whose noise is drawn at once
+# At most so many worlds, which play as many rounds as it takes. Divisible by 2, 3, 4 and 6: where sub-environments are of
+# several kinds in turn (env.variants), every episode is played by the kind that would play it in a world of its own.
+_WORLDS = 12
+
+
+def worlds(env: Callable, episodes: int) -> int:
+    """How many sub-environments of an ``env=`` option play so many episodes. On a device, where a step of many takes as
+    long as one of few, all at once."""
+    return episodes if on_device(env) else min(episodes, _WORLDS)
 
 
 class Policy(NamedTuple):
@@ -37,25 +47,26 @@ class Policy(NamedTuple):
 
     def __call__(self, obs: Tensor, memory: Any = ()) -> tuple[np.ndarray, Any]:
         """The most likely action at ``obs [N, O]``, as the environment receives it, and the memory."""
-        device = next(self.network.parameters()).device
-        return deterministic(self.network, self.normalise, self.to_world, device)(obs, memory)
+        return deterministic(self.network, self.normalise, self.to_world)(obs, memory)
 
     def sampled(self, seed: int) -> Act:
         """The same with sampled actions, as in training."""
         return sampled(self.network, self.normalise, self.to_world, self.envs.num_envs, seed)
 
 
-def deterministic(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, device: torch.device) -> Act:
+def deterministic(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable) -> Act:
     """``act(obs [N, O], memory) -> (action, memory)``: the policy's most likely action, as the environment receives it.
 
     The memory is a row [M] for each observation, 0 where its episode begins; or (), where all do or none has any.
     """
 
+    device = network.device
+
     def act(obs: Tensor, memory: Any) -> tuple[np.ndarray, Any]:
         seen = normalise(obs.to(device))
         if not network.memory_size:
             return to_world(network.policy(seen).mode().cpu().numpy()), memory
-        before = torch.as_tensor(network.empty_memory(len(obs)) if len(memory) == 0 else memory, device=device)
+        before = cast(Tensor, memory if len(memory) else network.empty_memory(len(obs), device))
         return to_world(network.policy(seen, before).mode().cpu().numpy()), network.remember(seen, before)
 
     return act
@@ -83,9 +94,9 @@ def sampled(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, 
 
 @contextmanager
 def restored(
-    path: Path, num_envs: int, trust: Sequence[str] = (), *, device: str = "cpu", **options: Any
+    path: Path, episodes: int, trust: Sequence[str] = (), *, device: str = "cpu", **options: Any
 ) -> Generator[Policy, None, None]:
-    """The policy of the checkpoint at ``path``, with ``num_envs`` environments, which are closed at the end.
+    """The policy of the checkpoint at ``path``, with environments for so many ``episodes``, which are closed at the end.
 
     ``trust``: packages that it may name beside ours; see ``foreign``. ``options``: of the environment, beside those it
     was trained with. Raises CheckpointError, ConfigError, EnvError.
@@ -96,7 +107,7 @@ def restored(
         torch.set_num_threads(cfg.threads)
     where = torch_device(device)
     action = strategy("action", cfg.action, trust)
-    make = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)
-    with closing(make(num_envs, 0)) as envs:
+    env = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)
+    with closing(hosted(make(env, worlds(env, episodes), device=where))) as envs:
         network, normalise = saved_policy(cfg, tensors, envs, where)
-        yield Policy(envs, network, normalise, partial(action, space=envs.action_space), meta)
+        yield Policy(envs, network, normalise, received(action, envs.action_space), meta)

@@ -1,7 +1,7 @@
 """What is decided after every update: whether its numbers are finite, and if not what becomes of it; what is written; when
 to save. Every rank decides alike; the first one has a sink as well, in which it stays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -83,7 +83,7 @@ class Record:
             self.sink.say(said)
         return crash.settled(self._on_nonfinite, before, after, halt)
 
-    def __call__(self, state: State, metrics: dict[str, Any], halt: Halt | None, worlds: list) -> None:
+    def __call__(self, state: State, metrics: dict[str, Any], halt: Halt | None, worlds: Sequence) -> None:
         """Write an update down, save it, and only then show it. ``worlds``: as ``save``. Raises NonFinite where running
         statistics are not finite."""
         if spoilt := crash.not_finite(checkpoint.to_leaves(state)):
@@ -111,7 +111,7 @@ class Record:
         if on_update and self.sink and on_update(self.sink.last):
             raise Ended
 
-    def save(self, state: State, worlds: list) -> None:
+    def save(self, state: State, worlds: Sequence) -> None:
         """Save ``state``. ``worlds``: every rank's running episodes, see ``resume.episodes``."""
         if not self.sink:
             return

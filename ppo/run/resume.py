@@ -1,11 +1,12 @@
 """Resuming a run exactly where it was: what it is between two updates, as plain data, and back.
 
 The environments go with it as the beginnings of their running episodes and the actions since (see envs.shard), in one
-JSON text: PyBullet's own saved worlds are not exact in another process.
+JSON text: PyBullet's own saved worlds are not exact in another process. Those on a device go as their tensors.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,8 +40,12 @@ def load(path: Path) -> Saved:
     return Saved(path, *checkpoint.load(path))
 
 
-def episodes(envs: VectorEnv) -> list[dict] | None:
-    """The running episodes, one plain dict a sub-environment; None where this world cannot tell. Raises EnvError."""
+Episodes = list[dict] | dict[str, Tensor]
+_WORLD = "envs."  # before the names of the tensors of a world on a device
+
+
+def episodes(envs: VectorEnv) -> Episodes | None:
+    """The running episodes, as ``envs.state()`` has them; None where this world cannot tell. Raises EnvError."""
     try:
         return envs.state()
     except NoState:
@@ -48,14 +53,16 @@ def episodes(envs: VectorEnv) -> list[dict] | None:
 
 
 def freeze(
-    state: State, generator: torch.Generator, worlds: list[list[dict] | None]
+    state: State, generator: torch.Generator, worlds: Sequence[Episodes | None]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, plain numbers): all that must be known to continue bit for bit. ``worlds``: every rank's ``episodes``."""
     leaves = checkpoint.to_leaves(state)
     tensors = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Tensor)}
     numbers = {name: leaf for name, leaf in leaves.items() if name not in tensors}
     tensors["generator"] = generator.get_state()
-    if None not in worlds:
+    if isinstance(worlds[0], dict):
+        tensors |= {f"{_WORLD}{name}": x.cpu().contiguous() for name, x in worlds[0].items()}
+    elif None not in worlds:
         text = json.dumps([world for part in worlds for world in part or ()]).encode()
         tensors["envs"] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
     return tensors, numbers
@@ -69,11 +76,14 @@ def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator
     return state
 
 
-def put_back(saved: Saved, envs: VectorEnv, own: slice) -> np.ndarray:
+def put_back(saved: Saved, envs: VectorEnv, own: slice) -> Any:
     """Put the sub-environments ``own`` where they were; the observations to act on next ``[N, O]``.
 
     Raises EnvError where they do not come back exactly, NoState where they were not saved.
     """
+    there = {name.removeprefix(_WORLD): x for name, x in saved.tensors.items() if name.startswith(_WORLD)}
+    if envs.device is not None and there:
+        return envs.set_state(there)
     if "envs" not in saved.tensors:
         raise NoState(f"{envs.name}: its episodes cannot be saved")
     return envs.set_state(json.loads(saved.tensors["envs"].numpy().tobytes())[own])

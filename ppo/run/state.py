@@ -26,7 +26,7 @@ class State(NamedTuple):
     env_steps: int = 0
     updates: int = 0
     advantage_scale: float | None = None  # what norm= kept
-    memory: Memory = ()  # [N, M] of the policy, on the CPU; see ppo.network.memory
+    memory: Memory = ()  # [N, M] of the policy, where the world lives; see ppo.network.memory
     recalled: Memory = ()  # [N, R] of the reference policy
 
     def note(self, metrics: Mapping[str, Any], halt: Halt | None) -> "State":

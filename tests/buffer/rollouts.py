@@ -23,6 +23,8 @@ class Watched:
     """An environment that hands out its own arrays, and before each call looks whether anyone has written to them.
     Then it spoils them, as it may: they are valid until its next call."""
 
+    name, device = "watched", None
+
     def __init__(self, envs):
         self.envs, self.num_envs, self.action_space = envs, envs.num_envs, envs.action_space
         self.actions, self.given, self.kept = [], (), ()

@@ -23,7 +23,7 @@ def test_actions_are_those_of_the_module(head, activation, width):
     obs, noise = 5 + 4 * torch.randn(4, 3, generator=g), network.noise(2, 4, g)[1]
     action, (mean, log_std), _ = actor(network, normalise, 4)(obs.numpy(), noise, ())
     with torch.no_grad():
-        expected, policy = network.sample(normalise(obs), torch.from_numpy(noise))
+        expected, policy = network.sample(normalise(obs), noise)
         assert policy.distance(network.policy(normalise(obs))) == 0
     np.testing.assert_allclose(mean, policy.mean.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.broadcast_to(log_std, (4, 2)), policy.log_std.detach().numpy(), rtol=1e-6, atol=1e-6)
@@ -39,7 +39,7 @@ def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(wid
     with torch.no_grad():
         network.actor[2].weight.mul_(3)
         obs, noise = torch.randn(1, 3, generator=g).expand(rows, 3).contiguous(), network.noise(1, rows, g)[0]
-        expected, policy = network.sample(obs, torch.from_numpy(noise))
+        expected, policy = network.sample(obs, noise)
     for size in (100, rows):  # small enough for numpy at width 16, and too large
         act = actor(network, ObsNormaliser.identity(), size)
         action, (logits,), _ = act(obs[:size].numpy(), noise[:size], ())
@@ -57,10 +57,8 @@ def test_without_state_dependence_an_action_is_the_mean_and_a_deviation_times_th
     obs, noise = torch.randn(4, 3), torch.randn(4, 2)
     action, policy = network.sample(obs, noise)
     torch.testing.assert_close(action, policy.mean + math.exp(-0.7) * noise)
-    np.testing.assert_array_equal(
-        network.noise(5, 4, torch.Generator().manual_seed(1)),
-        torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1)).numpy(),
-    )
+    drawn = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(torch.stack(list(network.noise(5, 4, torch.Generator().manual_seed(1)))), drawn)
 
 
 def test_a_network_of_another_build_is_called():
@@ -71,6 +69,6 @@ def test_a_network_of_another_build_is_called():
     network = option("network", "mlp", actor=[4], critic=[4], log_std=0.0)(2, 2, torch.Generator())
     network.actor = torch.nn.Sequential(Doubled())
     action, (mean, log_std), _ = actor(network, ObsNormaliser.identity(), 3)(
-        np.full((3, 2), 1.5, np.float32), np.zeros((3, 2), np.float32), ()
+        np.full((3, 2), 1.5, np.float32), torch.zeros(3, 2), ()
     )
     assert (action == 3).all() and (mean == 3).all() and (log_std == 0).all()

@@ -59,8 +59,8 @@ def test_a_network_with_columns_is_the_smaller_network_on_them(head, columns):
     obs = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
     noise = network.noise(1, 5, torch.Generator().manual_seed(2))[0]
     with torch.no_grad():
-        expected = small.sample(obs[:, columns].contiguous(), torch.from_numpy(noise))[0]
-        found = network.sample(obs, torch.from_numpy(noise))[0]
+        expected = small.sample(obs[:, columns].contiguous(), noise)[0]
+        found = network.sample(obs, noise)[0]
         assert torch.equal(network.value(obs), small.value(obs))
     torch.testing.assert_close(found, expected)
     acted, *_ = actor(network, ObsNormaliser.identity(), 5)(obs.numpy(), noise, ())

@@ -34,7 +34,7 @@ def test_actions_have_the_distribution_that_is_stated(scale):
     with torch.no_grad():
         network.log_std.add_(0.3 * torch.randn(5, 2, generator=torch.Generator().manual_seed(1)))
         network.actor[2].weight.mul_(scale), network.actor[2].bias.mul_(scale)
-        noise = torch.from_numpy(network.noise(1, rows, torch.Generator().manual_seed(2))[0])
+        noise = network.noise(1, rows, torch.Generator().manual_seed(2))[0]
         action, policy = network.sample(torch.tensor([[0.5, -1.0, 2.0]]).expand(rows, 3), noise)
     z = (action - policy.mean) * torch.exp(-policy.log_std)
     assert z.mean(0).abs().max() < 4 / math.sqrt(rows)
@@ -43,17 +43,17 @@ def test_actions_have_the_distribution_that_is_stated(scale):
 
 
 def test_a_matrix_is_kept_for_some_steps_and_every_sub_environment_has_its_own():
-    draws = np.array(small(resample=4).noise(10, 3, torch.Generator().manual_seed(0)))
+    draws = torch.stack(small(resample=4).noise(10, 3, torch.Generator().manual_seed(0))).numpy()
     assert draws.shape == (10, 3, 6, 2)
     assert [t for t in range(1, 10) if not np.array_equal(draws[t], draws[t - 1])] == [4, 8]
     assert len({row.tobytes() for row in draws.reshape(30, -1)}) == 9
-    assert len(np.unique(small(resample=1000).noise(10, 1, torch.Generator()), axis=0)) == 1
+    assert len(torch.stack(small(resample=1000).noise(10, 1, torch.Generator())).unique(dim=0)) == 1
 
 
 def test_the_same_state_meets_the_same_noise_until_the_next_draw():
     network, obs = small(resample=2), torch.ones(1, 3)
     noise = network.noise(4, 1, torch.Generator().manual_seed(0))
-    actions = [network.sample(obs, torch.from_numpy(draw))[0] for draw in noise]
+    actions = [network.sample(obs, draw)[0] for draw in noise]
     assert torch.equal(actions[0], actions[1]) and not torch.equal(actions[1], actions[2])
 
 

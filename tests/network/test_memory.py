@@ -96,7 +96,7 @@ def test_acting_step_by_step_is_the_module_on_the_whole_piece(rows, columns):
         action, (mean, log_std), kept = act(raw[:, step], noise[step], before)
         expected = whole.mean.view(rows, 5, 2)[:, step].numpy()
         np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(action, expected + np.exp(log_std) * noise[step], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(action, expected + np.exp(log_std) * noise[step].numpy(), rtol=1e-4, atol=1e-5)
         assert action.dtype == mean.dtype == kept.dtype == np.float32
     np.testing.assert_allclose(kept, carry.numpy(), rtol=1e-4, atol=1e-5)
 
