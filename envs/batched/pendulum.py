@@ -1,0 +1,36 @@
+"""The pendulum to swing up: gymnasium's Pendulum-v1, for any number of worlds at once."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from envs.batched.task import Task, bounded, never, unbounded
+
+G, MASS, LENGTH, DT, MAX_SPEED, MAX_TORQUE = 10.0, 1.0, 1.0, 0.05, 8.0, 2.0
+
+
+class Pendulum(Task):
+    """State: angle [rad], 0 is up, and speed [rad/s]. The reward is at most 0, and an episode has 200 steps.
+
+    speed <- clip(speed + (3 g / (2 l) sin(angle) + 3 / (m l^2) torque) dt), angle <- angle + speed dt.
+    """
+
+    name, limit, fps, draws = "pendulum", 200, 1 / DT, 2
+    observation_space, action_space = unbounded(3), bounded(1, MAX_TORQUE)
+
+    def begin(self, u: Tensor) -> Tensor:
+        return (2 * u - 1) * u.new_tensor((math.pi, 1.0))
+
+    def move(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        angle, speed = state.unbind(-1)
+        torque = action[:, 0].clamp(-MAX_TORQUE, MAX_TORQUE)
+        off = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+        cost = off.square() + 0.1 * speed.square() + 0.001 * torque.square()
+        pull = 3 * G / (2 * LENGTH) * torch.sin(angle) + 3.0 / (MASS * LENGTH**2) * torque
+        speed = (speed + pull * DT).clamp(-MAX_SPEED, MAX_SPEED)
+        return torch.stack((angle + speed * DT, speed), -1), -cost, never(state)
+
+    def observe(self, state: Tensor) -> Tensor:
+        angle, speed = state.unbind(-1)
+        return torch.stack((torch.cos(angle), torch.sin(angle), speed), -1)
