@@ -1,6 +1,6 @@
 """``env=batched``: thousands of worlds at once, where the learner is."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -17,4 +17,4 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Pendulum, CartPoleS
 
 def batched(num_envs: Envs, workers: int, device: torch.device, *, task: Name) -> VectorEnv:
     """Worlds of a task by name, see ``TASKS``; one program steps them all, whatever ``workers`` says."""
-    return Batched(TASKS[task](), num_envs, device)
+    return cast(VectorEnv, Batched(TASKS[task](), num_envs, device))

@@ -41,11 +41,10 @@ class Moved(NamedTuple):
     episode_length: Tensor
 
 
-def advance(task: Task, world: World, action: Tensor) -> tuple[World, Moved]:
+def advance(task: Task, world: World, action: Tensor, *, look: bool = False) -> tuple[World, Moved]:
     """One step of every world; those whose episode ends begin their next one. A pure function.
 
-    On the CPU, where looking costs nothing, episodes are only begun where any ended; elsewhere looking would mean waiting.
-    The result is the same.
+    look: only begin episodes where any ended. That is the same, and pays where looking costs nothing: on the CPU.
     """
     state, reward, terminated = task.move(world.state, action)
     truncated = world.tally.length >= task.limit - 1
@@ -53,7 +52,7 @@ def advance(task: Task, world: World, action: Tensor) -> tuple[World, Moved]:
     next_obs = obs = task.observe(state)
     tally, episode_return, episode_length = world.tally.add(reward, ended)
     episode = world.episode
-    if state.device.type != "cpu" or ended.any():
+    if not look or ended.any():
         episode = episode + ended
         first = task.begin(uniform(world.key, episode, task.draws, state.dtype))
         state = torch.where(ended[:, None], first, state)
@@ -96,7 +95,7 @@ class Batched:
             raise EnvError(
                 f"{self.name}: action has shape {tuple(action.shape)}, needs {self._task.action_space.shape} a world"
             )
-        self._world, moved = advance(self._task, self._world, action)
+        self._world, moved = advance(self._task, self._world, action, look=action.device.type == "cpu")
         given: Any = {"group": self._group, **moved._asdict()}
         return Step(**given)
 

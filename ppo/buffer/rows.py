@@ -103,13 +103,17 @@ class Tensors:
     def done(self, memory: Any) -> tuple[Memory, Episodes]:
         for into, *rows in zip(leaves(self._rollout), *self._rows, strict=True):
             torch.stack(rows, out=into)
-        self._finite()
+        return memory, self._read()
+
+    def _read(self) -> Episodes:
+        """The first and only look at what happened. Raises NotFinite where the world gave, or was given, a number that is
+        not finite."""
         returns, lengths = (torch.stack(told) for told in zip(*self._told, strict=True))
         ended = self._rollout.done
-        return memory, list(zip(returns[ended].tolist(), lengths[ended].tolist(), strict=True))
+        self._check()
+        return list(zip(returns[ended].tolist(), lengths[ended].tolist(), strict=True))
 
-    def _finite(self) -> None:
-        """Raise NotFinite where the world gave, or was given, a number that is not: one look at the whole rollout."""
+    def _check(self) -> None:
         looked = {name: getattr(self._rollout, name) for name in ("action", "next_obs", "reward")}
         # The cheap question first: whatever is not finite makes a sum so. (So may very large values.)
         if torch.isfinite(sum(x.sum().float() for x in looked.values())):
