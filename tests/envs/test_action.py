@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box, Discrete
 
-from envs.action import clip, random_actions, tanh, untanh
+from envs.action import clip, random_actions, received, tanh, untanh
 from envs.base import EnvError
 
 SPACE = Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32))
@@ -76,3 +77,16 @@ def test_random_actions_lie_in_their_space(space):
     assert drawn.shape == (50, 4, *space.shape) and drawn.dtype == space.dtype
     assert all(space.contains(action) for action in drawn.reshape(200, *space.shape))
     assert len(np.unique(drawn)) > 2 and np.isfinite(drawn).all()
+
+
+@pytest.mark.parametrize("option", [clip, tanh])
+def test_tensors_are_mapped_as_arrays_are(option):
+    """Where the world lives on a device, that of the space on its own."""
+    space = Box(np.array([-2.0, 0.5], np.float32), np.array([1.0, 3.0], np.float32))
+    action = 4 * np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
+    to_world = received(option, space, torch.device("cpu"))
+    there, here = to_world(torch.tensor(action)), to_world(action)
+    assert there.dtype == torch.float32 and isinstance(here, np.ndarray)
+    np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)
+    assert ((there >= torch.tensor(space.low)) & (there <= torch.tensor(space.high))).all()
+    assert received(clip, Discrete(3, start=2), torch.device("cpu"))(torch.tensor([0, 2])).tolist() == [2, 4]
