@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ppo.compare import stats
+import numpy as np
+
+from ppo.compare import ranks, stats
 from ppo.compare.arms import Arms, group, lock, one_run_a_seed, pairs, same_runs
 from ppo.compare.endpoints import Sample, available, samples
 from ppo.compare.notes import about_curves, about_same
-from ppo.compare.sentence import decide, more_seeds, sentence
+from ppo.compare.sentence import decide, deciding, more_seeds, sentence
 from ppo.compare.sequential import sequential as always_valid
+from ppo.compare.sequential import signs
 from ppo.compare.stability import rollback, stability
 from ppo.compare.trial import CompareError, Trial
 
@@ -38,7 +41,7 @@ def compare(
 
     ``verdict["pairs"]`` are the arms with their baseline, or every two. Holm corrects over the pairs and environments of
     one endpoint. ``sequential`` decides by an always-valid test of the seeds that both arms have, instead of Welch's;
-    then all that is said of a pair is of these seeds.
+    then all that is said of a pair is of these seeds. Where a run of a pair failed, ranks decide it (ppo.compare.ranks).
     Raises CompareError on runs that must not be compared.
     """
     if not 0 < alpha < 1:
@@ -127,24 +130,31 @@ def _pair(a: Sample, b: Sample, same: Sequence[int], names: dict, *, alpha: floa
         if not common:
             raise CompareError(f"--sequential: {names['a']} and {names['b']} have no seed in common ({names['env']})")
         a, b = a.of(common), b.of(common)
-    row = (
-        stats.pair(a.values, b.values, same_seeds=a.seeds == b.seeds, alpha=alpha) | {"same_run": False} | _failed(a, b)
-    )
+    ranked = _ranked(a, b)
+    row = stats.pair(a.values, b.values, same_seeds=a.seeds == b.seeds, ranked=ranked, alpha=alpha)
+    row |= {"same_run": False} | _failed(a, b)
     if not sequential:
-        return row | {"flat": stats.flat(a.values) and stats.flat(b.values)}
+        flat = math.isnan(row["rank"]["p"]) if ranked else stats.flat(a.values) and stats.flat(b.values)
+        return row | {"flat": flat}
     d = a.values - b.values
-    test, flat = always_valid(d, alpha=alpha), stats.flat(d)
-    return row | {"flat": flat, "sequential": test | ({"p": math.nan} if flat else {})}
+    test = signs(*ranked, alpha=alpha) if ranked else always_valid(d, alpha=alpha)
+    flat = bool(np.all(ranked[0] == ranked[1])) if ranked else stats.flat(d)
+    return row | {"flat": flat, "test": "sequential", "sequential": test | ({"p": math.nan} if flat else {})}
+
+
+def _ranked(a: Sample, b: Sample) -> stats.Ranked:
+    """The scores of both arms where a run of them failed: then ranks decide, for a failed run has a place and no number."""
+    return (a.scores, b.scores) if a.failed.any() or b.failed.any() else None
 
 
 def _failed(a: Sample, b: Sample) -> dict:
     dead_a, dead_b = int(a.failed.sum()), int(b.failed.sum())
-    p = stats.failures_p(dead_a, len(a.failed), dead_b, len(b.failed))
+    p = ranks.failures_p(dead_a, len(a.failed), dead_b, len(b.failed))
     return {"failed_a": dead_a, "failed_b": dead_b, "failures_p": p}
 
 
 def _untested(row: dict) -> bool:
-    return math.isnan((row.get("sequential") or row["welch"])["p_holm"])
+    return math.isnan(deciding(row)["p_holm"])
 
 
 def _primary(rows: Sequence[dict]) -> str:
@@ -154,28 +164,33 @@ def _primary(rows: Sequence[dict]) -> str:
 
 
 def _correct(rows: list[dict], found: dict[tuple[str, str], dict[str, Sample]], *, alpha: float) -> None:
-    """Holm over pairs and environments, endpoint by endpoint, of each test that decides; and at the level that it leaves
-    a pair, its interval, the effect it could find and the seeds it needs."""
+    """Holm over pairs and environments, endpoint by endpoint, of the test that decides each; and at the level that it
+    leaves a pair, its interval, the effect it could find and the seeds it needs."""
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
-        for test in ("welch", "sequential"):
-            tested = [row for row in rows if row["endpoint"] == endpoint and test in row]
-            p = [row[test]["p"] for row in tested]
-            for row, corrected, level in zip(tested, stats.holm(p), stats.holm_levels(p, alpha=alpha)):
-                row[test] |= {"p_holm": corrected, "level": 1 - level}
-                if not math.isnan(level) and level != alpha:
-                    sampled = found[row["env"], endpoint]
-                    row.update(_at_level(row, sampled[row["a"]], sampled[row["b"]], test, level))
+        tested = [row for row in rows if row["endpoint"] == endpoint]
+        p = [deciding(row)["p"] for row in tested]
+        for row, corrected, level in zip(tested, stats.holm(p), stats.holm_levels(p, alpha=alpha)):
+            deciding(row).update(p_holm=corrected, level=1 - level)
+            if not math.isnan(level) and level != alpha:
+                sampled = found[row["env"], endpoint]
+                row.update(_at_level(row, sampled[row["a"]], sampled[row["b"]], level))
 
 
-def _at_level(row: dict, a: Sample, b: Sample, test: str, level: float) -> dict:
+def _at_level(row: dict, a: Sample, b: Sample, level: float) -> dict:
     """What of a pair depends on the level of its test."""
-    if "sequential" in row:  # all that is said of this pair is of the seeds that both arms have
+    test = row["test"]
+    if test == "sequential":  # all that is said of this pair is of the seeds that both arms have
         common = [seed for seed in a.seeds if seed in b.seeds]
         a, b = a.of(common), b.of(common)
+    ranked = _ranked(a, b)
+    foreseen = stats.foresight(a.values, b.values, ranked=ranked, alpha=level)
+    if ranked:
+        return foreseen
     if test == "sequential":
-        return {test: row[test] | {"ci": always_valid(a.values - b.values, alpha=level)["ci"]}}
-    interval = stats.welch(a.values, b.values, level=1 - level)["ci"]
-    return stats.foresight(a.values, b.values, alpha=level) | {test: row[test] | {"ci": interval}}
+        interval = always_valid(a.values - b.values, alpha=level)["ci"]
+    else:
+        interval = stats.welch(a.values, b.values, level=1 - level)["ci"]
+    return foreseen | {test: row[test] | {"ci": interval}}
 
 
 def _stability(envs: dict[str, Arms], couples: Sequence[tuple[str, str]], arm_rows: Sequence[dict]) -> list[dict]:

@@ -19,6 +19,11 @@ class Sample(NamedTuple):
     values: np.ndarray  # [n]
     failed: np.ndarray  # [n] bool: counted as the lowest value of the environment
 
+    @property
+    def scores(self) -> np.ndarray:
+        """[n]: what ranks are made of, -infinity where the run failed."""
+        return np.where(self.failed, -np.inf, self.values)
+
     def of(self, seeds: Sequence[int]) -> "Sample":
         """The part of these seeds."""
         kept = [self.seeds.index(seed) for seed in seeds]

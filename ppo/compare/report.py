@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ppo.compare.printed import print_line, print_table
-from ppo.compare.sentence import number
+from ppo.compare.sentence import deciding, number
 from ppo.logging.files import write_atomically
 
 ARM_COLUMNS = ("env", "arm", "endpoint", "n", "failed", "mean", "std", "se", "median", "iqm", "iqm_ci", "min", "max")
@@ -51,7 +51,7 @@ def arm_cells(row: dict) -> list[str]:
 
 def pair_cells(row: dict) -> list[str]:
     """A row of the table of pairs: interval and p of the test that decides."""
-    test = row.get("sequential") or row["welch"]
+    test = deciding(row)
     measures = (row["difference"], test["ci"], test["p_holm"], row["hedges_g"], row["superiority"]["p"], row["mde_80"])
     return [row[k] for k in PAIR_COLUMNS[:4]] + [_cell(value) for value in measures] + [row["verdict"]]
 
@@ -73,7 +73,7 @@ def show(verdict: dict, console: Console) -> None:
     """Print the tables, the sentences, and what to watch out for."""
     _section(console, "Arms", ARM_COLUMNS, [arm_cells(row) for row in verdict["arms"]])
     if verdict["pairs"]:
-        test = "always valid" if verdict["sequential"] else "Welch"
+        test = "always valid" if verdict["sequential"] else "Welch, ranks where a run failed"
         pairs = [pair_cells(row) for row in verdict["pairs"]]
         _section(console, f"Pairs: a minus b, {test}, Holm", PAIR_COLUMNS, pairs)
     if any(row["updates"] for row in verdict["stability"]):

@@ -62,6 +62,33 @@ def _moments(d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return n, mean + centre, q
 
 
+def sign_evidence(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(evidence, pairs in which a is the higher, pairs in which b is), each [n], after each pair of the scores [n].
+
+    Of m pairs that differ, a being higher in k: e = 2^m / ((m + 1) C(m, k)), the fair coin against every other one alike
+    (a uniform prior). It is a martingale where either run of a pair is as likely to be the higher.
+    """
+    k, m = np.cumsum(a > b), np.cumsum(a != b)
+    logs = [n * math.log(2) - math.log((n + 1) * math.comb(n, i)) for n, i in zip(m.tolist(), k.tolist())]
+    return np.exp(np.minimum(logs, 700.0)), k, m - k
+
+
+def signs(a: np.ndarray, b: np.ndarray, *, alpha: float = 0.05) -> dict:
+    """As ``sequential``, of which score of each pair is the higher and nothing else: where runs failed (-infinity), so that
+    a difference has no size. Pairs of equal scores say nothing; there is no interval."""
+    e, higher, lower = sign_evidence(a, b)
+    crossed = np.flatnonzero(e >= 1 / alpha)
+    return {
+        "n": len(a),
+        "higher": int(higher[-1]),
+        "lower": int(lower[-1]),
+        "e": float(e[-1]),
+        "p": float(min(1.0, 1.0 / e[-1])),
+        "ci": (math.nan, math.nan),
+        "decided_at": int(crossed[0]) + 1 if len(crossed) else None,
+    }
+
+
 def sequential(d: np.ndarray, *, alpha: float = 0.05, scale: float = 1.0) -> dict:
     """Of all the differences [n]: n, their mean, e, p and ci; ``decided_at``, the first n at which p was below alpha."""
     e = evidence(d, scale=scale)

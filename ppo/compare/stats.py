@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
+from ppo.compare import ranks
 from ppo.compare.power import NAN, detectable, seeds_needed, standard_error
 
 MIN_SEEDS = 5  # below this many seeds in an arm there is no comparison
@@ -100,12 +101,6 @@ def _t_test(d: float, se: float, df: float, level: float) -> dict:
     return {"t": d / se, "df": df, "p": float(2 * stats.t.sf(abs(d) / se, df)), "ci": (d - half, d + half)}
 
 
-def failures_p(failed_a: int, n_a: int, failed_b: int, n_b: int) -> float:
-    """Two-sided p of the runs of both arms failing equally often: Fisher's exact test of the counts."""
-    table = [[failed_a, n_a - failed_a], [failed_b, n_b - failed_b]]
-    return float(stats.fisher_exact(table).pvalue)
-
-
 def permutation(a: np.ndarray, b: np.ndarray, *, resamples: int = 20_000, seed: int = 0) -> float:
     """Two-sided p of the difference of means when labels are shuffled; exact where there are few enough shuffles."""
     if min(len(a), len(b)) < 2:
@@ -121,33 +116,6 @@ def hedges_g(a: np.ndarray, b: np.ndarray) -> float:
         return NAN
     pooled = math.sqrt(((n - 1) * np.var(a, ddof=1) + (m - 1) * np.var(b, ddof=1)) / (n + m - 2))
     return (1 - 3 / (4 * (n + m) - 9)) * float(difference(a, b)) / pooled if pooled else NAN
-
-
-def superiority(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> dict:
-    """p = P(A > B) + P(A = B) / 2 over all pairs of runs, U / (n_a n_b) of Mann and Whitney, with Newcombe's interval.
-
-    The interval (Newcombe 2006, method 5) solves |p - theta| = z sqrt(V(theta)) for theta, with
-    V = theta (1 - theta) (1 + (N - 1) ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (n_a n_b), N = (n_a + n_b) / 2.
-    A bootstrap would say [1, 1] as soon as no run of B reaches one of A.
-    """
-    n, m = len(a), len(b)
-    if min(n, m) < 1:
-        return {"p": NAN, "ci": (NAN, NAN)}
-    p = float(np.mean(np.sign(np.subtract.outer(a, b)) + 1) / 2)
-    z, size = stats.norm.ppf((1 + level) / 2), (n + m) / 2
-
-    def distance(theta: float) -> float:
-        spread = 1 + (size - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        return (p - theta) ** 2 - z * z * theta * (1 - theta) * spread / (n * m)
-
-    low = optimize.brentq(distance, 0.0, p) if 0 < p < 1 else _root_inside(distance, p, 0.0) if p == 1 else 0.0
-    high = optimize.brentq(distance, p, 1.0) if 0 < p < 1 else _root_inside(distance, p, 1.0) if p == 0 else 1.0
-    return {"p": p, "ci": (float(low), float(high))}
-
-
-def _root_inside(distance: Callable, p: float, end: float) -> float:
-    """At p = 0 or 1 the equation has p itself as a root: the other one lies between just inside p and ``end``."""
-    return optimize.brentq(distance, p + (end - p) * 1e-9, end)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -178,26 +146,38 @@ def holm_levels(p: Sequence[float], *, alpha: float) -> list[float]:
     return levels
 
 
-def pair(a: np.ndarray, b: np.ndarray, *, same_seeds: bool, alpha: float = 0.05, seed: int = 0) -> dict:
-    """Everything about one pair but what needs its neighbours (Holm) and words."""
+Ranked = tuple[np.ndarray, np.ndarray] | None  # the scores of both arms where a run of them failed
+
+
+def pair(
+    a: np.ndarray, b: np.ndarray, *, same_seeds: bool, ranked: Ranked = None, alpha: float = 0.05, seed: int = 0
+) -> dict:
+    """Everything about one pair but what needs its neighbours (Holm) and words.
+
+    ``test`` names the test that decides: Welch's of the means, or where a run failed (``ranked``) that of the ranks.
+    """
     level = 1 - alpha
-    effect = float(difference(a, b))
     return {
         "n_a": len(a),
         "n_b": len(b),
-        "difference": effect,
+        "difference": float(difference(a, b)),
+        "test": "rank" if ranked else "welch",
         "welch": welch(a, b, level=level),
+        "rank": ranks.rank_test(*(ranked or (a, b))),
         "bootstrap_ci": bootstrap(difference, a, b, level=level, seed=seed),
         "permutation_p": permutation(a, b, seed=seed),
         "paired": paired(a, b, level=level) if same_seeds else None,
         "hedges_g": hedges_g(a, b),
-        "superiority": superiority(a, b, level=level),
-        **foresight(a, b, alpha=alpha),
+        "superiority": ranks.superiority(*(ranked or (a, b)), level=level),
+        **foresight(a, b, ranked=ranked, alpha=alpha),
     }
 
 
-def foresight(a: np.ndarray, b: np.ndarray, *, alpha: float) -> dict:
-    """What a test at level ``alpha`` would find with this spread, and how many seeds the difference seen would need."""
+def foresight(a: np.ndarray, b: np.ndarray, *, alpha: float, ranked: Ranked = None) -> dict:
+    """What the test that decides would find at level ``alpha`` with this spread, and how many seeds the difference seen
+    would need. Of ranks there is no difference in the unit of the return to be found: NaN."""
+    if ranked:
+        return {"mde_80": NAN, "seeds_needed": ranks.seeds_needed(ranks.superiority(*ranked)["p"], alpha=alpha)}
     stds = [float(np.std(x, ddof=1)) if len(x) > 1 else NAN for x in (a, b)]
     return {
         "mde_80": detectable(*stds, len(a), len(b), alpha=alpha),
@@ -212,7 +192,9 @@ def untested(a: np.ndarray, b: np.ndarray) -> dict:
         "n_a": len(a),
         "n_b": len(b),
         "difference": float(difference(a, b)),
+        "test": "welch",
         "welch": _t_test(NAN, NAN, NAN, 0.95),
+        "rank": {"u": NAN, "p": NAN, "ci": none},
         "bootstrap_ci": none,
         "permutation_p": NAN,
         "paired": None,

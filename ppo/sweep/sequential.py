@@ -81,7 +81,7 @@ def run_until_decided(todo: Plan, launch: Callable[[list[int]], None], say: Call
         test = pair["sequential"]
         low, high = map(number, test["ci"])
         say(
-            f"{test['n']} pairs: {pair['a']} - {pair['b']} = {number(test['difference'])} "
+            f"{test['n']} pairs: {pair['a']} - {pair['b']} = {number(pair['difference'])} "
             f"({low} to {high}), p = {number(test['p'])}: {pair['verdict']}"
         )
         if pair["verdict"] in CLOSED:

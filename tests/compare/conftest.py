@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,13 @@ def trial():
         return Trial(env, seed, arm, failed or reason, curves, [], None, {}, None, Path("x"), notes)
 
     return make
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without what is slow and decides nothing: resampling and shuffling."""
+    monkeypatch.setattr("ppo.compare.stats.bootstrap", lambda *_, **__: (math.nan, math.nan))
+    monkeypatch.setattr("ppo.compare.stats.permutation", lambda *_, **__: math.nan)
 
 
 @pytest.fixture

@@ -365,7 +365,35 @@ def test_failures_are_counted_in_an_exact_test(trial):
     runs += [trial("b", seed, 5.5 + seed, failed="crashed" if seed < 6 else None) for seed in range(8)]
     row = compare(runs).verdict["pairs"][0]
     assert row["failures_p"] == pytest.approx(scipy_stats.fisher_exact([[0, 8], [6, 2]]).pvalue)
-    assert f"6 of 8 runs of b (p of failing equally often: {number(row['failures_p'])})" in row["sentence"]
+    assert f"6 of 8 of b failed (p of failing equally often: {number(row['failures_p'])})" in row["sentence"]
+
+
+@pytest.mark.parametrize("sequential, n", [(False, 5), (True, 8)])
+def test_an_arm_whose_runs_all_crash_is_lower_whatever_the_others_reached(trial, quick, sequential, n):
+    """The lowest value of the other arm is no estimate of a crash: a wide spread there must not hide it."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        runs = [trial("a", seed, rng.normal(), failed="crashed") for seed in range(n)]
+        runs += [trial("b", seed, 100 * rng.standard_cauchy()) for seed in range(n)]
+        row = only(compare(runs, sequential=sequential).verdict["pairs"], endpoint="return/final")
+        assert row["verdict"] == "b is higher" and row["superiority"]["p"] == 0.0
+        assert f"{n} of {n} runs of a and 0 of {n} of b failed" in row["sentence"]
+    assert sequential or row["rank"]["p"] == pytest.approx(2 / 252)
+
+
+def test_so_few_seeds_that_no_ranks_would_do_say_so(trial, quick):
+    """Seven arms against one with a failed run: Holm asks for 0.05 / 7 of the smallest p, and five against five have 2 / 252."""
+    runs = [trial(arm, seed, seed + ord(arm) / 10) for arm in "abcdefg" for seed in range(5)]
+    runs += [trial("z", seed, 90.0 + seed, failed="crashed" if seed == 0 else None) for seed in range(5)]
+    row = compare(runs, baseline="z").verdict["pairs"][0]
+    assert row["verdict"] == "undecided" and "So few seeds cannot decide here" in row["sentence"]
+    assert "have p = 0.00794, where 0.00714 is asked for" in row["sentence"]
+
+
+def test_two_arms_that_fail_altogether_are_no_test(trial, quick):
+    runs = [trial(arm, seed, seed, failed="crashed") for arm in "ab" for seed in range(5)]
+    row = compare(runs).verdict["pairs"][0]
+    assert row["verdict"] == "no spread" and "5 of 5 runs of a and 5 of 5 of b failed" in row["sentence"]
 
 
 @pytest.mark.parametrize("x, said", [(999.7, "1,000"), (1e12, "1e+12"), (9.65e-8, "9.65e-08"), (-12_345.6, "-12,346")])

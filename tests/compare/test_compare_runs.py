@@ -47,7 +47,8 @@ def test_what_is_printed_and_written(sweep, tmp_path, capsys):
         "hedges_g",
     }
     assert wanted | {"superiority", "mde_80", "seeds_needed", "verdict", "paired", "sentence"} <= set(pair)
-    assert set(pair["welch"]) == {"t", "df", "p", "p_holm", "level", "ci"} and set(pair["superiority"]) == {"p", "ci"}
+    assert set(pair["welch"]) == {"t", "df", "p", "ci"} and set(pair["superiority"]) == {"p", "ci"}
+    assert pair["test"] == "rank" and set(pair["rank"]) == {"u", "p", "p_holm", "level", "ci"}  # a run of k1 failed
     assert (pair["a"], pair["b"]) == ("kl=k1", "kl=exact") and pair["sentence"] in printed
     pictures = {"curves.png", "final.png", "improvement.png", "profile.png", "panels.png"}
     assert {file.name for file in out.iterdir()} == pictures | {"verdict.json", "report.html"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ppo.compare import power, stats
+from ppo.compare import power, ranks, stats
 
 
 @pytest.fixture
@@ -55,20 +55,20 @@ def test_holm_by_hand():
 
 
 def test_ties_are_half_a_win():
-    assert stats.superiority(np.array([1.0, 2]), np.array([1.0, 2]))["p"] == 0.5
+    assert ranks.superiority(np.array([1.0, 2]), np.array([1.0, 2]))["p"] == 0.5
 
 
 def test_superiority_of_separated_arms_is_not_certain():
-    low, high = stats.superiority(np.arange(5.0) + 10, np.arange(5.0))["ci"]
+    low, high = ranks.superiority(np.arange(5.0) + 10, np.arange(5.0))["ci"]
     assert 0.5 < low < 0.75 and high == 1.0
-    mirrored = stats.superiority(np.arange(5.0), np.arange(5.0) + 10)["ci"]
+    mirrored = ranks.superiority(np.arange(5.0), np.arange(5.0) + 10)["ci"]
     assert mirrored == pytest.approx((0.0, 1 - low))
 
 
 def test_superiority_interval_solves_its_equation():
     """The ends of the interval satisfy |p - theta| = z sqrt(V(theta)); here for 0.36 of 5 x 5."""
     a, b = np.array([3.0, 1, 4, 1.5, 5]), np.array([2.0, 7, 3.5, 8, 2.5])
-    p, ends = stats.superiority(a, b)["p"], stats.superiority(a, b)["ci"]
+    p, ends = ranks.superiority(a, b)["p"], ranks.superiority(a, b)["ci"]
     for theta in ends:
         v = theta * (1 - theta) * (1 + 4 * ((1 - theta) / (2 - theta) + theta / (1 + theta))) / 25
         assert abs(p - theta) == pytest.approx(1.959964 * math.sqrt(v), rel=1e-5)
