@@ -39,11 +39,11 @@ def _parts(comparison: Comparison) -> Iterator[str]:
     ]
     labels = arms(comparison)
     test = "a test that may be looked at after every seed" if verdict["sequential"] else "Welch's t test"
-    yield header(
-        title(comparison),
-        f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}; decided by {test} at {verdict['primary']}, "
-        f"alpha = {verdict['alpha']:g}, Holm's correction over pairs and environments.",
-    )
+    about = f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}"
+    if verdict["pairs"]:
+        about += f"; decided by {test} at {verdict['primary']}, alpha = {verdict['alpha']:g}"
+        about += ", Holm's correction over pairs and environments" * (len(verdict["pairs"]) > 1)
+    yield header(title(comparison), f"{about}.")
     yield _verdicts(comparison)
     yield section("Take back", bullets(report.rollbacks(verdict), kind="bad"))
     yield section(
@@ -60,11 +60,11 @@ def _parts(comparison: Comparison) -> Iterator[str]:
     failures = verdict["failures"]
     yield section("Failed runs", _table(FAILED, failures, lambda row: [str(row[name]) for name in FAILED]))
     yield section("Notes", bullets(verdict["notes"]))
-    about = [
+    listed = [
         [env, label, str(t.seed), t.code.get("git.commit") or "–", t.command or "–", str(t.source)]
         for env, label, t in runs
     ]
-    yield section("Runs", table(RUNS, about, [{"env": [row[0]]} for row in about]), folded=True)
+    yield section("Runs", table(RUNS, listed, [{"env": [row[0]]} for row in listed]), folded=True)
 
 
 FAILED = ("env", "arm", "seed", "reason", "source")

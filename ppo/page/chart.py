@@ -4,6 +4,7 @@ A chart is shown where its ``when`` fits what the reader has chosen: ``{"env": [
 are those of page.css by name: ``a0`` to ``a9`` of arms, ``healthy`` to ``critical`` of the bands, ``plain``, ``faint``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -174,8 +175,16 @@ def _steps(x: np.ndarray) -> list[Any]:
 
 def _rounded(values: Sequence[float] | np.ndarray) -> list[float | None]:
     """Five digits, more than a screen shows; None for what is not finite."""
-    found = np.asarray(values, float).tolist()
-    short = [float(f"{value:.5g}") if np.isfinite(value) else None for value in found]
-    return [
-        int(value) if value is not None and value == round(value) and abs(value) < 1e15 else value for value in short
-    ]
+    given = np.asarray(values, float)
+    known = np.isfinite(given) & (np.abs(given) > 1e-100) & (np.abs(given) < 1e100)
+    x = np.where(known, given, 1.0)
+    power = np.floor(np.log10(np.abs(x))) - 4
+    unit = 10.0 ** np.abs(power)  # dividing by it, and multiplying by a whole one, brings no digits of rounding
+    short = np.where(known, np.where(power < 0, np.round(x * unit) / unit, np.round(x / unit) * unit), given)
+    return [_plain(value) for value in short.tolist()]
+
+
+def _plain(value: float) -> float | int | None:
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value

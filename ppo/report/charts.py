@@ -12,7 +12,6 @@ from ppo.page.chart import Curves, Line
 
 STEPS = "environment steps"
 MORE = (("clip fraction", ("clip/fraction",), ()), ("entropy [nat]", ("policy/entropy",), ()))
-WORDS = {"train/return": "training", "eval/return": "evaluation"}
 
 
 def charts(history: History) -> list[Curves]:
@@ -41,9 +40,7 @@ def _panels(history: History) -> Iterator[Curves]:
         ]
         scale, note = "linear", ""
         if len(lines) > 1:
-            note = (
-                "; ".join(f"{'Dots' if line.style == 'dots' else 'Line'}: {WORDS[line.name]}" for line in lines) + "."
-            )
+            note = "Line: training; dots: evaluation."
         if drawn == ("kl/final",):
             scale, note = "kl", "A dot an update in the colour of its band, which depends on the phase of training."
             lines = [lines[0]._replace(colour="faint"), *_banded(history), *_limit(history)]

@@ -72,7 +72,7 @@ def _judged(history: History, findings: list[Finding]) -> str:
             f'<li class="{"bad" if finding.restart else "open"}"><b>{text(seen)}</b>'
             f"<p>{text(finding.where)}: {text(finding.why)}</p>{cures}</li>"
         )
-    return f'<ul class="verdict">{"".join(cards)}</ul>'
+    return f'<ul class="verdict judged">{"".join(cards)}</ul>'
 
 
 def _settings(config: dict[str, Any]) -> list[list[str]]:

@@ -66,6 +66,9 @@ def test_a_sweep_of_ten_arms_ten_seeds_and_five_hundred_points_is_below_two_mega
 
 
 def test_numbers_are_plain_and_what_is_not_finite_is_null():
-    line = Line("x", np.array([1, 2.5]), np.array([np.inf, 123456.789]), "a0")
+    given = [0.1234567, -1234567.8, 0, 1e-9, np.nan, -np.inf, 99999.7, 0.3, 1e300, 5e-324, 2.5]
+    line = Line("x", np.arange(11) + 0.5, np.array(given), "a0")
     found = json.loads(embedded(encoded([Curves("t", "x", [line])])))
-    assert found["xs"] == [[1, 2.5]] and found["charts"][0]["lines"][0]["y"] == [None, 123460]
+    wanted = [0.12346, -1234600, 0, 1e-9, None, None, 100000, 0.3, 1e300, 5e-324, 2.5]
+    assert found["charts"][0]["lines"][0]["y"] == wanted and found["xs"][0][:2] == [0.5, 1.5]
+    assert "0.3," in embedded(found) and "100000," in embedded(found)  # no digits of rounding, no .0

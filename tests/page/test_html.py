@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 from importlib.resources import files
 
 import numpy as np
@@ -12,37 +11,13 @@ import pytest
 
 from ppo.page.chart import Choice, Curves, Dot, Line, Row, Rows, encoded
 from ppo.page.html import CHARTS, bullets, command, embedded, framed, header, page, section, table
+from tests.page.reader import Read, data_of, sources
 
 NASTY = "</script><script>alert(1)</script><!-- &amp; \u2028 \"'\x1b"
 UPLOT = (
     "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"  # dist/uPlot.iife.min.js of uplot 1.6.32 on npm
 )
 STEPS = np.array([1.0, 2.0, 3.0])
-
-
-class Read(HTMLParser):
-    """Every element with its attributes, and the text within each."""
-
-    def __init__(self, content: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.texts: list[tuple[str, str]] = []  # tag that the text stands in, and the text
-        self._open = [""]
-        self.feed(content)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br", "link"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag, tag
-
-    def handle_data(self, data):
-        self.texts.append((self._open[-1], data))
-
-    def within(self, tag: str) -> list[str]:
-        return [text for where, text in self.texts if where == tag]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +42,7 @@ def test_every_element_is_closed_and_a_name_opens_none(nasty):
 
 def test_nothing_is_fetched_and_nothing_could_be(nasty):
     elements = Read(nasty).elements
-    sources = [(tag, a[name]) for tag, a in elements for name in ("src", "href", "action", "poster") if name in a]
-    assert sources == [] and not {"link", "iframe", "base", "object"} & {tag for tag, _ in elements}
+    assert sources(nasty) == [] and not {"link", "iframe", "base", "object"} & {tag for tag, _ in elements}
     styles = Read(nasty).within("style")[0]
     assert "@import" not in styles and "url(" not in styles
     (policy,) = [a["content"] for _, a in elements if a.get("http-equiv") == "Content-Security-Policy"]
@@ -83,8 +57,7 @@ def test_the_browser_is_told_to_run_this_script_alone(nasty):
 
 
 def test_the_data_come_back_as_they_were(nasty):
-    (written,) = [text for text in Read(nasty).within("script") if text.startswith("{")]
-    data = json.loads(written)
+    data = data_of(nasty)
     curves, rows = data["charts"]
     assert data["xs"][curves["lines"][0]["x"]] == [1, 2, 3] and curves["lines"][0]["y"] == [1, None, 0.125]
     assert rows["rows"][0]["interval"] == [0.5, None] and rows["rows"][0]["dots"] == [[1, rows["title"], False]]

@@ -19,12 +19,19 @@ function curves(chart, box) {
 
   function heights([low, high]) {
     let [bottom, top] = [Infinity, -Infinity];
+    const count = (y) => {
+      if (y == null || (chart.scale === "log" && y <= 0)) return;
+      if (y < bottom) bottom = y;
+      if (y > top) top = y;
+    };
     const look = (x, ys) => {
       for (let i = 0; i < x.length; i++) {
-        const y = ys[i];
-        if (y == null || x[i] < low || x[i] > high || (chart.scale === "log" && y <= 0)) continue;
-        if (y < bottom) bottom = y;
-        if (y > top) top = y;
+        if (x[i] >= low && x[i] <= high) count(ys[i]);
+        for (const edge of [low, high]) { // where a line enters and leaves
+          if (i > 0 && x[i - 1] < edge && x[i] > edge && ys[i - 1] != null && ys[i] != null) {
+            count(ys[i - 1] + ((ys[i] - ys[i - 1]) * (edge - x[i - 1])) / (x[i] - x[i - 1]));
+          }
+        }
       }
     };
     lines.filter(shown).forEach((line) => look(line.x, line.y));
@@ -79,7 +86,7 @@ function curves(chart, box) {
           const alone = item.y[i - 1] == null && item.y[i + 1] == null; // no line leads to it
           if (y == null || (item.style !== "dots" && !alone)) return;
           ctx.beginPath();
-          ctx.arc(px(item.x[i]), py(y), (item.low ? 4 : 2.6) * devicePixelRatio, 0, 2 * Math.PI);
+          ctx.arc(px(item.x[i]), py(y), (item.low ? 4 : 3) * devicePixelRatio, 0, 2 * Math.PI);
           ctx.fill();
         });
       }
@@ -153,14 +160,15 @@ function curves(chart, box) {
       u.setScale("y", { min: bottom, max: top });
     });
     u.redraw();
+    forget();
   }
 
-  hover(u, [...bands, ...lines], shown);
+  const forget = hover(u, [...bands, ...lines], shown);
   pinch(u, zoom);
   new ResizeObserver(() => {
     if (box.clientWidth && box.clientWidth !== u.width) u.setSize({ width: box.clientWidth, height: HEIGHT });
   }).observe(box);
-  return { refresh, restyle: () => u.redraw(false), canvas: u.ctx.canvas };
+  return { refresh, restyle: () => { u.redraw(false); forget(); }, canvas: u.ctx.canvas };
 }
 
 // The stretches [from, to] of a band in which nothing is missing.
@@ -177,8 +185,7 @@ function stretches(band) {
 
 function trace(ctx, px, py, band, ys, from, to, way) {
   for (let i = from; way > 0 ? i <= to : i >= to; i += way) {
-    if (band.step && i !== from) ctx.lineTo(px(band.x[i]), py(ys[way > 0 ? i - 1 : i]));
-    if (band.step && way < 0 && i !== from) ctx.lineTo(px(band.x[i]), py(ys[i]));
+    if (band.step && i !== from) way > 0 ? ctx.lineTo(px(band.x[i]), py(ys[i - 1])) : ctx.lineTo(px(band.x[i + 1]), py(ys[i]));
     ctx.lineTo(px(band.x[i]), py(ys[i]));
   }
 }

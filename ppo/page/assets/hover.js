@@ -88,6 +88,7 @@ function hover(u, everything, shown) {
   u.over.addEventListener("touchstart", touched, { passive: true });
   u.over.addEventListener("touchmove", touched, { passive: true });
   u.over.addEventListener("touchend", clear);
+  return clear;
 }
 
 function pinch(u, zoom) {

@@ -20,7 +20,8 @@ function rows(chart, box) {
     element.style.left = place(left);
     return element;
   };
-  box.classList.toggle("stacked", chart.rows.some((row) => row.label.length > 20)); // long names go above
+  const longest = Math.max(0, ...chart.rows.map((row) => row.label.length));
+  box.classList.toggle("stacked", longest * 7 > 0.3 * box.clientWidth); // names that do not fit beside go above
   const grid = () => ticks(low, high).map((value) => mark("tick", value));
   const elements = chart.rows.map((row) => {
     const track = make("div", { className: "track" }, ...grid());
