@@ -1,18 +1,14 @@
 """The framework from Python: ``ppo.fit``, ``ppo.load``, ``ppo.compare``. The words are those of the command line, and so is
 what they do; what is a mistake there raises here, with the same line."""
 
-import base64
 import contextlib
 import os
 import signal
-import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +23,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.fault import keep
 from envs.gym import remember
+from ppo.compare import page
 from ppo.compare.report import sentences
 from ppo.config.errors import one_line
 from ppo.config.options import CONF, ConfigError, plain
 from ppo.config.options import fit as fitted
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
+from ppo.page.html import bullets, framed, write
 from ppo.run.checkpoint import find
 from ppo.run.checkpoint import load as read_checkpoint
 from ppo.run.evaluation import play
@@ -306,7 +304,7 @@ def load(
 
 
 class Verdict:
-    """What a comparison found: sentences, numbers, pictures. In a notebook it shows all of them."""
+    """What a comparison found: sentences, numbers, a page of curves. In a notebook it shows them."""
 
     def __init__(self, comparison: Any):
         self._comparison = comparison
@@ -317,24 +315,18 @@ class Verdict:
         """What is decided: one a pair and environment at the primary endpoint, each with its uncertainty."""
         return sentences(self.numbers)
 
-    def draw(self, folder: str | os.PathLike) -> dict[str, Path]:
-        """Write the pictures into ``folder``; name -> file."""
-        from ppo.compare.plots import draw
-
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return draw(self._comparison, Path(folder), lambda line: print(line, file=sys.stderr))
+    def save(self, file: str | os.PathLike) -> Path:
+        """Write the page, with curves, tables and all, as one HTML file; where it is."""
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, page.of(self._comparison))
+        return path
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences) or "no pair to compare"
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ImportError):
-            picture = self.draw(folder).get("curves")
-            if picture:
-                data = base64.b64encode(picture.read_bytes()).decode()
-                said += f'<img alt="learning curves" src="data:image/png;base64,{data}">'
-        return f"<ul>{said}</ul>"
+        return bullets(self.sentences) + framed(page.curves_of(self._comparison))
 
 
 def verdict(

@@ -15,8 +15,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo.compare.arms import dotted
 from ppo.config.extras import needs
+from ppo.config.options import dotted
 from ppo.logging.base import first_line
 from ppo.logging.jsonl import read
 from ppo.run.folder import run_folders, run_json

@@ -16,12 +16,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # started as a file, Python 
 
 import numpy as np
 
-from ppo.compare.drawing import band_of_runs, grid, legend, mean_interval
 from ppo.compare.load import load
 from ppo.compare.stats import summary
 from ppo.compare.table import COLUMNS
 from ppo.compare.trial import CompareError, Curve, Trial
 from ppo.logging.files import write_atomically
+from ppo.page.thin import interpolated, mean_interval
 
 BULLET = {
     "ant": "Ant",
@@ -105,18 +105,25 @@ def draw(found: Results, file: Path) -> None:
 
     envs, arms = sorted({key[0] for key in found}), sorted({key[1] for key in found})
     columns = min(4, len(envs))
-    figure, axes = grid(plt, -(-len(envs) // columns), columns, width=3.4, height=2.8)
+    rows = -(-len(envs) // columns)
+    size = (max(7.0, 3.4 * columns), 2.8 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     drawn = {}
     for axis, env in zip(axes.flat, envs):
         for i, arm in enumerate(arms):
             if curves := [curve for key, curve in found.items() if key[:2] == (env, arm)]:
-                drawn[arm] = band_of_runs(axis, curves, f"C{i}", mean_interval, 0.05)
+                for steps, values in curves:
+                    axis.plot(steps, values, color=f"C{i}", lw=0.7, alpha=0.35)
+                steps, values = interpolated(curves)
+                mean, low, high = mean_interval(values)
+                axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.15, lw=0)
+                drawn[arm] = axis.plot(steps, mean, color=f"C{i}", lw=2)[0]
         axis.set_title(env, fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         axis.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:,.0f}k")
     for axis in axes.flat[len(envs) :]:
         axis.axis("off")
-    legend(axes.flat[0], drawn)
+    axes.flat[0].legend([*drawn.values()], [*drawn], fontsize=8)
     whole = io.BytesIO()
     figure.savefig(whole, dpi=110, format="png")
     write_atomically(file, whole.getvalue())

@@ -252,7 +252,9 @@ def test_a_verdict_says_its_sentences(tmp_path):
     (tmp_path / "table.csv").write_text("\n".join(["env,arm,seed,step,return", *rows, ""]))
     verdict = ppo.compare(tmp_path / "table.csv", baseline="b")
     assert "a is higher than b by 10" in repr(verdict) and verdict.numbers["pairs"][0]["difference"] == 10
-    assert "a is higher than b by 10" in verdict._repr_html_()
+    shown = verdict._repr_html_()
+    assert "a is higher than b by 10" in shown and shown.count("<iframe") == 1 and "sandbox" in shown
+    assert verdict.save(tmp_path / "new" / "page.html").read_text().startswith("<!doctype html>")
     with pytest.raises(CompareError):
         ppo.compare(tmp_path / "nothing.csv")
 

@@ -22,7 +22,9 @@ ALLOWED = {  # what a room imports of the house: modules, rooms, or one name of 
     "ppo.update": ("ppo.network", "ppo.buffer", "ppo.loss", "ppo.control", "ppo.logging.files"),
     "ppo.config": ("envs",),
     "ppo.doctor": ("envs", "ppo.logging", "ppo.config", "ppo.run.folder"),
-    "ppo.compare": ("ppo.logging", "ppo.config", "ppo.run.folder"),
+    "ppo.page": ("ppo.logging",),
+    "ppo.compare": ("ppo.page", "ppo.logging", "ppo.config", "ppo.run.folder"),
+    "ppo.report": ("ppo.page", "ppo.doctor", "ppo.logging", "ppo.config", "ppo.run.folder"),
     "ppo.run": (
         "envs",
         "ppo.network",

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 
 from ppo.compare.trial import CompareError, Trial
-from ppo.config.options import suggest
+from ppo.config.options import dotted, suggest
 
 # Of the configuration, what may differ: it changes no result.
 FREE = ("seed", "logger", "workers", "doctor", "plots", "resume", "exact_resume")
@@ -129,15 +129,6 @@ def _distinct(key: str, rows: Sequence[dict]) -> list[str]:
     if key in UNKNOWN or key.startswith("versions."):
         rows = [row for row in rows if row.get(key) is not None]
     return list(dict.fromkeys(json.dumps(row[key]) if key in row else "absent" for row in rows))
-
-
-def dotted(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The leaves of a configuration: ``lr.value`` and what it is set to."""
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 _LEARNT = ("train/", "eval/", "loss/", "grad/", "policy/", "value/")  # of a row: what learning did, not how fast

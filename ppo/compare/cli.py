@@ -3,17 +3,16 @@
 import argparse
 import os
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
-from ppo.compare import report
-from ppo.compare.compare import Comparison, compare
+from ppo.compare import page, report
+from ppo.compare.compare import compare
 from ppo.compare.load import load
-from ppo.compare.page import write_page
 from ppo.compare.printed import console, stream_that_fits
 from ppo.compare.trial import CompareError
-from ppo.config.extras import needs
-from ppo.logging.base import first_line
+from ppo.page.html import write
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,15 +28,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sequential", action="store_true", help="decide by a test that may be looked at after every seed")
     p.add_argument("--alpha", type=float, default=0.05, help="probability of a false alarm [0.05]")
     p.add_argument(
-        "--out", type=Path, default=Path("outputs/comparison"), help="verdict.json, report.html, PNG [%(default)s]"
+        "--out",
+        type=Path,
+        default=Path("outputs/comparison"),
+        help="folder of verdict.json and report.html [%(default)s]",
     )
+    p.add_argument("--open", action="store_true", help="show report.html in the browser")
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Compare and write; the exit code. What a person can mend comes as one line and exit code 2.
 
-    First the numbers: a picture that cannot be drawn costs one line, and a reader who closes the pipe nothing.
+    First the numbers: a reader who closes the pipe loses no file.
     """
     args = parser().parse_args(arguments)
     stream_that_fits(sys.stdout)
@@ -58,14 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     _to_reader(lambda: report.show(comparison.verdict, console()))
-    pictures = _pictures(comparison, args.out)
-    title = f"Comparison: {', '.join(comparison.envs)}"
+    file = args.out / "report.html"
     try:
-        write_page(comparison.verdict, pictures, args.out / "report.html", title=title)
+        write(file, page.of(comparison))
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    _to_reader(lambda: print(f"{args.out / 'verdict.json'}\n{args.out / 'report.html'}"))
+    _to_reader(lambda: print(f"{args.out / 'verdict.json'}\n{file}"))
+    if args.open:
+        webbrowser.open(file.absolute().as_uri())
     return 0
 
 
@@ -78,18 +82,6 @@ def _to_reader(write: Callable[[], None]) -> None:
         if not isinstance(error, BrokenPipeError):
             print(f"cannot print: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _pictures(comparison: Comparison, out: Path) -> dict[str, Path]:
-    try:
-        from ppo.compare.plots import draw
-
-        return draw(comparison, out, lambda line: print(line, file=sys.stderr))
-    except ImportError:
-        print(f"no plots: {needs('a picture', 'plots')}", file=sys.stderr)
-    except Exception as error:  # whatever a drawing library or its installation raises: the numbers are there
-        print(f"no plots: {first_line(error)}", file=sys.stderr)
-    return {}
 
 
 def _words(texts: list[str]) -> list[str]:

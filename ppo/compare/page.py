@@ -1,90 +1,90 @@
-"""report.html: the whole of a comparison in one file that opens from disk and fetches nothing."""
+"""report.html: the whole of a comparison on one page."""
 
-import base64
-import html
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
-from ppo.compare.printed import visible
-from ppo.compare.report import (
-    ARM_COLUMNS,
-    PAIR_COLUMNS,
-    STABILITY_COLUMNS,
-    arm_cells,
-    commands,
-    descriptive,
-    pair_cells,
-    rollbacks,
-    sentences,
-    stability_cells,
-)
-from ppo.logging.files import write_atomically
+from ppo.compare import report
+from ppo.compare.charts import arms, charts, choices
+from ppo.compare.compare import Comparison
+from ppo.compare.sentence import HIGHER, LOWER, UNDECIDED
+from ppo.page.chart import encoded
+from ppo.page.html import CHARTS, bullets, command, header, page, section, table, text
 
-CAPTIONS = {
-    "curves": "Learning curves: every seed, the mean, and its pointwise interval (t, over seeds).",
-    "final": "Final window: every seed, mean and interval. A cross is a failed run.",
-    "improvement": "Probability of improvement P(A > B) with Newcombe's interval; one half is no difference.",
-    "profile": "Performance profile: share of runs above a score, returns scaled to the range of each environment.",
-    "panels": "KL(old‖new) after each update over its bands, clip fraction, entropy, epochs done: mean and range of seeds.",
-}
+WORDS = {HIGHER: "decided", LOWER: "decided", UNDECIDED: "undecided"}  # of the other verdicts, themselves
 
 
-def write_page(verdict: dict, pictures: Mapping[str, Path], path: Path, *, title: str) -> None:
-    """Write ``page`` as UTF-8, whatever the machine's own encoding is."""
-    write_atomically(path, page(verdict, pictures, title=title).encode("utf-8", "backslashreplace"))
+def of(comparison: Comparison) -> str:
+    """The page: the verdict first, then what is interactive, then every number."""
+    return page(title(comparison), _parts(comparison), _data(comparison))
 
 
-def page(verdict: dict, pictures: Mapping[str, Path], *, title: str) -> str:
-    """The whole report as one HTML text: styles and pictures within."""
-    parts = [f"<h1>{_text(title)}</h1>"]
-    parts.append(_list(sentences(verdict)) or "<p>One arm: nothing to compare it with.</p>")
-    if lines := descriptive(verdict):
-        parts.append(
-            f"<h2>Beside {_text(verdict['primary'])}: descriptive, since several were looked at</h2>" + _list(lines)
-        )
-    if lines := rollbacks(verdict):
-        parts.append("<h2>Take back</h2>" + _list(lines))
-    if lines := commands(verdict):
-        parts.append("<h2>More seeds</h2>" + "".join(f"<pre>{_text(line)}</pre>" for line in lines))
-    if verdict["failures"]:
-        columns = ("env", "arm", "seed", "reason", "source")
-        parts.append(
-            "<h2>Failed runs</h2>" + _table(columns, [[str(r[k]) for k in columns] for r in verdict["failures"]])
-        )
-    if verdict["notes"]:
-        parts.append("<h2>Notes</h2>" + _list(verdict["notes"]))
-    for name, path in pictures.items():
-        data = base64.b64encode(path.read_bytes()).decode()
-        caption = _text(CAPTIONS[name])
-        image = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
-        parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
-    parts.append("<h2>Pairs</h2>" + _table(PAIR_COLUMNS, map(pair_cells, verdict["pairs"])))
-    parts.append("<h2>Arms</h2>" + _table(ARM_COLUMNS, map(arm_cells, verdict["arms"])))
-    parts.append("<h2>Stability</h2>" + _table(STABILITY_COLUMNS, map(stability_cells, verdict["stability"])))
-    head = f'<meta charset="utf-8"><title>{_text(title)}</title><style>{_STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+def curves_of(comparison: Comparison) -> str:
+    """The interactive part alone, for a notebook that has said the sentences."""
+    return page(title(comparison), [CHARTS], _data(comparison))
 
 
-def _text(name: str) -> str:
-    return html.escape(visible(name))
+def title(comparison: Comparison) -> str:
+    """What is compared, in a line; of many environments their number."""
+    envs = [*comparison.envs]
+    return f"Comparison: {', '.join(envs) if len(envs) <= 4 else f'{len(envs)} environments'}"
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>" if lines else ""
+def _data(comparison: Comparison) -> dict:
+    return encoded(charts(comparison), arms=arms(comparison), choices=choices(comparison))
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _parts(comparison: Comparison) -> Iterator[str]:
+    verdict = comparison.verdict
+    runs = [
+        (env, label, t) for env, found in comparison.envs.items() for label, trials in found.items() for t in trials
+    ]
+    labels = arms(comparison)
+    test = "a test that may be looked at after every seed" if verdict["sequential"] else "Welch's t test"
+    about = f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}"
+    if verdict["pairs"]:
+        about += f"; decided by {test} at {verdict['primary']}, alpha = {verdict['alpha']:g}"
+        about += ", Holm's correction over pairs and environments" * (len(verdict["pairs"]) > 1)
+    yield header(title(comparison), f"{about}.")
+    yield _verdicts(comparison)
+    yield section("Take back", bullets(report.rollbacks(verdict), kind="bad"))
+    yield section(
+        f"Beside {verdict['primary']}: descriptive, since several were looked at",
+        bullets(report.descriptive(verdict)),
+        folded=True,
+    )
+    yield CHARTS
+    yield section("Pairs", _table(report.PAIR_COLUMNS, verdict["pairs"], report.pair_cells))
+    yield section("Arms", _table(report.ARM_COLUMNS, verdict["arms"], report.arm_cells))
+    if any(row["updates"] for row in verdict["stability"]):
+        yield section("Stability", _table(report.STABILITY_COLUMNS, verdict["stability"], report.stability_cells))
+    yield section("More seeds", *map(command, report.commands(verdict)))
+    failures = verdict["failures"]
+    yield section("Failed runs", _table(FAILED, failures, lambda row: [str(row[name]) for name in FAILED]))
+    yield section("Notes", bullets(verdict["notes"]))
+    listed = [
+        [env, label, str(t.seed), t.code.get("git.commit") or "–", t.command or "–", str(t.source)]
+        for env, label, t in runs
+    ]
+    yield section("Runs", table(RUNS, listed, [{"env": [row[0]]} for row in listed]), folded=True)
 
 
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
-li { overflow-wrap: anywhere }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #8884 }
-figure { margin: 2rem 0 } img { max-width: 100%; background: #fff } figcaption { font-size: 13px; opacity: .75 }
-pre { overflow-x: auto; padding: .6rem; background: #8882 }
-"""
+FAILED = ("env", "arm", "seed", "reason", "source")
+RUNS = ("env", "arm", "seed", "commit", "command", "source")
+
+
+def _verdicts(comparison: Comparison) -> str:
+    """A card a sentence, its word above it."""
+    cards = [
+        f'<li class="{"decided" if row["verdict"] in (HIGHER, LOWER) else "open"}">'
+        f"<b>{text(WORDS.get(row['verdict'], row['verdict']))}</b><p>{text(row['sentence'])}</p></li>"
+        for row in report.deciding(comparison.verdict)
+    ]
+    if not cards:
+        return "<p>One arm: nothing to compare it with.</p>"
+    return f'<ul class="verdict">{"".join(dict.fromkeys(cards))}</ul>'
+
+
+def _table(columns: Sequence[str], rows: Sequence[dict], cells: Callable[[dict], list[str]]) -> str:
+    """A table of which each row is shown with its environment and endpoint; of one environment without its name."""
+    whens = [{key: [row[key]] for key in ("env", "endpoint") if key in row} for row in rows]
+    first = int(len({row["env"] for row in rows}) == 1)
+    return table(columns[first:], [cells(row)[first:] for row in rows], whens)

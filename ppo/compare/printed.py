@@ -8,14 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ppo.logging.base import visible
+
 FOLDED = 16  # columns that folded text has at least
 WIDTH = 160  # columns of a pipe or a file, which have none of their own
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {10: "\\n", 9: "\\t", 13: "\\r"}
-
-
-def visible(text: str) -> str:
-    """``text`` with control characters written out: a name cannot break a line or colour the terminal."""
-    return text.translate(_CONTROL)
 
 
 def print_line(console: Console, line: str) -> None:

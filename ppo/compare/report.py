@@ -10,6 +10,7 @@ from rich.console import Console
 from ppo.compare.printed import print_line, print_table
 from ppo.compare.sentence import deciding, number
 from ppo.logging.files import write_atomically
+from ppo.page.html import jsonable
 
 ARM_COLUMNS = ("env", "arm", "endpoint", "n", "failed", "mean", "std", "se", "median", "iqm", "iqm_ci", "min", "max")
 PAIR_COLUMNS = ("env", "endpoint", "a", "b", "difference", "interval", "p_holm", "g", "P(A > B)", "mde_80", "verdict")
@@ -25,15 +26,6 @@ STABILITY_COLUMNS = (
     "wall_clock",
     "rollback",
 )
-
-
-def jsonable(value):
-    """``value`` for JSON: tuples as lists, what is not finite as null."""
-    if isinstance(value, dict):
-        return {key: jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(verdict: dict, path: Path) -> None:
@@ -99,7 +91,12 @@ def show(verdict: dict, console: Console) -> None:
 
 def sentences(verdict: dict) -> list[str]:
     """What is decided: the sentences of all pairs at the primary endpoint, and of arms that are the same run; each once."""
-    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"] if _decides(row, verdict)))
+    return list(dict.fromkeys(row["sentence"] for row in deciding(verdict)))
+
+
+def deciding(verdict: dict) -> list[dict]:
+    """The pairs behind these sentences."""
+    return [row for row in verdict["pairs"] if _decides(row, verdict)]
 
 
 def descriptive(verdict: dict) -> list[str]:

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import inspect
 import keyword
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field, make_dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -30,6 +30,15 @@ MOVED = {"coef.kl": "penalty=fixed penalty.beta=NUMBER"}  # keys of earlier vers
 
 class ConfigError(ValueError):
     """A mistake in the configuration. One line: which key, what is wrong, what would be right."""
+
+
+def dotted(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The leaves of a configuration: ``lr.value`` and what it is set to."""
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def short(name: str, *, most: int = 200) -> str:

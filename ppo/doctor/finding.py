@@ -19,10 +19,14 @@ class Finding(NamedTuple):
 
     def line(self) -> str:
         """In one line, for a run that continues."""
-        first, last = self.updates
-        at = f"update {first}" if first == last else f"updates {first} to {last}"
         advice = f"; try {self.tries[0]}{' and start again' * self.restart}" if self.tries else ""
-        return f"doctor: {self.seen} ({at}: {self.why}){advice}"
+        return f"doctor: {self.seen} ({self.where}: {self.why}){advice}"
+
+    @property
+    def where(self) -> str:
+        """The updates that show it, in words."""
+        first, last = self.updates
+        return f"update {first}" if first == last else f"updates {first} to {last}"
 
 
 def span(history: History, mask: np.ndarray) -> tuple[int, int]:

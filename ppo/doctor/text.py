@@ -27,36 +27,43 @@ def show(history: History, findings: list[Finding], ended: str | None, title: st
         Text.assemble((title, "bold"), f"\n{about}{f'; it failed: {ended}' if ended else ''}"), soft_wrap=True
     )
     console.print()
-    for line in (*_kl(history), *_learning(history)):
+    for line in summary(history):
         console.print(Padding(line, (0, 0, 0, 2)))
     console.print()
+    console.print(judgement(history, findings))
+    for number, finding in enumerate(findings, start=1):
+        console.print(Text(f"\n{number}. {finding.seen[0].upper()}{finding.seen[1:]}.", style="bold"))
+        table = Table.grid(padding=(0, 2))
+        table.add_row("   where", finding.where)
+        table.add_row("   why", Text(finding.why))
+        table.add_row("   type", Text(finding.tries[0], style="bold cyan") if finding.tries else Text(NOTHING))
+        for other in finding.tries[1:]:
+            table.add_row("   or", Text(other, style="cyan"))
+        console.print(table)
+
+
+def judgement(history: History, findings: list[Finding]) -> Text:
+    """What the findings come to, in a sentence."""
+    if not findings and len(history) < ENOUGH:
+        many = f"{len(history)} update{'s' * (len(history) > 1)}"
+        verdict = (
+            f"Too early to judge: most checks need 5 to {ENOUGH} updates, and there are {many}. Nothing is extreme."
+        )
+        return Text(verdict, style="bold yellow")
     if not findings:
-        if len(history) < ENOUGH:
-            many = f"{len(history)} update{'s' * (len(history) > 1)}"
-            verdict = (
-                f"Too early to judge: most checks need 5 to {ENOUGH} updates, and there are {many}. Nothing is extreme."
-            )
-            console.print(Text(verdict, style="bold yellow"))
-        else:
-            console.print(Text("Nothing to change: no finding.", style="bold green"))
-        return
+        return Text("Nothing to change: no finding.", style="bold green")
     count = _NUMBERS[len(findings)] if len(findings) < len(_NUMBERS) else str(len(findings))
     what = f"{count} finding{'s' if len(findings) > 1 else ''}"
     again = any(finding.restart for finding in findings)
     advice = (
         "start again with the change, going on is not worth it" if again else "change it and resume, or start again"
     )
-    console.print(Text(f"{what.capitalize()}; {advice}.", style="bold red" if again else "bold yellow"))
-    for number, finding in enumerate(findings, start=1):
-        console.print(Text(f"\n{number}. {finding.seen[0].upper()}{finding.seen[1:]}.", style="bold"))
-        table = Table.grid(padding=(0, 2))
-        first, final = finding.updates
-        table.add_row("   where", f"update {first}" if first == final else f"updates {first} to {final}")
-        table.add_row("   why", Text(finding.why))
-        table.add_row("   type", Text(finding.tries[0], style="bold cyan") if finding.tries else Text(NOTHING))
-        for other in finding.tries[1:]:
-            table.add_row("   or", Text(other, style="cyan"))
-        console.print(table)
+    return Text(f"{what.capitalize()}; {advice}.", style="bold red" if again else "bold yellow")
+
+
+def summary(history: History) -> list[Text]:
+    """What the run looks like: its KL, what it learned, how its updates ended."""
+    return [*_kl(history), *_learning(history)]
 
 
 def _kl(history: History) -> list[Text]:

@@ -103,6 +103,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {10: "\\n", 9: "\\t", 13: "\\r"}
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters written out: a name cannot break a line or colour the terminal."""
+    return text.translate(_CONTROL)
+
+
 def missing(name: str) -> LoggerError:
     """The error to raise when the package behind ``logger=name``, an extra, is not installed."""
     return LoggerError(needs(f"logger={name}", name))

@@ -237,6 +237,13 @@ def _known() -> list[str]:
     return [name.replace("<kl>", kl) for name in METRICS for kl in (estimators() if "<kl>" in name else [""])]
 
 
+def about(name: str) -> Metric | None:
+    """What the contract says of ``name``; None where it says nothing of it alone (a term of a person's own)."""
+    estimator = _ESTIMATOR.match(name)
+    general = name.removesuffix(estimator[1]) + "<kl>" if estimator else name
+    return METRICS.get(name) or METRICS.get(_DIMENSION.sub("/<d>", name)) or METRICS.get(general)
+
+
 def table() -> str:
     """The contract as a markdown table."""
     lines = ["| name | unit | meaning | present |", "|---|---|---|---|"]

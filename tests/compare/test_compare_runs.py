@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 
 import pytest
@@ -50,21 +49,11 @@ def test_what_is_printed_and_written(sweep, tmp_path, capsys):
     assert set(pair["welch"]) == {"t", "df", "p", "ci"} and set(pair["superiority"]) == {"p", "ci"}
     assert pair["test"] == "rank" and set(pair["rank"]) == {"u", "p", "p_holm", "level", "ci"}  # a run of k1 failed
     assert (pair["a"], pair["b"]) == ("kl=k1", "kl=exact") and pair["sentence"] in printed
-    pictures = {"curves.png", "final.png", "improvement.png", "profile.png", "panels.png"}
-    assert {file.name for file in out.iterdir()} == pictures | {"verdict.json", "report.html"}
-
-
-def test_the_report_needs_nothing_but_itself(sweep, tmp_path):
-    main([str(sweep), "--by", "kl", "--out", str(tmp_path / "out")])
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5 and "<script" not in page
-    assert not re.search(r"(src|href)\s*=\s*\"(?!data:)", page) and "http" not in page and "@import" not in page
-    assert json.loads((tmp_path / "out" / "verdict.json").read_text())["pairs"][0]["sentence"].split(":")[0] in page
+    assert {file.name for file in out.iterdir()} == {"verdict.json", "report.html"}
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_disk_that_is_full_behind_standard_output_costs_a_line(sweep, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main([str(sweep), "--by", "kl", "--out", str(tmp_path / "out")]) == 0
@@ -72,16 +61,7 @@ def test_a_disk_that_is_full_behind_standard_output_costs_a_line(sweep, tmp_path
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"verdict.json", "report.html"}
 
 
-def test_without_matplotlib_the_verdict_is_still_written(sweep, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main([str(sweep), "--by", "kl", "--out", str(tmp_path / "out")]) == 0
-    assert "no plots: a picture needs an extra: " in capsys.readouterr().err
-    assert (tmp_path / "out" / "verdict.json").is_file() and (tmp_path / "out" / "report.html").is_file()
-    assert not list((tmp_path / "out").glob("*.png"))
-
-
-def test_one_seed_and_nan_are_null_in_the_verdict(table, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+def test_one_seed_and_nan_are_null_in_the_verdict(table, tmp_path):
     path = table([("e", arm, 1, 1, 2.5) for arm in "ab"])
     assert main([str(path), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "verdict.json").read_text()
@@ -90,8 +70,7 @@ def test_one_seed_and_nan_are_null_in_the_verdict(table, tmp_path, monkeypatch):
     assert verdict["pairs"][0]["verdict"] == "no comparison"
 
 
-def test_one_arm_alone_is_summarised(run_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+def test_one_arm_alone_is_summarised(run_folder, tmp_path, capsys):
     run_folder([1.0])
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     assert "name what was changed with --by" in capsys.readouterr().out

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ppo.compare import drawing, plots
 from ppo.compare.cli import main
 from ppo.compare.load import load
-from ppo.compare.printed import print_table, visible
+from ppo.compare.printed import print_table
 from ppo.compare.sentence import with_seeds
+from ppo.logging.base import visible
 from ppo.run.folder import run_folders
 
 ENV = r"Stocks [red]$\$ {2}$ v0"
@@ -56,29 +56,8 @@ def test_a_name_stands_whole_in_tables_and_page(compared, name):
     )
 
 
-def test_every_picture_is_drawn_and_nothing_is_complained_of(compared):
-    _, folder, errors = compared
-    assert {file.name for file in folder.glob("*.png")} == {
-        f"{n}.png" for n in ("curves", "final", "improvement", "profile")
-    }
-    assert errors == ""
-
-
-def test_a_legend_has_the_name_with_the_underscore_and_the_dollar(monkeypatch):
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    _, axis = pyplot.subplots()
-    with pyplot.rc_context(drawing.STYLE):
-        drawing.legend(axis, {name: axis.plot([1, 2])[0] for name in ("_baseline", r"$\foo and $5")})
-    texts = axis.get_legend().get_texts()
-    assert [text.get_text() for text in texts] == ["_baseline", r"$\foo and $5"]
-    assert not any(text.get_parse_math() for text in texts)
-    pyplot.close("all")
-
-
-def test_long_names_keep_both_ends_in_a_picture_and_stay_apart():
-    one, two = (drawing.shortened("kl=exact" + "x" * 300 + middle + "x" * 300 + "end") for middle in "ab")
-    assert one != two and one.startswith("kl=exact") and one.endswith("end") and len(one) < 110
-    assert drawing.shortened("kl=exact,norm=none") == "kl=exact,norm=none"
+def test_nothing_is_complained_of(compared):
+    assert compared[2] == ""
 
 
 def test_control_characters_are_written_out(capsys):
@@ -139,7 +118,7 @@ def test_a_poor_machine_compares_a_table(poor_machine, tmp_path):
     command, poor = poor_machine
     done = subprocess.run(command, env=poor, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert b"gr??er" in done.stdout and done.stderr.count(b"\n") == 1
+    assert b"gr??er" in done.stdout and done.stderr == b""
     assert "größer is higher than 学" in (tmp_path / "out" / "verdict.json").read_text("utf-8")
     assert "学" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
@@ -151,22 +130,3 @@ def test_a_reader_who_closes_the_pipe_loses_no_file(poor_machine, tmp_path):
     done = subprocess.run(command, env=poor, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert b"Traceback" not in done.stderr and (tmp_path / "out" / "report.html").exists()
-
-
-def test_a_picture_that_fails_costs_one_line(run_folder, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("matplotlib")
-    for seed in range(2):
-        run_folder([1.0, 2.0 + seed], seed=seed)
-
-    def broken(*_):
-        raise RuntimeError("no ink\nat all")
-
-    broken.__name__ = "curves"
-    monkeypatch.setattr(plots, "curves", broken)
-    monkeypatch.setattr(plots, "final", lambda *_: None)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "curves.png").write_bytes(b"of an earlier comparison")
-    assert main([str(tmp_path / "runs"), "--out", str(out)]) == 0
-    assert capsys.readouterr().err == "no picture curves.png: no ink\n"
-    assert {file.name for file in out.iterdir()} == {"verdict.json", "report.html", "profile.png", "panels.png"}

@@ -1,0 +1,1 @@
+"""One run on one page: ``python -m ppo.report RUN``."""
