@@ -31,7 +31,7 @@ from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
-from ppo.network.memory import Recurrent
+from ppo.network.memory import Recurrent, unroll
 from ppo.run import checkpoint
 from ppo.run.folder import import_from_here
 from ppo.run.policy import Policy, forget, restored
@@ -82,12 +82,14 @@ class Act(nn.Module):
         before = () if memory is None else (memory,)
         action = self.transform(self.network.policy(normalised, *before).mode(), self.low, self.high)
         action = action.maximum(self.low).minimum(self.high)
-        return action if memory is None else (action, cast(Recurrent, self.network.actor).carries(normalised, memory))
+        return (
+            action if memory is None else (action, unroll([cast(Recurrent, self.network.actor)], normalised, memory)[0])
+        )
 
 
 def memory_size(policy: Policy) -> int:
     """Numbers that the actor carries from step to step, at the front of the network's memory; 0: none."""
-    return policy.network.actor.cell.hidden if isinstance(policy.network.actor, Recurrent) else 0
+    return policy.network.actor.cell.size if isinstance(policy.network.actor, Recurrent) else 0
 
 
 def columns(policy: Policy) -> list[int] | None:

@@ -21,9 +21,10 @@ SHORT = ("env.task=clock", *SMALL)  # episodes of ten steps
 PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")
 
 
-def test_a_cue_is_remembered_until_it_is_asked_for(finished):
+@pytest.mark.parametrize("network", [(), ("network=lstm", "lr.value=2e-2")], ids=["gru", "lstm"])
+def test_a_cue_is_remembered_until_it_is_asked_for(finished, network):
     """Return 1; half of that for who forgets."""
-    rows = finished(*CUE, *GRU, "eval.every=0", "eval.episodes=20").rows
+    rows = finished(*CUE, *GRU, *network, "eval.every=0", "eval.episodes=20").rows
     assert rows[-1]["eval/return"] > 0.9 and rows[0]["train/return"] < 0.7
     assert max(row["check/first_log_ratio"] for row in rows) < 1e-4 and max(row["check/acting"] for row in rows) < 1e-4
 
@@ -46,6 +47,8 @@ UPDATES = {
     "no columns": ("env=gym", "env.id=Pendulum-v1", "network.actor=[]", "network.critic=[]"),
     "reference": ("reference=initial", "reference.held_out=20", "reference.direction=reverse"),
     "squashed": ("action=tanh", "network.squash=true", "coef.entropy=0.01"),
+    "lstm": ("network=lstm", "stop=rollback", "target_kl=0.01"),
+    "lstm, trpo": ("network=lstm", "objective=trpo", "target_kl=0.01"),
     "chunk of one": ("network.chunk=1",),
     "one chunk": ("network.chunk=32",),
 }

@@ -22,6 +22,7 @@ _RENAMED = {  # modules that options lived in before
     "ppo.loss.clip": "ppo.control.clip",
     "ppo.loss.penalty": "ppo.control.penalty",
     "ppo.demo": "ppo.loss.demo",
+    "ppo.network.gru": "ppo.network.recurrent",
 }
 _BEFORE = {
     "normalise": {"warmup": False}

@@ -1,7 +1,7 @@
 """The policy as a rollout calls it: one observation of every sub-environment in, sampled actions out, as the world has
 them: numpy arrays, or tensors of the device that it lives on."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
-from ppo.network.memory import Recurrent
+from ppo.network.memory import GRU, LSTM, Cell, Recurrent
 from ppo.network.normaliser import ObsNormaliser
 
 Act = Callable[[Any, Tensor, Any], tuple[Any, tuple, Any]]
@@ -107,14 +107,14 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     low, high = -normalise.clip, normalise.clip
     *hidden, last = steps
     head = network.numpy_head()
-    carries = [_gru(part) for part in recurrent]
+    carry = _carry(recurrent) if recurrent else None
 
     def act(obs: np.ndarray, noise: Tensor, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
         x = (obs - mean) / std
         x = np.minimum(np.maximum(x, low), high).astype(np.float32)
-        if carries:
-            after = [carry(x, memory) for carry in carries]
-            x, memory = after[0], np.concatenate(after, 1)
+        if carry:
+            after = carry(x, memory)
+            x, memory = after[0][:, : recurrent[0].cell.hidden], np.concatenate(after, 1)
         for step in hidden:
             x = step(x)
         return *head(x, last(x), noise.numpy()), memory
@@ -137,26 +137,58 @@ def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:
     return apply
 
 
-def _gru(part: Recurrent) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """``carry(x [N, I], memory [N, M]) -> h [N, H]`` after one step; sigmoid(y) = tanh(y / 2) / 2 + 1 / 2."""
-    cell = part.cell
-    size, own = cell.hidden, cell.own
-    half = np.repeat(np.array([0.5, 0.5, 1.0], np.float32), size)  # of y, here instead of in every step; exact
-    w_x, w_h = (np.ascontiguousarray((w.detach().numpy() * half[:, None]).T) for w in (cell.weight_ih, cell.weight_hh))
-    b_x, b_h = (b.detach().numpy() * half for b in (cell.bias_ih, cell.bias_hh))
-    columns = [layer.index.numpy() for layer in part.before if isinstance(layer, Columns)]
+def _carry(networks: Sequence[Recurrent]) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """``carry(x [N, I], memory [N, M]) -> [state [N, S] of each]`` after one step: of all ``networks`` at once, whose
+    cells are of one kind and size. Columns that one does not see have weight 0."""
+    cells = [network.cell for network in networks]
+    step, scale = _STEPS[type(cells[0])]
+    half = np.repeat(np.array(scale, np.float32), cells[0].hidden)
+    hidden, own = cells[0].hidden, [cell.own for cell in cells]
+    seen = [_columns(network) for network in networks]
+    last = 1 + max(map(max, seen))
+    w_x = np.zeros((len(cells), last, len(half)), np.float32)
+    for w, cell, columns in zip(w_x, cells, seen, strict=True):
+        w[columns] = (cell.weight_ih.detach().numpy() * half[:, None]).T
+    w_h = np.stack([(cell.weight_hh.detach().numpy() * half[:, None]).T for cell in cells])
+    b_x, b_h = (
+        np.stack([getattr(c, b).detach().numpy() * half for c in cells])[:, None] for b in ("bias_ih", "bias_hh")
+    )
 
-    def carry(x: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        for index in columns:
-            x = x[:, index]
-        h = memory[:, own]
-        from_x, from_h = x @ w_x, h @ w_h
+    def carry(x: np.ndarray, memory: np.ndarray) -> list[np.ndarray]:
+        state = np.stack([memory[:, columns] for columns in own])
+        from_x, from_h = x[:, :last] @ w_x, state[..., :hidden] @ w_h
         from_x += b_x
         from_h += b_h
-        gates = np.tanh(from_x[:, : 2 * size] + from_h[:, : 2 * size])
-        gates *= 0.5
-        gates += 0.5
-        new = np.tanh(from_x[:, 2 * size :] + gates[:, :size] * from_h[:, 2 * size :])
-        return new + gates[:, size:] * (h - new)
+        return list(step(from_x, from_h, state))
 
     return carry
+
+
+def _columns(network: Recurrent) -> list[int]:
+    """Those of the observation that it sees."""
+    chosen = [layer.columns for layer in network.before if isinstance(layer, Columns)]
+    return list(chosen[0] if chosen else range(network.cell.weight_ih.shape[1]))
+
+
+def _gru(x: np.ndarray, h: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """``GRU.step``, of which r and z come halved: sigmoid(y) = tanh(y / 2) / 2 + 1 / 2."""
+    size = state.shape[-1]
+    gates = np.tanh(x[..., : 2 * size] + h[..., : 2 * size])
+    gates *= 0.5
+    gates += 0.5
+    new = np.tanh(x[..., 2 * size :] + gates[..., :size] * h[..., 2 * size :])
+    return new + gates[..., size:] * (state - new)
+
+
+def _lstm(x: np.ndarray, h: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """``LSTM.step``, of which i, f and o come halved."""
+    i, f, g, o = np.split(np.tanh(x + h), 4, -1)
+    c = 0.5 * ((f + 1) * np.split(state, 2, -1)[1] + (i + 1) * g)
+    return np.concatenate([0.5 * (o + 1) * np.tanh(c), c], -1)
+
+
+# by how much the part of each gate is multiplied, in the weights instead of in every step
+_STEPS: dict[type[Cell], tuple[Callable, tuple[float, ...]]] = {
+    GRU: (_gru, (0.5, 0.5, 1.0)),
+    LSTM: (_lstm, (0.5, 0.5, 1.0, 0.5)),
+}

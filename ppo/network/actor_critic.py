@@ -133,7 +133,10 @@ class Diagonal(GaussianActor):
         self.log_std = nn.Parameter(log_std)
 
     def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian:
-        mean = self.actor(obs, *memory)
+        return self.around(self.actor(obs, *memory))
+
+    def around(self, mean: Float[Tensor, "*B A"]) -> Gaussian:
+        """The distribution with this mean."""
         return self.distribution(mean, self.log_std.expand_as(mean))
 
     def numpy_head(self) -> Head:

@@ -41,8 +41,14 @@ def adam(
 ) -> Learner:
     """One step of Adam with bias correction (Kingma & Ba 2015), the same arithmetic as ``torch.optim.Adam``."""
     count = learner.count + 1
+    left1, left2 = (_kept(beta**count) for beta in (beta1, beta2))
     m = torch.lerp(learner.m, gradient, 1 - beta1)
     v = beta2 * learner.v + (1 - beta2) * gradient.square()
-    denominator = v.sqrt() / (1 - beta2**count).sqrt() + eps
-    params = learner.params - lr / (1 - beta1**count) * m / denominator
+    denominator = v.sqrt() / (1 - left2).sqrt() + eps
+    params = learner.params - lr / (1 - left1) * m / denominator
     return learner._replace(params=params, m=m, v=v, count=count)
+
+
+def _kept(x: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """``x``, as a reduction: the compiler keeps the result of one, and would compute a power anew for every 16 parameters."""
+    return x.expand(16).amax()

@@ -25,7 +25,9 @@ PEERS = {  # name and file of the adapter: what must be installed
     "skrl": "skrl",
     "rsl_rl": "rsl-rl-lib",
     "tianshou": "tianshou",
+    "sb3_contrib": "sb3-contrib",
 }
+REMEMBER = ("sb3_contrib",)  # peers of the workloads with memory, and of no other
 WORLDS = ("torch", "gymnasium", "mujoco", "pybullet", "pybullet-envs-gymnasium")
 OURS = "exactkl"
 QUICK_SECONDS = 45  # a program that would start with less than the half minute below left is skipped
@@ -115,6 +117,8 @@ def recipe(w: Workload) -> list[str]:
         "network.orthogonal": w.orthogonal,
         "network.log_std": w.log_std,
     }
+    if w.memory:
+        words = {"network": "gru", "network.hidden": w.memory, "network.chunk": w.chunk} | words
     return [*w.ours, *(f"{key}={value}" for key, value in words.items())]
 
 
@@ -122,6 +126,8 @@ def peer(name: str, python: str, threads: int) -> Measure:
     """The adapter ``peers/NAME.py``, run by the interpreter ``python``."""
 
     def measure(w: Workload, iterations: int, timeout: float) -> Sample | str:
+        if bool(w.memory) != (name in REMEMBER):
+            return "trains policies without memory only" if w.memory else "trains policies with memory only"
         words = (json.dumps(w._asdict()), str(iterations), str(threads))
         done = run([python, "-m", f"scripts.benchmarks.peers.{name}", *words], limit(threads), timeout)
         return done.error or _sample(w, done)

@@ -21,6 +21,8 @@ class Workload(NamedTuple):
     lr: float = 3e-4
     clip: float = 0.2
     lam: float = 0.95
+    memory: int = 0  # units of the actor's and of the critic's recurrent layer, before the hidden ones; 0: none
+    chunk: int = 16  # steps in a row that are then learned from together
 
     @property
     def batch(self) -> int:
@@ -48,6 +50,7 @@ WORKLOADS = {
         *(Workload(name, *_CHEETAH, *sizes, [64, 64]) for name, sizes in _SIZES.items()),
         *(Workload(f"{name}-bullet", *_BULLET_CHEETAH, *sizes, [64, 64]) for name, sizes in _SIZES.items()),
         _ZOO_ANT,
+        Workload("W2-memory", *_CHEETAH, *_SIZES["W2"], [64], memory=64),
     )
 }
 

@@ -91,7 +91,7 @@ def test_the_scalars_stand_in_the_base_configuration_with_their_values_and_in_th
 
 
 def test_what_several_options_share_is_offered_as_none_of_them(config):
-    assert set(yamls("network")) == {"mlp", "gsde", "state_std", "categorical", "gru"}
+    assert set(yamls("network")) == {"mlp", "gsde", "state_std", "categorical", "gru", "lstm"}
     assert [path.name for path in CONF.rglob("*.yaml") if path.name.startswith("_")] == []
 
 
