@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def mjlab(
         cfg.scene.num_envs, cfg.seed, cfg.auto_reset = count, seed, False  # so that the true last observation is seen
         return build(cfg, device=str(device), render_mode=render_mode)
 
-    return Mjlab(make, count, device, id, random_start=random_start)
+    return cast(VectorEnv, Mjlab(make, count, device, id, random_start=random_start))
 
 
 def _library(id: str, module: str, device: torch.device) -> tuple[Callable[[str], Any], Callable[..., Any]]:

@@ -3,7 +3,7 @@ they tell of themselves, one line where their code raises."""
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -65,7 +65,17 @@ class Simulator:
 
     def _step(self, obs: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
         self._tally, episode_return, episode_length = self._tally.add(reward, terminated | truncated)
-        return Step(obs, reward, next_obs, terminated, truncated, self._group, episode_return, episode_length)
+        of_tensors = cast(Callable[..., Step], Step)
+        return of_tensors(
+            obs=obs,
+            reward=reward,
+            next_obs=next_obs,
+            terminated=terminated,
+            truncated=truncated,
+            group=self._group,
+            episode_return=episode_return,
+            episode_length=episode_length,
+        )
 
     def _note(self, log: Any) -> None:
         """Keep what the simulator says of itself, ``extras["log"]``: numbers, or tensors of which the mean counts."""

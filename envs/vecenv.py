@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def vecenv(
     count = len(indices(num_envs))
     name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', type(make).__name__)}"
     made = partial(make, count, device=device, **kwargs)
-    return Foreign(made, count, device, name, bootstrap=bootstrap, random_start=random_start)
+    return cast(VectorEnv, Foreign(made, count, device, name, bootstrap=bootstrap, random_start=random_start))
 
 
 class Foreign(Simulator):
@@ -119,7 +119,7 @@ class Foreign(Simulator):
         if self._missed:
             if self._bootstrap == "final_obs":
                 raise EnvError(
-                    f"{self.name}: env.bootstrap=final_obs, and its extras have no 'final_obs' where a time limit ended an episode; "
+                    f"{self.name}: env.bootstrap=final_obs, and a time limit ended an episode without extras['final_obs']; "
                     "have it give them, or take env.bootstrap=last_obs"
                 )
             say_once(

@@ -1,8 +1,9 @@
 """The metric contract: every name a run may log, with its unit and meaning.
 
 Names are stable: dashboards, comparisons and tests read them. A name that is not in ``METRICS`` is refused by ``check``.
-Marks in a name stand for one metric each: ``<d>`` for an action dimension (``policy/sigma/0``, ``policy/sigma/1``
-...), ``<kl>`` for an estimator of the divergence, ``<term>`` for a term of the loss that has no metrics of its own here, ``<name>`` for whatever a simulator calls it.
+Four marks in a name stand for one metric each: ``<d>`` for an action dimension (``policy/sigma/0``, ``policy/sigma/1``
+...), ``<kl>`` for an estimator of the divergence, ``<term>`` for a term of the loss that has no metrics of its own here,
+``<name>`` for whatever a simulator calls it.
 ``python -m ppo.logging.metrics`` writes the table to ``docs/metrics.md``.
 """
 

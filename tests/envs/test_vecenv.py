@@ -21,7 +21,7 @@ def steps(env, count):
 
 def test_groups_become_columns_and_their_names_say_whose_they_are():
     env = world()
-    assert env.columns == {"policy": range(0, 2), "critic": range(2, 4)}
+    assert env.columns == {"policy": range(2), "critic": range(2, 4)}
     assert env.roles == {"actor": ["policy"], "critic": ["critic"]}
     assert env.observation_space.shape == (4,) and env.action_space.shape == (2,)
     assert env.reset(0).tolist() == [[i, 0, 0, 10 * i] for i in range(4)]

@@ -11,7 +11,6 @@ from ppo.network.acting import actor
 from ppo.network.actor_critic import ACTIVATIONS
 from ppo.network.normaliser import Moments, ObsNormaliser
 
-
 HEADS = [("mlp", {}), ("mlp", {"std_type": "scalar"}), ("gsde", {}), ("state_std", {})]
 
 
