@@ -1,5 +1,7 @@
 """A simulator of many worlds with rsl_rl's interface whose every answer is known, for the tests."""
 
+from types import SimpleNamespace
+
 import torch
 
 
@@ -85,3 +87,50 @@ def broken(num_envs, device, what):
     elif what == "raises":
         sim.step = lambda action: 1 / 0
     return sim
+
+
+class Manual:
+    """As mjlab's with ``auto_reset=False``: gives last observations, and must be told which worlds to reset.
+
+    World i observes (i, its clock) as ``actor`` and (its clock, number of resets) as ``critic``; even ones run out of time
+    after ``length`` steps, odd ones end for good one step earlier. Buffers are used again, as simulators do.
+    """
+
+    step_dt, max_episode_length = 0.05, 4
+
+    def __init__(self, num_envs, seed, modes=(), finite=False):
+        self.num_envs, self.seeds, self.closed = num_envs, [seed], False
+        self.action_manager = SimpleNamespace(total_action_dim=2)
+        self.event_manager = SimpleNamespace(available_modes=modes)
+        self.cfg = SimpleNamespace(is_finite_horizon=finite, decimation=5)
+        self.common_step_counter = self._sim_step_counter = 0
+        self.episode_length_buf, self.resets = torch.zeros(num_envs, dtype=torch.long), torch.zeros(num_envs)
+        self.over = torch.zeros(num_envs, dtype=torch.bool)
+        self.reward, self.ended, self.out = torch.zeros(num_envs), self.over.clone(), self.over.clone()
+
+    def groups(self):
+        clock = self.episode_length_buf.float()
+        index = torch.arange(self.num_envs)
+        return {"actor": torch.stack([index, clock], 1), "critic": torch.stack([clock, self.resets], 1)}
+
+    def reset(self, *, seed=None, env_ids=None):
+        ids = torch.arange(self.num_envs) if env_ids is None else env_ids
+        self.seeds += [] if seed is None else [seed]
+        self.episode_length_buf[ids], self.over[ids] = 0, False
+        self.resets[ids] += 1
+        return self.groups(), {"log": {"Episode/resets": len(ids)}}
+
+    def step(self, action):
+        if self.over.any():
+            raise RuntimeError("reset first")
+        self.episode_length_buf += 1
+        self.common_step_counter += 1
+        odd = torch.arange(self.num_envs) % 2 == 1
+        self.reward.copy_(self.episode_length_buf / 10)
+        self.out.copy_(~odd & (self.episode_length_buf >= self.max_episode_length))
+        self.ended.copy_(odd & (self.episode_length_buf >= self.max_episode_length - 1))
+        self.over = self.out | self.ended
+        return self.groups(), self.reward, self.ended, self.out, {"log": {}}
+
+    def close(self):
+        self.closed = True
