@@ -67,6 +67,7 @@ class VectorEnv(Protocol):
     action_space: ActionSpace  # of one sub-environment; a box has one axis
     row: Callable[[Any], np.ndarray]  # one observation as the environment gives it -> its row [O]
     columns: dict[str, range]  # names of parts of the observation, where it has any: {"imu/gyro": range(0, 3), ...}
+    roles: dict[str, list[str]]  # names of the parts that "actor" and "critic" see by default; not in it: all of them
     fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
     time_limit: float  # s that a worker process may take to answer; infinite: as long as it lives
     # Where it lives. None: on the host, its arrays are numpy's. A device: wherever this protocol says array, a tensor of
@@ -97,6 +98,10 @@ class VectorEnv(Protocol):
         """Continue from ``state()``, whose tensors may be on the host; return the observations to act on next ``[N, O]``."""
         ...
 
+    def log(self) -> dict[str, float]:
+        """What the world says of itself, {name: number}: means over the steps since the last call."""
+        ...
+
     def render(self, index: int = 0) -> np.ndarray:
         """The picture [H, W, 3] of sub-environment ``index``, where it was made with ``render_mode="rgb_array"``."""
         ...
@@ -104,6 +109,16 @@ class VectorEnv(Protocol):
     def close(self) -> None:
         """Give everything back. A second call does nothing."""
         ...
+
+
+class Plain:
+    """Of the protocol, what most worlds do without."""
+
+    roles: dict[str, list[str]] = {}  # noqa: RUF012 - a constant
+
+    def log(self) -> dict[str, float]:
+        """Nothing to say of itself."""
+        return {}
 
 
 def indices(envs: Envs) -> range:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.arena import arena, arena_bytes, not_finite, spaces
-from envs.base import EnvError, Envs, NoState, NotFinite, Step, VectorEnv, indices, seeds
+from envs.base import EnvError, Envs, NoState, NotFinite, Plain, Step, VectorEnv, indices, seeds
 
 
 def envpool(num_envs: Envs, workers: int, *, id: str) -> VectorEnv:
@@ -22,7 +22,7 @@ def _as_it_is(obs: Any) -> np.ndarray:
     return np.asarray(obs)
 
 
-class _Pool:
+class _Pool(Plain):
     """Left alone, EnvPool begins the next episode in the step after its end and ignores that step's action. Here the
     ended ones are reset at once, by name, so that every row is a real step. Its generators cannot be read: no state.
     """

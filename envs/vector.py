@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from envs.arena import Arena, arena_bytes, not_finite, part
-from envs.base import EnvError, Envs, NoState, NotFinite, Step, VectorEnv, indices, say_once, seeds
+from envs.base import EnvError, Envs, NoState, NotFinite, Plain, Step, VectorEnv, indices, say_once, seeds
 from envs.shard import Shard
 from envs.workers import Workers
 
@@ -28,7 +28,7 @@ def vector(make: Callable[[int], gymnasium.Env], num_envs: Envs, workers: int, n
     if len(envs) < 1 or workers < 0:
         raise EnvError(f"{name}: {len(envs)} environments in {workers} workers: needs at least 1 and 0")
     workers = min(workers, len(envs) - 1)
-    with _saying(f"{name}: making the environments"):
+    with saying(f"{name}: making the environments"):
         if workers:
             crew = Workers(make, name, envs, workers)
             return Vector(crew, crew.attach(), envs, name)
@@ -38,7 +38,7 @@ def vector(make: Callable[[int], gymnasium.Env], num_envs: Envs, workers: int, n
 
 
 @contextmanager
-def _saying(what: str) -> Generator[None, None, None]:
+def saying(what: str) -> Generator[None, None, None]:
     """Say ``what`` is being waited for where it takes long."""
 
     def say() -> None:
@@ -53,7 +53,7 @@ def _saying(what: str) -> Generator[None, None, None]:
         timer.cancel()
 
 
-class Vector:
+class Vector(Plain):
     """The checks that a trainer relies on, in front of a crew that does the stepping (a shard or worker processes)."""
 
     def __init__(self, crew: Shard | Workers, arena: Arena, envs: range, name: str):
@@ -81,7 +81,7 @@ class Vector:
         sub-environments further on."""
         crew = self._alive("reset")
         self._ready = False
-        with _saying(f"{self.name}: reset()"):
+        with saying(f"{self.name}: reset()"):
             crew.reset(seeds(seed, range(self._envs.start + first, self._envs.stop + first)))
         self._ready = True
         return self._arena.step.obs
@@ -100,7 +100,7 @@ class Vector:
             )
         self._ready = False
         if self._first:
-            with _saying(f"{self.name}: the first step"):
+            with saying(f"{self.name}: the first step"):
                 crew.step()
             self._first = False
         else:
@@ -128,7 +128,7 @@ class Vector:
         if len(state) != self.num_envs:
             raise EnvError(f"{self.name}: a state of {len(state)} sub-environments does not fit {self.num_envs}")
         self._ready = False
-        with _saying(f"{self.name}: replaying the saved episodes"):
+        with saying(f"{self.name}: replaying the saved episodes"):
             crew.set_state(state)
         self._ready = True
         return self._arena.step.obs

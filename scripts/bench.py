@@ -17,6 +17,7 @@ from scripts.benchmarks.table import machine, write
 BENCHES = {  # a module of scripts/benchmarks: ``options(parser)`` and ``main(args)``, which yields lists of rows
     "train": "steps per second and memory of training, beside other frameworks",
     "update": "microseconds of a gradient step: the textbook loop, ours eager, ours compiled",
+    "vecenv": "steps per second of rollout and update on worlds that live on a device, beside rsl_rl",
     "envs": "microseconds of an environment step and of a vector step, beside other implementations",
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.base import ActionSpace, EnvError, Envs, Step, indices, seeds
+from envs.base import ActionSpace, EnvError, Envs, Plain, Step, indices, seeds
 from envs.batched.random import uniform
 from envs.batched.task import Task
 from envs.device import Tally
@@ -61,7 +61,7 @@ def advance(task: Task, world: World, action: Tensor, *, look: bool = False) -> 
     return World(state, world.key, episode, tally), moved
 
 
-class Batched:
+class Batched(Plain):
     """``N`` worlds of a task behind the protocol of vector environments, on a device."""
 
     columns: dict[str, range] = {}  # noqa: RUF012 - a constant

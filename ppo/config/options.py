@@ -14,13 +14,14 @@ from dataclasses import field, make_dataclass
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 from hydra.utils import get_method
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo.config.ranges import bare, wrong
+from ppo.config.ranges import bare, is_function, wrong
 from ppo.config.schema import CONF, GROUPS
 
 CALLS = list[dict[str, Any]]  # an option of this type is a list of functions to call, each named by its ``_target_``
@@ -95,7 +96,25 @@ def strategy(group: str, node: DictConfig | dict[str, Any] | None, trust: Iterab
     for key, p in known.items():
         if p.annotation == CALLS:
             bound[key] = [_call(f"{group}.{key}[{i}]", entry, trust) for i, entry in enumerate(bound[key])]
+        elif is_function(p.annotation) and bound[key] is not None:
+            bound[key] = _named(f"{group}.{key}", bound[key], trust)
     return partial(function, **bound)
+
+
+def _named(key: str, name: str, trust: Iterable[str]) -> Callable:
+    """The function that ``name`` names, of a package of ``trust``: mypackage.make. Raises ConfigError."""
+    package, dot, _ = name.partition(".")
+    if not dot or package not in trust:
+        hint = f"trust=[{package}]" if dot else "PACKAGE.FUNCTION"
+        raise ConfigError(f"{key}={name}: to call a function of a package of your own: {hint}")
+    try:
+        function = resolve_name(name)
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"{key}={name}: there is no such function ({why})") from error
+    if not callable(function):
+        raise ConfigError(f"{key}={name}: is of type {type(function).__name__}, not a function")
+    return function
 
 
 def _call(key: str, entry: dict[str, Any], trust: Iterable[str]) -> partial:

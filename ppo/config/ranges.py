@@ -4,7 +4,7 @@ The constraints are those of ``annotated_types``. One function words them, so th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -14,17 +14,25 @@ _KINDS = {int: ["a number"], float: ["a number"], bool: ["true", "false"], str: 
 
 
 def bare(annotation: Any) -> Any:
-    """The annotation as OmegaConf checks types: without constraints, and ``str`` for a choice of texts."""
+    """The annotation as OmegaConf checks types: without constraints; ``str`` for a choice of texts, and for a function,
+    which is given by its name."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return bare(parts[0])
-    if origin is Literal:
+    if origin in (Literal, Callable):
         return str
     if origin in (list, dict):
         return origin[tuple(map(bare, parts))]
     if origin in (Union, UnionType):
         return Union[tuple(map(bare, parts))]  # noqa: UP007 - of a tuple
     return annotation
+
+
+def is_function(annotation: Any) -> bool:
+    """Whether what it is for is a function: ``Callable[..., Any]``, or that or None."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(map(is_function, get_args(annotation)))
+    return get_origin(annotation) is Callable
 
 
 def wrong(value: Any, annotation: Any) -> str | None:
@@ -103,6 +111,8 @@ def _fits(value: Any, part: Any) -> bool:
         return value in get_args(part)
     if part is float:
         return isinstance(value, int | float)
+    if is_function(part):
+        return isinstance(value, str)
     if get_origin(part) is list:
         return isinstance(value, Sequence) and not isinstance(value, str)
     return isinstance(value, get_origin(part) or part)

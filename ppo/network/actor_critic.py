@@ -130,22 +130,43 @@ class Diagonal(GaussianActor):
         distribution: type[Gaussian],
     ):
         super().__init__(actor, critic, len(log_std), log_std_range, distribution)
+        self._start(log_std)
+
+    def _start(self, log_std: Float[Tensor, " A"]) -> None:
         self.log_std = nn.Parameter(log_std)
+
+    def _log_std(self) -> Float[Tensor, " A"]:
+        return self.log_std
 
     def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Gaussian:
         return self.around(self.actor(obs, *memory))
 
     def around(self, mean: Float[Tensor, "*B A"]) -> Gaussian:
         """The distribution with this mean."""
-        return self.distribution(mean, self.log_std.expand_as(mean))
+        return self.distribution(mean, self._log_std().expand_as(mean))
 
     def numpy_head(self) -> Head:
-        log_std = self.log_std.detach().numpy().copy()
+        log_std = self._log_std().detach().numpy().copy()
         scale = np.exp(log_std)
         return lambda features, mean, noise: (mean + scale * noise, (mean, log_std))
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         return {"log_std": self.log_std_range}
+
+
+class Scalar(Diagonal):
+    """A ``Diagonal`` whose parameters are the deviations themselves: a step of the optimiser moves a deviation by about the
+    learning rate, not by a share of itself. What rsl_rl calls ``std_type="scalar"``."""
+
+    def _start(self, log_std: Float[Tensor, " A"]) -> None:
+        self.std = nn.Parameter(log_std.exp())
+
+    def _log_std(self) -> Float[Tensor, " A"]:
+        return self.std.log()
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        low, high = self.log_std_range
+        return {"std": (math.exp(low), math.exp(high))}
 
 
 def widen(network: ActorCritic, outputs: int) -> None:
@@ -206,16 +227,24 @@ def deviation(
 
 @takes(layers=perceptrons, noise=deviation)
 def mlp(
-    obs_size: ObsSize, action_size: int, generator: torch.Generator, *, layers: Layers, noise: Callable[[], Deviation]
+    obs_size: ObsSize,
+    action_size: int,
+    generator: torch.Generator,
+    *,
+    layers: Layers,
+    noise: Callable[[], Deviation],
+    std_type: Literal["log", "scalar"],
 ) -> Diagonal:
     """Separate actor and critic perceptrons; one deviation for each action, the same in every state.
 
-    The options are those of ``perceptrons`` and ``deviation``.
+    std_type: whether the parameter is the logarithm of the deviation, or the deviation. The other options are those of
+    ``perceptrons`` and ``deviation``.
     """
     start = noise()
     actor, critic = layers(obs_size, action_size, generator)
     log_std = torch.full((action_size,), start.log_std)
-    return Diagonal(actor, critic, log_std, start.bounds, start.distribution)
+    kind = Scalar if std_type == "scalar" else Diagonal
+    return kind(actor, critic, log_std, start.bounds, start.distribution)
 
 
 def _perceptron(

@@ -3,7 +3,7 @@
 import copy
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,10 +44,11 @@ def build_network(
 ) -> ActorCritic:
     """The network that fits these environments; its critic is as wide as its loss asks.
 
-    ``observe``: the columns of the observation that actor and critic see, see ``columns.choose``. Raises ConfigError.
+    ``observe``: the columns of the observation that actor and critic see, see ``columns.choose``; where it says nothing, those
+    that the world has for them, or all. Raises ConfigError.
     """
     size = envs.observation_space.shape[0]
-    seen = {role: _columns(observe, role, size, envs.columns) for role in ("actor", "critic")}
+    seen = {role: _columns(observe, role, size, envs) for role in ("actor", "critic")}
     discrete = isinstance(envs.action_space, Discrete)
     actions = int(envs.action_space.n) if discrete else envs.action_space.shape[0]
     try:
@@ -67,9 +68,10 @@ def build_network(
     return network
 
 
-def _columns(observe: DictConfig, role: str, size: int, names: Mapping[str, range]) -> list[int] | None:
+def _columns(observe: DictConfig, role: str, size: int, envs: VectorEnv) -> list[int] | None:
+    wanted = envs.roles.get(role) if observe[role] is None else observe[role]
     try:
-        return choose(observe[role], size, names)
+        return choose(wanted, size, envs.columns)
     except ValueError as error:
         raise ConfigError(f"observe.{role}={error}") from error
 

@@ -66,6 +66,7 @@ def describe(
             "train/length": lengths.mean(),
             "train/episodes": len(episodes),
         }
+    metrics |= {f"world/{name}": number for name, number in parts.envs.log().items()}
     if parts.reference is not None and parts.held_out is not None:
         policy = Frozen(parts.network, normalise)
         metrics["reference/kl_held_out"] = kl_elsewhere(policy, parts.reference, parts.held_out)

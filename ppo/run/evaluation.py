@@ -18,7 +18,7 @@ from ppo.config.options import strategy
 from ppo.logging.base import first_line
 from ppo.network.acting import one_thread
 from ppo.run.assemble import Parts
-from ppo.run.policy import Act, deterministic, forget, sampled, worlds
+from ppo.run.policy import Act, deterministic, forget, sampled, whole, worlds
 from ppo.run.sink import Sink
 from ppo.run.state import State
 
@@ -188,7 +188,7 @@ def evaluating(cfg: DictConfig, parts: Parts, sink: Sink | None) -> Evaluation:
         rollout=cfg.num_envs * cfg.num_steps,
         total_steps=cfg.total_steps,
     )
-    env = strategy("env", cfg.env, cfg.trust)
+    env = whole(strategy("env", cfg.env, cfg.trust))
 
     def make(episodes: int) -> VectorEnv:
         count = worlds(env, episodes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -34,6 +35,12 @@ def worlds(env: Callable, episodes: int) -> int:
     """How many sub-environments of an ``env=`` option play so many episodes. On a device, where a step of many takes as
     long as one of few, all at once."""
     return episodes if on_device(env) else min(episodes, _WORLDS)
+
+
+def whole(env: partial) -> partial:
+    """An ``env=`` option as it plays whole episodes: without the first ones that begin at a random place of their time
+    limit, which are for training."""
+    return partial(env, random_start=False) if "random_start" in env.keywords else env
 
 
 class Policy(NamedTuple):
@@ -107,7 +114,7 @@ def restored(
         torch.set_num_threads(cfg.threads)
     where = torch_device(device)
     action = strategy("action", cfg.action, trust)
-    env = strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust)
+    env = whole(strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust))
     with closing(hosted(make(env, worlds(env, episodes), device=where))) as envs:
         network, normalise = saved_policy(cfg, tensors, envs, where)
         yield Policy(envs, network, normalise, received(action, envs.action_space), meta)

@@ -30,7 +30,9 @@ def functions(module: str) -> dict:
 
 
 def positional(function) -> list[str]:
-    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    """Its data; but for the device, which only worlds that live on one are told."""
+    every = inspect.signature(function).parameters.values()
+    return [p.name for p in every if p.kind is not p.KEYWORD_ONLY and p.name != "device"]
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -246,3 +248,20 @@ def test_a_long_name_is_shortened_and_stays_its_own():
     assert all(len(short(name)) == 200 and short(name).startswith("lr.value=0.1,xxx") for name in names)
     assert short(names[0]) != short(names[1])
     assert len(short("é" * 300).encode()) <= 200
+
+
+def test_a_function_is_given_by_its_name_in_a_package_that_is_trusted():
+    def said(make, trust=("json", "math")):
+        return strategy("env", {"_target_": "envs.vecenv.vecenv", "make": make}, trust).keywords["make"]
+
+    assert said("json.loads") is importlib.import_module("json").loads and said(None) is None
+    for make, words in (
+        ("shutil.rmtree", r"^env.make=shutil.rmtree: to call a function of a package of your own: trust=\[shutil\]$"),
+        ("loads", "PACKAGE.FUNCTION$"),
+        ("json.nope", "there is no such function .*nope"),
+        ("math.pi", "is of type float, not a function"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            said(make)
+    with pytest.raises(ConfigError, match="env.make"):
+        said(3.5)

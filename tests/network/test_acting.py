@@ -11,13 +11,15 @@ from ppo.network.acting import actor
 from ppo.network.actor_critic import ACTIVATIONS
 from ppo.network.normaliser import Moments, ObsNormaliser
 
+HEADS = [("mlp", {}), ("mlp", {"std_type": "scalar"}), ("gsde", {}), ("state_std", {})]
 
-@pytest.mark.parametrize("head", ["mlp", "gsde", "state_std"])
+
+@pytest.mark.parametrize(("head", "options"), HEADS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("width", [16, 4096])  # small enough for numpy, and too large
-def test_actions_are_those_of_the_module(head, activation, width):
+def test_actions_are_those_of_the_module(head, options, activation, width):
     g = torch.Generator().manual_seed(0)
-    build = option("network", head, actor=[width], critic=[4], activation=activation, log_std=-0.7)
+    build = option("network", head, actor=[width], critic=[4], activation=activation, log_std=-0.7, **options)
     network = build(3, 2, g)
     normalise = ObsNormaliser.of(Moments.empty(3).update(5 + 3 * torch.randn(50, 3, generator=g)), clip=2.0)
     obs, noise = 5 + 4 * torch.randn(4, 3, generator=g), network.noise(2, 4, g)[1]

@@ -38,6 +38,20 @@ def test_only_the_deviation_lives_in_a_box():
         assert (low[name] == expected[0]).all() and (high[name] == expected[1]).all()
 
 
+def test_a_deviation_that_is_the_parameter_itself():
+    """The same policy at the start, the same box, and the gradient of the chain rule: d/d sigma = (d/d log sigma) / sigma."""
+    log, scalar = (small(std_type=kind, log_std=-0.5, log_std_min=-3.0, log_std_max=1.0) for kind in ("log", "scalar"))
+    obs, action = torch.randn(4, 3), torch.randn(4, 2)
+    for a, b in zip(log.policy(obs), scalar.policy(obs), strict=True):
+        torch.testing.assert_close(a, b)
+    for network in (log, scalar):
+        network.policy(obs).log_prob(action).sum().backward()
+    torch.testing.assert_close(scalar.std.grad, log.log_std.grad / math.exp(-0.5))
+    low, high = (unflatten(scalar)(bound)["std"] for bound in box(scalar))
+    torch.testing.assert_close(low.log(), torch.full((2,), -3.0))
+    torch.testing.assert_close(high.log(), torch.full((2,), 1.0))
+
+
 def test_policy_and_value_shapes_for_any_leading_axes():
     policy, value = small(log_std=-0.5)(torch.randn(5, 4, 3))
     assert policy.mean.shape == policy.log_std.shape == (5, 4, 2) and value.shape == (5, 4)

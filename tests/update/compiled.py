@@ -34,6 +34,7 @@ NETWORKS = {
     "gsde": ("gsde", {}),
     "state_std": ("state_std", {"squash": True}),
     "squash": ("mlp", {"squash": True}),
+    "scalar": ("mlp", {"std_type": "scalar"}),
     "categorical": ("categorical", {}),
     "gru": ("gru", {"hidden": 8, "chunk": 4}),
 }

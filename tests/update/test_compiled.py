@@ -48,6 +48,7 @@ def test_an_update_compiled_is_the_update_eager():
         "gsde penalty pulled",
         "state_std penalty",
         "squash penalty",
+        "scalar penalty",
         "categorical penalty",
         "gru penalty micro",
     ],
