@@ -1,5 +1,6 @@
 """What one key says must fit what the others say: the mistakes that no type and no range shows."""
 
+import math
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -95,6 +96,8 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
             instead = "; or stop=none" if group == "stop" else ""
             needs = f"{group}={names[group]} needs one, for example target_kl=0.01{instead}"
             require(cfg.target_kl is not None, "target_kl", needs)
+    if cfg.match_kl is not None:
+        _one_hand(cfg, chosen, names)
     for group, (option, start) in _ADAPTIVE.items():
         if named(group, option):
             own = said[group]
@@ -102,3 +105,19 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
             _require(low <= high, f"{group}.min", low, f"must not exceed {group}.max={high}")
             inside = f"must lie in [{group}.min, {group}.max] = [{low}, {high}]"
             _require(low <= first <= high, f"{group}.{start}", first, inside)
+
+
+_WELL_ABOVE = 3.0  # times match_kl: where a stop ends an update that went wrong, and none that went as it should
+
+
+def _one_hand(cfg: DictConfig, chosen: dict[str, partial], names: dict[str, str]) -> None:
+    """With match_kl nothing else may hold updates at a distance of its own: it would be a second hand on one wheel."""
+    if names.get("lr") == "adaptive_kl":
+        _require(False, "match_kl", cfg.match_kl, "lr=adaptive_kl would move the KL as well; lr=constant")
+    limits = chosen["stop"](cfg.target_kl)
+    ends = min(limits.epoch, limits.batch, limits.step if limits.metric.startswith("kl/") else math.inf)
+    if limits.step < math.inf and ends == math.inf:
+        _require(False, "match_kl", cfg.match_kl, f"stop={limits.name} would hold the KL as well; stop=none")
+    least = _WELL_ABOVE * cfg.match_kl
+    said = f"stop={limits.name} ends updates at a KL of {ends:g} and would hold it as well; stop=none"
+    _require(ends >= least, "match_kl", cfg.match_kl, f"{said}, or a limit of at least {least:g}")

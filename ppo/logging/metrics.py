@@ -28,6 +28,7 @@ _FINISHED = "an episode finished in this rollout"
 _EVAL = "updates with an evaluation"
 _STEPPED = "at least one step was executed"
 _STOPPED = "the update was stopped"
+_MATCHED = "match_kl is set"
 _MEAN = "mean over the minibatches of executed steps, each measured before its step"
 _FULL = "after the update, mean over the whole rollout"
 
@@ -111,6 +112,10 @@ METRICS: dict[str, Metric] = {
     "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
     "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
     "penalty/beta": Metric("", "weight of the KL penalty in this update", "a penalty is chosen"),
+    "match/target": Metric("nat", "what match_kl= asks for", _MATCHED),
+    "match/reached": Metric("nat", "kl/final, mean over all updates so far", _MATCHED),
+    "match/knob": Metric("", "the first width of the method in this update: clip.eps, objective.alpha ...", _MATCHED),
+    "match/at_bound": Metric("", "1: it is at its bound, so that the target may be out of reach", _MATCHED),
     "trpo/step": Metric("fraction", "of the full natural step; 0: none was better within the KL", "objective=trpo"),
     # The policy.
     "policy/entropy": Metric(

@@ -17,9 +17,9 @@ from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import bind
 from ppo.config.options import ConfigError
+from ppo.control.match import Match
 from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
-from ppo.loss.objective import NATURAL
 from ppo.loss.reference import Reference
 from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, reference
 from ppo.network.actor_critic import ActorCritic
@@ -27,7 +27,8 @@ from ppo.network.flat import build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
-from ppo.run.effects import unread
+from ppo.run.effects import is_natural, unread
+from ppo.run.match import matching
 from ppo.run.state import State
 from ppo.update.compile import compile_step
 from ppo.update.loop import Update
@@ -107,7 +108,9 @@ def assemble(cfg: DictConfig) -> Parts:
         if demo is not None:
             terms.append(demonstrations())
             coef["demo"] = demo.next_coef
-        schedule = Schedule(chosen["lr"], chosen["clip"], coef, cfg.target_kl, cfg.total_steps)
+        idle = unread(chosen, target_kl=cfg.target_kl, critic=cfg.coef.value > 0)
+        match = matching(chosen, idle, match_kl=cfg.match_kl, target_kl=cfg.target_kl)
+        schedule = Schedule(chosen["lr"], chosen["clip"], coef, cfg.target_kl, cfg.total_steps, match)
 
         limits = chosen["stop"](cfg.target_kl)
         guards = Guards(**{key: cfg.guard[key] for key in Guards._fields})
@@ -120,7 +123,7 @@ def assemble(cfg: DictConfig) -> Parts:
             noise=cfg.rpo > 0,
         )
         finish = stay
-        if getattr(chosen["objective"].func, "steps", None) == NATURAL:
+        if is_natural(chosen["objective"]):
             surrogate = build_loss(evaluate, loss._replace(critic=False), guards)
             finish = build_natural_step(evaluate, surrogate, cfg.target_kl, **chosen["objective"].keywords)
             loss = loss._replace(policy=False, terms=())
@@ -182,6 +185,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 limit=limits.step,
                 max_grad_norm=math.inf if cfg.max_grad_norm is None else cfg.max_grad_norm,
                 value=cfg.coef.value,
+                match=match,
                 device=device,
             ),
             terms=tuple(terms),
@@ -189,7 +193,7 @@ def assemble(cfg: DictConfig) -> Parts:
             reference=frozen,
             held_out=held_out(frozen, to_world, chosen["env"], seed=cfg.eval.seed),
             first_log_ratio=cfg.guard.first_log_ratio,
-            unread=unread(chosen, target_kl=cfg.target_kl, critic=loss.critic),
+            unread=idle,
         )
     except BaseException:
         envs.close()
@@ -223,7 +227,9 @@ def planned_steps(cfg: DictConfig) -> int:
     return math.ceil(cfg.total_steps / batch) * cfg.epochs * (batch // cfg.minibatch_size)
 
 
-def knobs(chosen: Chosen, *, limit: float, max_grad_norm: float, value: float, device: torch.device) -> Knobs:
+def knobs(
+    chosen: Chosen, *, limit: float, max_grad_norm: float, value: float, match: Match | None, device: torch.device
+) -> Knobs:
     """The numbers of the next update, as tensors."""
 
     def number(x: float | None) -> Tensor:
@@ -237,4 +243,7 @@ def knobs(chosen: Chosen, *, limit: float, max_grad_norm: float, value: float, d
         max_grad_norm=number(max_grad_norm),
         value=number(value),
         coef={name: number(weight) for name, weight in chosen.coef.items()},
+        width={name: number(x) for name, x in match.numbers(chosen.match.scale).items()}
+        if match and chosen.match
+        else {},
     )

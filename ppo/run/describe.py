@@ -57,6 +57,8 @@ def describe(
         "value/beyond": (batch.value.abs() > most).float().mean().item(),
     }
     metrics |= {term.logged_weight: cast(float, chosen.coef[term.name]) for term in parts.terms}
+    if parts.schedule.match and chosen.match:
+        metrics |= parts.schedule.match.metrics(chosen.match)
     if parts.schedule.target_kl:
         metrics["kl/overshoot"] = updated["kl/final"] / parts.schedule.target_kl - 1
     if episodes:

@@ -39,6 +39,11 @@ class Knobs(NamedTuple):
     max_grad_norm: Tensor  # infinite for no clipping
     value: Tensor  # weight of the critic's loss
     coef: dict[str, Tensor]  # weight of each further term, by its name
+    width: dict[str, Tensor] = {}  # noqa: RUF012 - with match_kl=, what replaces the options' own: "objective.alpha"
+
+    def of(self, group: str) -> dict[str, Tensor]:
+        """The options of this group that are moved, by their names."""
+        return {key.partition(".")[2]: x for key, x in self.width.items() if key.startswith(f"{group}.")}
 
 
 class Loss(NamedTuple):
@@ -167,7 +172,8 @@ def build_loss(
         if loss.noise:
             moved = cast(Any, policy)._replace(mean=cast(Any, policy).mean + batch.noise)
             noisy = moved.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
-        objective = loss.objective(noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
+        given = (noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
+        objective = loss.objective(*given, **knobs.of("objective"))
         total = -(weight * objective).sum() if loss.policy else weight.new_zeros(())
         value_loss = torch.zeros_like(objective)
         if loss.critic:
