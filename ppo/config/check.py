@@ -13,12 +13,17 @@ from ppo.config.schema import GROUPS, ranges
 
 _NEED_TARGET_KL = {
     "stop": ("minibatch", "epoch", "rollback"),
-    "lr": ("adaptive_kl",),
+    "lr": ("adaptive_kl", "adaptive_kl_step"),
     "clip": ("adaptive",),
     "penalty": ("adaptive",),
     "objective": ("trpo",),
 }
-_ADAPTIVE = {"lr": ("adaptive_kl", "value"), "clip": ("adaptive", "eps"), "penalty": ("adaptive", "beta")}
+_ADAPTIVE = (
+    ("lr", "adaptive_kl", "value"),
+    ("lr", "adaptive_kl_step", "value"),
+    ("clip", "adaptive", "eps"),
+    ("penalty", "adaptive", "beta"),
+)
 
 
 def bind(cfg: DictConfig, required: Collection[str] = GROUPS) -> dict[str, partial]:
@@ -98,7 +103,11 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
             require(cfg.target_kl is not None, "target_kl", needs)
     if cfg.match_kl is not None:
         _one_hand(cfg, chosen, names)
-    for group, (option, start) in _ADAPTIVE.items():
+    if named("lr", "adaptive_kl_step") and named("stop", "minibatch"):
+        factor, tolerance = said["stop"]["factor"], said["lr"]["tolerance"]
+        least = f"stop=minibatch takes no step beyond {factor:g} x target_kl, so the rate could only rise; stop=none"
+        _require(tolerance < factor, "lr.tolerance", tolerance, least)
+    for group, option, start in _ADAPTIVE:
         if named(group, option):
             own = said[group]
             low, high, first = own["min"], own["max"], own[start]
@@ -112,10 +121,10 @@ _WELL_ABOVE = 3.0  # times match_kl: where a stop ends an update that went wrong
 
 def _one_hand(cfg: DictConfig, chosen: dict[str, partial], names: dict[str, str]) -> None:
     """With match_kl nothing else may hold updates at a distance of its own: it would be a second hand on one wheel."""
-    if names.get("lr") == "adaptive_kl":
-        _require(False, "match_kl", cfg.match_kl, "lr=adaptive_kl would move the KL as well; lr=constant")
+    if names.get("lr") in _NEED_TARGET_KL["lr"]:
+        _require(False, "match_kl", cfg.match_kl, f"lr={names['lr']} would move the KL as well; lr=constant")
     limits = chosen["stop"](cfg.target_kl)
-    ends = min(limits.epoch, limits.batch, limits.step if limits.metric.startswith("kl/") else math.inf)
+    ends = limits.kl
     if limits.step < math.inf and ends == math.inf:
         _require(False, "match_kl", cfg.match_kl, f"stop={limits.name} would hold the KL as well; stop=none")
     least = _WELL_ABOVE * cfg.match_kl

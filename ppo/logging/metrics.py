@@ -112,6 +112,7 @@ METRICS: dict[str, Metric] = {
     "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
     "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
     "penalty/beta": Metric("", "weight of the KL penalty in this update", "a penalty is chosen"),
+    "outer/step": Metric("fraction", "of the outer step that the limit of stop= left; 1: all of it", "outer=step"),
     "match/target": Metric("nat", "what match_kl= asks for", _MATCHED),
     "match/reached": Metric("nat", "kl/final, mean over all updates so far", _MATCHED),
     "match/knob": Metric("", "the first width of the method in this update: clip.eps, objective.alpha ...", _MATCHED),
@@ -147,7 +148,7 @@ METRICS: dict[str, Metric] = {
     "target/std": Metric("scaled reward", "standard deviation of the value target over the rollout"),
     "grad/norm": Metric("", f"norm of the gradient before clipping; {_MEAN}", _STEPPED),
     "grad/clipped": Metric("fraction", "executed steps whose gradient was clipped", _STEPPED),
-    "lr": Metric("", "learning rate of this update"),
+    "lr": Metric("", "learning rate of this update; with lr=adaptive_kl_step, of its last step"),
     # Advantages, before and through the normaliser.
     "advantage/mean": Metric("scaled reward", "mean over the rollout, before normalisation"),
     "advantage/std": Metric("scaled reward", "standard deviation over the rollout, before normalisation"),

@@ -17,13 +17,14 @@ from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import bind
 from ppo.config.options import ConfigError
+from ppo.control.lr import adaptive_kl_step
 from ppo.control.match import Match
 from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
 from ppo.loss.reference import Reference
 from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, reference
 from ppo.network.actor_critic import ActorCritic
-from ppo.network.flat import build_evaluate, flatten
+from ppo.network.flat import box, build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
@@ -34,7 +35,10 @@ from ppo.update.compile import compile_step
 from ppo.update.loop import Update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, stay
-from ppo.update.optim import Learner, adam
+from ppo.update.optim import Learner, adam, follow_kl
+from ppo.update.outer import build_outer
+from ppo.update.outer import none as outer_none
+from ppo.update.outer import stay as straight
 from ppo.update.step import Guards, Knobs, Loss, build_loss, build_step
 
 
@@ -110,9 +114,14 @@ def assemble(cfg: DictConfig) -> Parts:
             coef["demo"] = demo.next_coef
         idle = unread(chosen, target_kl=cfg.target_kl, critic=cfg.coef.value > 0)
         match = matching(chosen, idle, match_kl=cfg.match_kl, target_kl=cfg.target_kl)
-        schedule = Schedule(chosen["lr"], chosen["clip"], coef, cfg.target_kl, cfg.total_steps, match)
+        lr, rate = chosen["lr"], None
+        if lr.func is adaptive_kl_step:
+            rule = {key: x for key, x in lr.keywords.items() if key != "value"}
+            lr, rate = partial(_always, lr.keywords["value"]), partial(follow_kl, target=cfg.target_kl, **rule)
+        schedule = Schedule(lr, chosen["clip"], coef, cfg.target_kl, cfg.total_steps, match)
 
         limits = chosen["stop"](cfg.target_kl)
+        outer = chosen["outer"].func is not outer_none
         guards = Guards(**{key: cfg.guard[key] for key in Guards._fields})
         loss = Loss(
             chosen["objective"],
@@ -134,6 +143,7 @@ def assemble(cfg: DictConfig) -> Parts:
             watch=limits.metric,
             micro_batches=cfg.micro_batches,
             optimiser=partial(adam, **cfg.adam),
+            rate=rate,
         )
         update = Update(
             step=compile_step(step, str(cfg.compile).lower(), planned_steps(cfg), agree=_all_ranks),
@@ -145,6 +155,7 @@ def assemble(cfg: DictConfig) -> Parts:
             epochs=cfg.epochs,
             minibatch_size=cfg.minibatch_size,
             finish=finish,
+            outer=build_outer(chosen["outer"], box(network), limits.kl) if outer else straight,
             rpo=cfg.rpo,
             chunk=network.chunk,
         )
@@ -157,7 +168,11 @@ def assemble(cfg: DictConfig) -> Parts:
             flat=flat,
             generator=generator,
             start=State(
-                Learner.start(flat.clone()),
+                Learner.start(
+                    flat.clone(),
+                    lr=chosen["lr"].keywords["value"] if rate else None,
+                    velocity=chosen["outer"].keywords.get("momentum", 0) > 0,
+                ),
                 moments,
                 reward_scale,
                 schedule.start(),

@@ -4,6 +4,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition
 from ppo.buffer.rewards import RewardNormaliser
@@ -35,7 +36,7 @@ def describe(
     """
     steps, chosen = len(batch.value), state.chosen
     metrics: dict[str, float] = {
-        "lr": cast(float, chosen.lr),
+        "lr": state.learner.lr.item() if isinstance(state.learner.lr, Tensor) else cast(float, chosen.lr),
         "clip/low": cast(float, chosen.clip_low),
         "clip/high": cast(float, chosen.clip_high),
         "reward/scale": scale.std.item(),

@@ -196,11 +196,13 @@ def build_step(
     watch: str = "kl/stop",
     micro_batches: int = 1,
     optimiser: Callable = adam,
+    rate: Callable | None = None,
 ) -> Step:
     """The step for this network and these choices. Shapes and choices are fixed here; numbers come in ``Knobs``.
 
     watch: the metric of a step that ``Knobs.limit`` bounds. micro_batches: parts of a minibatch whose gradients are
-    accumulated. optimiser: ``(learner, gradient, lr) -> learner``.
+    accumulated. optimiser: ``(learner, gradient, lr) -> learner``. rate: ``(lr, kl) -> lr``, of ``learner.lr`` and the chosen
+    KL of the minibatch, where the rate moves at every step; without it, ``knobs.lr``.
     """
     low, high = box(evaluate.network)
     total_of, measured = build_loss(evaluate, loss, guards), step_metrics(loss)
@@ -234,10 +236,14 @@ def build_step(
         given = (learner.params, batch, weight, knobs)
         shares = {term.name: share(term.name, whole, *given) for term in loss.terms if term.share}
         clipped, norm = clip_norm(whole, knobs.max_grad_norm)
-        stepped = optimiser(learner, clipped, knobs.lr)
+        log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
+        moved = learner
+        if rate is not None:
+            kl = (weight * loss.kl(batch.policy, samples.policy, log_ratio)).sum()
+            moved = learner._replace(lr=rate(learner.lr, kl))
+        stepped = optimiser(moved, clipped, moved.lr if rate else knobs.lr)
         stepped = stepped._replace(params=stepped.params.clamp(low, high))
 
-        log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
         facts = Facts(batch, samples, knobs, guards, weight, log_ratio, torch.exp(log_ratio), total, norm, shares)
         values = {name: value(facts) for name, (_, value) in measured.items()}
         finite = torch.isfinite(torch.stack([total, norm, values["kl/stop"]])).all()
