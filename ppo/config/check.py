@@ -93,6 +93,9 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
     if named("objective", "spo", "aspo", "soft"):
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
+    if named("project", "trpl"):
+        require(not named("network", "categorical"), "project", "discrete actions have no mean to project")
+        require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")
     require(cfg.rpo == 0 or not named("network", "categorical"), "rpo", "discrete actions have no mean to move")
     if said.get("network", {}).get("squash"):
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")

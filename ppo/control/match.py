@@ -3,11 +3,13 @@
 Settings from papers do not go equally far, so that a comparison of them compares step sizes. Here every width of a run
 (``ppo.control.width``) is multiplied by one scale s, which moves between updates:
 
-    log s <- log s + gain * clip(1 - KL / target, -3, 1),  within the widths' bounds
+    log s <- log s + clip(log(target / KL) / 2, -1, 1)         after the first five updates: there, quickly
+    log s <- log s + gain * clip(1 - KL / target, -3, 1)       after all later ones: there, on average
 
-KL is kl/final: exact, of the parameters that were kept. Summed up, mean KL / target = 1 - log(s_n / s_0) / (gain n) while
-neither clip nor bound interferes. The mean over a run is therefore the target whatever the noise, up to what the way
-from the configured width took; log(target / KL) in its place would make it the geometric mean.
+within the widths' bounds. KL is kl/final: exact, of the parameters that were kept; it goes about with the square of a
+width. Summed up, the second line says that over n such updates mean KL / target = 1 - log(s_n / s_0) / (gain n) while
+neither clip nor bound interferes: the mean becomes the target whatever the noise. With log(target / KL) in its place the
+geometric mean would.
 """
 
 import math
@@ -15,7 +17,8 @@ from typing import NamedTuple
 
 from ppo.control.width import Knob, bounds
 
-GAIN = 0.25  # the KL goes about with the square of a width: of a distance from the target, half is left an update later
+GAIN = 0.25  # of a distance from the target, half is left an update later
+JUMPS = 5  # updates
 FARTHEST = 3.0  # of a KL of more than four times the target, no more than that counts
 
 
@@ -43,10 +46,10 @@ class Match(NamedTuple):
         """The scale of the next update. NaN counts as too far; a KL of 0, of an update that was refused, as nothing."""
         if last.kl == 0:
             return last
-        off = 1 - last.kl / self.target
-        error = max(-FARTHEST, min(1.0, off)) if math.isfinite(off) else -FARTHEST
+        times = last.kl / self.target if math.isfinite(last.kl) else math.inf
+        by = max(-1.0, min(1.0, -math.log(times) / 2)) if last.updates <= JUMPS else GAIN * max(-FARTHEST, 1 - times)
         low, high = bounds(self.knobs)
-        return last._replace(scale=min(high, max(low, last.scale * math.exp(GAIN * error))))
+        return last._replace(scale=min(high, max(low, last.scale * math.exp(by))))
 
     def numbers(self, scale: float) -> dict[str, float]:
         """Every width at this scale, by its name."""

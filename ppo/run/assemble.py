@@ -22,7 +22,7 @@ from ppo.control.match import Match
 from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
 from ppo.loss.reference import Reference
-from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, reference
+from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, projection, reference
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
@@ -106,6 +106,10 @@ def assemble(cfg: DictConfig) -> Parts:
         if chosen["penalty"](Progress(target_kl=cfg.target_kl)) > 0:
             terms.append(penalty(chosen["kl"]))
             coef["kl"] = chosen["penalty"]
+        projected = chosen["project"]()
+        if projected is not None and projected.coef > 0:
+            terms.append(projection())
+            coef["projection"] = partial(_always, projected.coef)
         if frozen is not None:
             terms.append(reference(frozen.divergence))
             coef["reference"] = frozen.coef
@@ -129,6 +133,7 @@ def assemble(cfg: DictConfig) -> Parts:
             chosen["value"],
             terms=tuple(terms),
             critic=cfg.coef.value > 0,
+            project=projected and projected.project,
             noise=cfg.rpo > 0,
         )
         finish = stay

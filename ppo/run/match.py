@@ -7,7 +7,7 @@ from ppo.control.match import Match
 from ppo.control.width import Knob, Width, knobs_of
 from ppo.run.effects import differs, is_natural
 
-_HOLD = ("objective", "clip", "penalty", "outer")  # groups that hold the policy
+_HOLD = ("objective", "clip", "penalty", "outer", "project")  # groups that hold the policy
 TARGET_KL = Width(1e-4, 1.0)
 
 

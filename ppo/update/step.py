@@ -10,7 +10,7 @@ back from the device in between.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -55,6 +55,7 @@ class Loss(NamedTuple):
     terms: tuple[Term, ...] = ()
     policy: bool = True  # False: the policy is not moved by gradient steps
     critic: bool = True
+    project: Callable | None = None  # see ppo.loss.project
     noise: bool = False  # the policy's mean is moved by the batch's noise, in the objective alone
 
 
@@ -169,8 +170,12 @@ def build_loss(
         policy, prediction = evaluate(params, batch)
         log_ratio = policy.log_ratio(batch.policy, batch.action)
         clamped = noisy = log_ratio.clamp(-guards.clamp, guards.clamp)
+        projected: Any = policy
+        if loss.project is not None:
+            projected = loss.project(batch.policy, policy, **knobs.of("project"))
+            noisy = projected.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
         if loss.noise:
-            moved = cast(Any, policy)._replace(mean=cast(Any, policy).mean + batch.noise)
+            moved = projected._replace(mean=projected.mean + batch.noise)
             noisy = moved.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
         given = (noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
         objective = loss.objective(*given, **knobs.of("objective"))
@@ -179,7 +184,7 @@ def build_loss(
         if loss.critic:
             value_loss = loss.value(prediction, batch.target, batch.value)
             total = total + knobs.value * (weight * value_loss).sum()
-        at = At(policy, batch, clamped, partial(evaluate, params))
+        at = At(policy, projected, batch, clamped, partial(evaluate, params))
         terms = {term.name: term.loss(at) for term in loss.terms}
         for name, term in terms.items():
             total = total + knobs.coef[name] * (weight * term).sum()

@@ -76,7 +76,9 @@ def assert_same(one, other):
     assert {p.name for p in one.glob("checkpoints/*")} == {p.name for p in other.glob("checkpoints/*")}
 
 
-@pytest.mark.parametrize("words", [(), ADAPTIVE, MATCHED, BY_STEP, OUTER], ids=["plain", "adaptive", "matched", "by step", "outer"])
+@pytest.mark.parametrize(
+    "words", [(), ADAPTIVE, MATCHED, BY_STEP, OUTER], ids=["plain", "adaptive", "matched", "by step", "outer"]
+)
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(go, tmp_path, words):
     """Network, optimiser, statistics, schedules, random numbers, episodes and evaluations: the last number of all."""
     whole = go(*PENDULUM, *words, *LONG, name="whole")

@@ -20,7 +20,7 @@ from ppo.config.options import option
 from ppo.control.stop import Limits
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
-from ppo.loss.terms import Term, demonstrations, entropy, penalty, reference
+from ppo.loss.terms import Term, demonstrations, entropy, penalty, projection, reference
 from ppo.network.actor_critic import ActorCritic, widen
 from ppo.network.flat import Evaluate, build_evaluate, flatten
 from ppo.run import checkpoint
@@ -91,6 +91,8 @@ def same(words: list[str]) -> None:
     aim = next((word for word in words if hasattr(objective, word)), "ppo")
     estimator = kl.k3 if "k3" in words else kl.exact
     terms = [Term("entropy", entropy), penalty(estimator)] if "penalty" in words else []
+    if "trpl" in words:
+        terms += [projection()]
     if "pulled" in words:
         terms += [reference(lambda policy, frozen: policy.kl(frozen)), demonstrations()]
         pairs = Pairs(batch.obs + 0.1, batch.action)
@@ -101,6 +103,7 @@ def same(words: list[str]) -> None:
         option("value", critic),
         terms=tuple(terms),
         noise="rpo" in words,
+        project=option("project", "trpl", mean=1e-3, deviation=1e-5)().project if "trpl" in words else None,
     )
     limits = Limits("minibatch", step=0.004)
     if "ratio" in words:
@@ -112,7 +115,7 @@ def same(words: list[str]) -> None:
     eager = build_step(
         evaluate, loss, Guards(), watch=limits.metric, micro_batches=2 if "micro" in words else 1, rate=rate
     )
-    weights = {"entropy": 0.01, "kl": 0.1, "reference": 0.2, "demo": 0.3}
+    weights = {"projection": 1.0, "entropy": 0.01, "kl": 0.1, "reference": 0.2, "demo": 0.3}
     coef = {term.name: weights[term.name] for term in terms}
     first = knobs_of(coef, max_grad_norm=0.5)
     second = knobs_of(coef, lr=1e-2, clip_low=0.7, clip_high=1.4, limit=limits.step)

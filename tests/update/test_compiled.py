@@ -43,6 +43,7 @@ def test_an_update_compiled_is_the_update_eager():
         "clipped micro",
         "aspo rate",
         "soft",
+        "trpl micro",
         "spo huber",
         "truly ratio rpo",
         "none quantile micro",
