@@ -76,7 +76,7 @@ def _verdicts(comparison: Comparison) -> str:
     cards = [
         f'<li class="{"decided" if row["verdict"] in (HIGHER, LOWER) else "open"}">'
         f"<b>{text(WORDS.get(row['verdict'], row['verdict']))}</b><p>{text(row['sentence'])}</p></li>"
-        for row in report.deciding(comparison.verdict)
+        for row in report.primary_pairs(comparison.verdict)
     ]
     if not cards:
         return "<p>One arm: nothing to compare it with.</p>"

@@ -91,10 +91,10 @@ def show(verdict: dict, console: Console) -> None:
 
 def sentences(verdict: dict) -> list[str]:
     """What is decided: the sentences of all pairs at the primary endpoint, and of arms that are the same run; each once."""
-    return list(dict.fromkeys(row["sentence"] for row in deciding(verdict)))
+    return list(dict.fromkeys(row["sentence"] for row in primary_pairs(verdict)))
 
 
-def deciding(verdict: dict) -> list[dict]:
+def primary_pairs(verdict: dict) -> list[dict]:
     """The pairs behind these sentences."""
     return [row for row in verdict["pairs"] if _decides(row, verdict)]
 

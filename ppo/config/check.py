@@ -1,5 +1,6 @@
 """What one key says must fit what the others say: the mistakes that no type and no range shows."""
 
+import math
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -12,12 +13,17 @@ from ppo.config.schema import GROUPS, ranges
 
 _NEED_TARGET_KL = {
     "stop": ("minibatch", "epoch", "rollback"),
-    "lr": ("adaptive_kl",),
+    "lr": ("adaptive_kl", "adaptive_kl_step"),
     "clip": ("adaptive",),
     "penalty": ("adaptive",),
     "objective": ("trpo",),
 }
-_ADAPTIVE = {"lr": ("adaptive_kl", "value"), "clip": ("adaptive", "eps"), "penalty": ("adaptive", "beta")}
+_ADAPTIVE = (
+    ("lr", "adaptive_kl", "value"),
+    ("lr", "adaptive_kl_step", "value"),
+    ("clip", "adaptive", "eps"),
+    ("penalty", "adaptive", "beta"),
+)
 
 
 def bind(cfg: DictConfig, required: Collection[str] = GROUPS) -> dict[str, partial]:
@@ -87,6 +93,9 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
     if named("objective", "spo", "aspo", "soft"):
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
+    if named("project", "trpl"):
+        require(not named("network", "categorical"), "project", "discrete actions have no mean to project")
+        require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")
     require(cfg.rpo == 0 or not named("network", "categorical"), "rpo", "discrete actions have no mean to move")
     if said.get("network", {}).get("squash"):
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")
@@ -95,10 +104,32 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
             instead = "; or stop=none" if group == "stop" else ""
             needs = f"{group}={names[group]} needs one, for example target_kl=0.01{instead}"
             require(cfg.target_kl is not None, "target_kl", needs)
-    for group, (option, start) in _ADAPTIVE.items():
+    if cfg.match_kl is not None:
+        _one_hand(cfg, chosen, names)
+    if named("lr", "adaptive_kl_step") and named("stop", "minibatch"):
+        factor, tolerance = said["stop"]["factor"], said["lr"]["tolerance"]
+        least = f"stop=minibatch takes no step beyond {factor:g} x target_kl, so the rate could only rise; stop=none"
+        _require(tolerance < factor, "lr.tolerance", tolerance, least)
+    for group, option, start in _ADAPTIVE:
         if named(group, option):
             own = said[group]
             low, high, first = own["min"], own["max"], own[start]
             _require(low <= high, f"{group}.min", low, f"must not exceed {group}.max={high}")
             inside = f"must lie in [{group}.min, {group}.max] = [{low}, {high}]"
             _require(low <= first <= high, f"{group}.{start}", first, inside)
+
+
+_WELL_ABOVE = 3.0  # times match_kl: where a stop ends an update that went wrong, and none that went as it should
+
+
+def _one_hand(cfg: DictConfig, chosen: dict[str, partial], names: dict[str, str]) -> None:
+    """With match_kl nothing else may hold updates at a distance of its own: it would be a second hand on one wheel."""
+    if names.get("lr") in _NEED_TARGET_KL["lr"]:
+        _require(False, "match_kl", cfg.match_kl, f"lr={names['lr']} would move the KL as well; lr=constant")
+    limits = chosen["stop"](cfg.target_kl)
+    ends = limits.kl
+    if limits.step < math.inf and ends == math.inf:
+        _require(False, "match_kl", cfg.match_kl, f"stop={limits.name} would hold the KL as well; stop=none")
+    least = _WELL_ABOVE * cfg.match_kl
+    said = f"stop={limits.name} ends updates at a KL of {ends:g} and would hold it as well; stop=none"
+    _require(ends >= least, "match_kl", cfg.match_kl, f"{said}, or a limit of at least {least:g}")

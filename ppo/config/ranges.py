@@ -24,7 +24,7 @@ def bare(annotation: Any) -> Any:
     if origin in (list, dict):
         return origin[tuple(map(bare, parts))]
     if origin in (Union, UnionType):
-        return Union[tuple(map(bare, parts))]  # noqa: UP007 - of a tuple
+        return Union[tuple(map(bare, _typed(parts)))]  # noqa: UP007 - of a tuple
     return annotation
 
 
@@ -33,6 +33,11 @@ def is_function(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, UnionType):
         return any(map(is_function, get_args(annotation)))
     return get_origin(annotation) is Callable
+
+
+def _typed(parts: Sequence[Any]) -> list[Any]:
+    """The parts of a union that a person can type; the others come from the program alone, such as a tensor."""
+    return [part for part in parts if part in _KINDS or part is Any or not isinstance(part, type)]
 
 
 def wrong(value: Any, annotation: Any) -> str | None:
@@ -45,6 +50,7 @@ def wrong(value: Any, annotation: Any) -> str | None:
         broken = (words(constraint) for constraint in parts[1:] if not _holds(value, constraint))
         return next(broken, None) or wrong(value, parts[0])
     if origin in (Union, UnionType):
+        parts = _typed(parts)
         fitting = [part for part in parts if _fits(value, part)]
         verdicts = [wrong(value, part) for part in fitting]
         return f"must be {_any_of(parts)}" if not fitting else None if None in verdicts else verdicts[0]

@@ -108,6 +108,7 @@ class Scalars:
     rpo: Annotated[float, Ge(0)]
     recompute_advantage: bool
     target_kl: Annotated[float, Gt(0)] | None
+    match_kl: Annotated[float, Gt(0)] | None
     max_grad_norm: Annotated[float, Gt(0)] | None
     init: str | None
     seed: Annotated[int, Ge(0)]

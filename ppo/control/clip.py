@@ -9,21 +9,25 @@ from typing import Annotated, cast
 from annotated_types import Ge, Gt
 
 from ppo.control.progress import Progress, moved, side
+from ppo.control.width import Width
 
 Range = tuple[float, float]
+EPS = Width(0.005, 3.0)  # beyond 1 there is no lower bound left, but spo's parabola still widens
 
 
-def fixed(progress: Progress, *, eps: Annotated[float, Gt(0)]) -> Range:
+def fixed(progress: Progress, *, eps: Annotated[float, Gt(0), EPS]) -> Range:
     """[1 - eps, 1 + eps], the PPO paper's."""
     return 1 - eps, 1 + eps
 
 
-def asymmetric(progress: Progress, *, below: Annotated[float, Gt(0)], above: Annotated[float, Gt(0)]) -> Range:
+def asymmetric(
+    progress: Progress, *, below: Annotated[float, Gt(0), EPS], above: Annotated[float, Gt(0), EPS]
+) -> Range:
     """[1 - below, 1 + above]: more room to make a rare action likely than to forget a common one ("clip-higher")."""
     return 1 - below, 1 + above
 
 
-def linear(progress: Progress, *, eps: Annotated[float, Gt(0)], end: Annotated[float, Ge(0)]) -> Range:
+def linear(progress: Progress, *, eps: Annotated[float, Gt(0), EPS], end: Annotated[float, Ge(0), EPS]) -> Range:
     """[1 - e, 1 + e] with e going from ``eps`` at the start to ``end`` at the end of training."""
     e = eps + (end - eps) * progress.done
     return 1 - e, 1 + e

@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from annotated_types import Ge, Gt
 
 from ppo.control.progress import Progress, moved, side
+from ppo.control.width import Width
 
 
 def none(progress: Progress) -> float:
@@ -16,7 +17,7 @@ def none(progress: Progress) -> float:
     return 0.0
 
 
-def fixed(progress: Progress, *, beta: Annotated[float, Ge(0)]) -> float:
+def fixed(progress: Progress, *, beta: Annotated[float, Ge(0), Width(1e-3, 1e3, inverse=True)]) -> float:
     """``beta``, always."""
     return beta
 

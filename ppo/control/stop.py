@@ -20,6 +20,11 @@ class Limits(NamedTuple):
     epoch: float = math.inf  # of that estimator's mean over the minibatches of an epoch, after the epoch
     batch: float = math.inf  # of the exact KL on the whole batch after an epoch; beyond it, the epoch is undone
 
+    @property
+    def kl(self) -> float:
+        """The KL that an update is held to, wherever it is looked at [nats]."""
+        return min(self.epoch, self.batch, self.step if self.metric.startswith("kl/") else math.inf)
+
 
 def none(target_kl: float | None) -> Limits:
     """Every epoch is done, whatever the KL."""

@@ -50,7 +50,7 @@ def slower(history: History, factor: float) -> str:
     An adaptive rate goes where it wants, whatever it starts with: there it is its range that moves.
     """
     logged = [rate for rate in history["lr"] if math.isfinite(rate)]
-    if history.chosen("lr") == "adaptive_kl":
+    if history.chosen("lr").startswith("adaptive_kl"):
         target = round_to((logged[-1] if logged else history.option("lr.value", 3e-4)) / factor)
         low, high = history.option("lr.min", 1e-5), history.option("lr.max", 1e-2)
         if factor > 1:

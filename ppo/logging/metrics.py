@@ -29,6 +29,7 @@ _FINISHED = "an episode finished in this rollout"
 _EVAL = "updates with an evaluation"
 _STEPPED = "at least one step was executed"
 _STOPPED = "the update was stopped"
+_MATCHED = "match_kl is set"
 _MEAN = "mean over the minibatches of executed steps, each measured before its step"
 _FULL = "after the update, mean over the whole rollout"
 
@@ -112,6 +113,11 @@ METRICS: dict[str, Metric] = {
     "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
     "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
     "penalty/beta": Metric("", "weight of the KL penalty in this update", "a penalty is chosen"),
+    "outer/step": Metric("fraction", "of the outer step that the limit of stop= left; 1: all of it", "outer=step"),
+    "match/target": Metric("nat", "what match_kl= asks for", _MATCHED),
+    "match/reached": Metric("nat", "kl/final, mean over all updates so far", _MATCHED),
+    "match/knob": Metric("", "the first width of the method in this update: clip.eps, objective.alpha ...", _MATCHED),
+    "match/at_bound": Metric("", "1: it is at its bound, so that the target may be out of reach", _MATCHED),
     "trpo/step": Metric("fraction", "of the full natural step; 0: none was better within the KL", "objective=trpo"),
     # The policy.
     "policy/entropy": Metric(
@@ -143,7 +149,7 @@ METRICS: dict[str, Metric] = {
     "target/std": Metric("scaled reward", "standard deviation of the value target over the rollout"),
     "grad/norm": Metric("", f"norm of the gradient before clipping; {_MEAN}", _STEPPED),
     "grad/clipped": Metric("fraction", "executed steps whose gradient was clipped", _STEPPED),
-    "lr": Metric("", "learning rate of this update"),
+    "lr": Metric("", "learning rate of this update; with lr=adaptive_kl_step, of its last step"),
     # Advantages, before and through the normaliser.
     "advantage/mean": Metric("scaled reward", "mean over the rollout, before normalisation"),
     "advantage/std": Metric("scaled reward", "standard deviation over the rollout, before normalisation"),

@@ -11,7 +11,10 @@ from annotated_types import Ge, Gt, Interval
 from jaxtyping import Float
 from torch import Tensor
 
+from ppo.control.width import Width
+
 GRADIENT, NATURAL = "gradient", "natural"  # by which steps an objective moves the policy
+Number = float | Float[Tensor, ""]  # a width within the step: with match_kl= a tensor, so that nothing is compiled anew
 
 
 def moved_by(steps: str) -> Callable:
@@ -114,8 +117,8 @@ def dpo(
     low: Float[Tensor, ""],
     high: Float[Tensor, ""],
     *,
-    alpha: Annotated[float, Gt(0)],
-    beta: Annotated[float, Gt(0)],
+    alpha: Annotated[Number, Gt(0), Width(1e-3, 100.0)],
+    beta: Annotated[Number, Gt(0), Width(1e-3, 100.0)],
 ) -> Float[Tensor, "*B"]:
     """r A - drift, found by search instead of by hand. Lu et al. 2022, Discovered Policy Optimisation, equation 9.
 

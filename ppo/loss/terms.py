@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppo.buffer.data import Batch
+from ppo.loss.project import pull
 from ppo.network.distributions import Policy
 
 
@@ -18,6 +19,7 @@ class At(NamedTuple):
     """The network at the parameters of this step, on this minibatch."""
 
     policy: Policy  # being trained
+    projected: Policy  # the same within the bounds of project=
     batch: Batch
     log_ratio: Float[Tensor, " M"]  # log new(a) - log old(a), clamped
     evaluate: Callable  # ``evaluate(inputs) -> (policy, prediction)`` elsewhere, at the same parameters
@@ -59,6 +61,11 @@ def reference(divergence: Callable[[Policy, Policy], Tensor]) -> Term:
     return Term(
         "reference", lambda at: divergence(at.policy, cast(Policy, at.batch.reference)), weight="reference/coef"
     )
+
+
+def projection() -> Term:
+    """How far the policy is outside the bounds of project= [nats]."""
+    return Term("projection", lambda at: pull(at.policy, at.projected))
 
 
 def demonstrations() -> Term:

@@ -116,7 +116,7 @@ class _Unrolled(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(step, x, weight, bias, state, first):  # ty: ignore[incompatible-method-override]
+    def forward(step, x, weight, bias, state, first):
         return plain(step, x, weight, bias, state, first)
 
     @staticmethod

@@ -18,23 +18,28 @@ from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import bind
 from ppo.config.options import ConfigError
+from ppo.control.lr import adaptive_kl_step
+from ppo.control.match import Match
 from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
-from ppo.loss.objective import NATURAL
 from ppo.loss.reference import Reference
-from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, reference
+from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, projection, reference
 from ppo.network.actor_critic import ActorCritic
-from ppo.network.flat import build_evaluate, flatten
+from ppo.network.flat import box, build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
-from ppo.run.effects import unread
+from ppo.run.effects import is_natural, unread
+from ppo.run.match import matching
 from ppo.run.state import State
 from ppo.update.compile import compile_step
 from ppo.update.loop import Update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, stay
-from ppo.update.optim import Learner, adam
+from ppo.update.optim import Learner, adam, follow_kl
+from ppo.update.outer import build_outer
+from ppo.update.outer import none as outer_none
+from ppo.update.outer import stay as straight
 from ppo.update.step import Guards, Knobs, Loss, build_loss, build_step
 
 
@@ -106,15 +111,26 @@ def assemble(cfg: DictConfig) -> Parts:
         if chosen["penalty"](Progress(target_kl=cfg.target_kl)) > 0:
             terms.append(penalty(chosen["kl"]))
             coef["kl"] = chosen["penalty"]
+        projected = chosen["project"]()
+        if projected is not None and projected.coef > 0:
+            terms.append(projection())
+            coef["projection"] = partial(_always, projected.coef)
         if frozen is not None:
             terms.append(reference(frozen.divergence))
             coef["reference"] = frozen.coef
         if demo is not None:
             terms.append(demonstrations())
             coef["demo"] = demo.next_coef
-        schedule = Schedule(chosen["lr"], chosen["clip"], coef, cfg.target_kl, cfg.total_steps)
+        idle = unread(chosen, target_kl=cfg.target_kl, critic=cfg.coef.value > 0)
+        match = matching(chosen, idle, match_kl=cfg.match_kl, target_kl=cfg.target_kl)
+        lr, rate = chosen["lr"], None
+        if lr.func is adaptive_kl_step:
+            rule = {key: x for key, x in lr.keywords.items() if key != "value"}
+            lr, rate = partial(_always, lr.keywords["value"]), partial(follow_kl, target=cfg.target_kl, **rule)
+        schedule = Schedule(lr, chosen["clip"], coef, cfg.target_kl, cfg.total_steps, match)
 
         limits = chosen["stop"](cfg.target_kl)
+        outer = chosen["outer"].func is not outer_none
         guards = Guards(**{key: cfg.guard[key] for key in Guards._fields})
         loss = Loss(
             chosen["objective"],
@@ -122,10 +138,11 @@ def assemble(cfg: DictConfig) -> Parts:
             chosen["value"],
             terms=tuple(terms),
             critic=cfg.coef.value > 0,
+            project=projected and projected.project,
             noise=cfg.rpo > 0,
         )
         finish = stay
-        if getattr(chosen["objective"].func, "steps", None) == NATURAL:
+        if is_natural(chosen["objective"]):
             surrogate = build_loss(evaluate, loss._replace(critic=False), guards)
             finish = build_natural_step(evaluate, surrogate, cfg.target_kl, **chosen["objective"].keywords)
             loss = loss._replace(policy=False, terms=())
@@ -136,6 +153,7 @@ def assemble(cfg: DictConfig) -> Parts:
             watch=limits.metric,
             micro_batches=cfg.micro_batches,
             optimiser=partial(adam, **cfg.adam),
+            rate=rate,
         )
         update = Update(
             step=compile_step(step, str(cfg.compile).lower(), planned_steps(cfg), agree=_all_ranks),
@@ -147,6 +165,7 @@ def assemble(cfg: DictConfig) -> Parts:
             epochs=cfg.epochs,
             minibatch_size=cfg.minibatch_size,
             finish=finish,
+            outer=build_outer(chosen["outer"], box(network), limits.kl) if outer else straight,
             rpo=cfg.rpo,
             chunk=network.chunk,
         )
@@ -159,7 +178,11 @@ def assemble(cfg: DictConfig) -> Parts:
             flat=flat,
             generator=generator,
             start=State(
-                Learner.start(flat.clone()),
+                Learner.start(
+                    flat.clone(),
+                    lr=chosen["lr"].keywords["value"] if rate else None,
+                    velocity=chosen["outer"].keywords.get("momentum", 0) > 0,
+                ),
                 moments,
                 reward_scale,
                 schedule.start(),
@@ -187,6 +210,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 limit=limits.step,
                 max_grad_norm=math.inf if cfg.max_grad_norm is None else cfg.max_grad_norm,
                 value=cfg.coef.value,
+                match=match,
                 device=device,
             ),
             terms=tuple(terms),
@@ -194,7 +218,7 @@ def assemble(cfg: DictConfig) -> Parts:
             reference=frozen,
             held_out=held_out(frozen, to_world, partial(make, chosen["env"], device=device), seed=cfg.eval.seed),
             first_log_ratio=cfg.guard.first_log_ratio,
-            unread=unread(chosen, target_kl=cfg.target_kl, critic=loss.critic),
+            unread=idle,
         )
     except BaseException:
         envs.close()
@@ -228,7 +252,9 @@ def planned_steps(cfg: DictConfig) -> int:
     return math.ceil(cfg.total_steps / batch) * cfg.epochs * (batch // cfg.minibatch_size)
 
 
-def knobs(chosen: Chosen, *, limit: float, max_grad_norm: float, value: float, device: torch.device) -> Knobs:
+def knobs(
+    chosen: Chosen, *, limit: float, max_grad_norm: float, value: float, match: Match | None, device: torch.device
+) -> Knobs:
     """The numbers of the next update, as tensors."""
 
     def number(x: float | None) -> Tensor:
@@ -242,4 +268,7 @@ def knobs(chosen: Chosen, *, limit: float, max_grad_norm: float, value: float, d
         max_grad_norm=number(max_grad_norm),
         value=number(value),
         coef={name: number(weight) for name, weight in chosen.coef.items()},
+        width={name: number(x) for name, x in match.numbers(chosen.match.scale).items()}
+        if match and chosen.match
+        else {},
     )

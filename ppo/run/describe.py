@@ -4,6 +4,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition
 from ppo.buffer.rewards import RewardNormaliser
@@ -35,7 +36,7 @@ def describe(
     """
     steps, chosen = len(batch.value), state.chosen
     metrics: dict[str, float] = {
-        "lr": cast(float, chosen.lr),
+        "lr": state.learner.lr.item() if isinstance(state.learner.lr, Tensor) else cast(float, chosen.lr),
         "clip/low": cast(float, chosen.clip_low),
         "clip/high": cast(float, chosen.clip_high),
         "reward/scale": scale.std.item(),
@@ -57,6 +58,8 @@ def describe(
         "value/beyond": (batch.value.abs() > most).float().mean().item(),
     }
     metrics |= {term.logged_weight: cast(float, chosen.coef[term.name]) for term in parts.terms}
+    if parts.schedule.match and chosen.match:
+        metrics |= parts.schedule.match.metrics(chosen.match)
     if parts.schedule.target_kl:
         metrics["kl/overshoot"] = updated["kl/final"] / parts.schedule.target_kl - 1
     if episodes:

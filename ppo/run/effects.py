@@ -24,14 +24,13 @@ def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: 
     """
     limits = [options["stop"](target) for target in (0.01, 0.02)]
     adaptive = {group: options[group] for group in ("lr", "clip", "penalty")}
-    natural = getattr(_function(options["objective"]), "steps", None) == NATURAL
     penalised = options["penalty"](Progress(target_kl=target_kl or 0.01)) > 0
-    by_kl = [group for group, choose in adaptive.items() if _differs(choose, "kl")]
-    by_target = [group for group, choose in adaptive.items() if _differs(choose, "target_kl")]
+    by_kl = [group for group, choose in adaptive.items() if differs(choose, "kl")]
+    by_target = [group for group, choose in adaptive.items() if differs(choose, "target_kl")]
     found = {}
     if not (penalised or by_kl or _reads_kl(limits[0])):
         found["kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch target_kl=0.01 would"
-    if not (by_target or natural or limits[0] != limits[1]):
+    if not (by_target or is_natural(options["objective"]) or limits[0] != limits[1]):
         found["target_kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch would"
     if not _clips(options["objective"]):
         found["clip"] = f"objective={_name(options['objective'])} has no clip range; objective=ppo would"
@@ -55,6 +54,11 @@ def _function(option: Callable) -> Callable:
     return getattr(option, "func", option)
 
 
+def is_natural(objective: Callable) -> bool:
+    """Whether the policy is moved by natural steps, within target_kl."""
+    return getattr(_function(objective), "steps", None) == NATURAL
+
+
 def _name(option: Callable) -> str:
     return getattr(_function(option), "__name__", str(option))
 
@@ -63,7 +67,7 @@ def _reads_kl(limits: Limits) -> bool:
     return limits.epoch < torch.inf or (limits.step < torch.inf and limits.metric == "kl/stop")
 
 
-def _differs(choose: Callable[[Progress], Any], what: str) -> bool:
+def differs(choose: Callable[[Progress], Any], what: str) -> bool:
     """Whether what an option chooses after an update depends on the KL that was seen, or on target_kl."""
     first = choose(Progress(target_kl=0.01))
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from envs.base import NotFinite
 from ppo.buffer.data import Batch
 from ppo.config.options import plain, strategy
+from ppo.control.match import Match
 from ppo.logging.base import Run
 from ppo.run import checkpoint, crash, ranks, resume
 from ppo.run.assemble import Parts
@@ -29,7 +30,7 @@ class Record:
     """A context manager. ``sink``: None on every rank but the first.
 
     ``on_nonfinite``: stop, skip or rollback. ``every``: environment steps between numbered checkpoints; 0: none.
-    ``explain(halt)``: in words, why an update stopped.
+    ``explain(halt)``: in words, why an update stopped. ``match``: what match_kl= asks for.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Record:
         on_nonfinite: str,
         every: int,
         explain: Callable[[Halt], str],
+        match: Match | None = None,
     ):
         self.sink, self._generator, self._every = sink, generator, every
-        self._on_nonfinite, self._explain = on_nonfinite, explain
+        self._on_nonfinite, self._explain, self._match = on_nonfinite, explain, match
         self._saved_steps = 0  # of the latest checkpoint
         self._explained: set[str] = set()  # reasons of stops that were said in full
 
@@ -100,6 +102,9 @@ class Record:
             self.sink.say(f"update {state.updates}: {self._explain(halt)}")
         for finding in found:
             self.sink.warn(f"doctor: {finding.cause}", f"update {state.updates}: {finding.line()}")
+        if metrics.get("match/at_bound") and self._match and state.chosen.match and "match" not in self._explained:
+            self._explained.add("match")
+            self.sink.say(f"update {state.updates}: {self._match.said(state.chosen.match)}")
         if (ratio := metrics.get("bc/ppo_ratio", 0.0)) > 2:
             size = f"{ratio:.1f} times the size of the PPO loss"
             self.sink.say(
@@ -142,4 +147,5 @@ def recording(cfg: DictConfig, run: Run, parts: Parts, watch: Watch) -> Record:
         on_nonfinite=cfg.on_nonfinite,
         every=cfg.checkpoint.every,
         explain=partial(explain, kl=str(cfg.kl._target_).rsplit(".", 1)[-1], target_kl=cfg.target_kl),
+        match=parts.schedule.match,
     )

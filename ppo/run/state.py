@@ -40,7 +40,10 @@ class State(NamedTuple):
             reference_kl=_number(metrics, "reference/kl"),
             demo_ratio=_number(metrics, "bc/ppo_ratio"),
         )
-        return self._replace(seen=seen, advantage_scale=_number(metrics, "advantage/scale"))
+        chosen = self.chosen
+        if chosen.match:
+            chosen = chosen._replace(match=chosen.match.saw(float(metrics["kl/final"])))
+        return self._replace(chosen=chosen, seen=seen, advantage_scale=_number(metrics, "advantage/scale"))
 
 
 _EARLIER = {  # fields of the state in checkpoints of earlier versions, where all were beside each other

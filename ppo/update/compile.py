@@ -86,12 +86,12 @@ def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:
     run = _load(library, learner.params.device)
 
     def compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
-        tensors = [*learner, *leaves(batch), *leaves(knobs)]
+        tensors = [*leaves(learner), *leaves(batch), *leaves(knobs)]
         # The library believes what it is told: other shapes would read beyond the end of the data.
         if [x.shape for x in tensors] != shapes or not all(x.is_contiguous() for x in tensors):
             return take(learner, batch, knobs)
         *new, metrics = run(tensors)
-        return Learner(*new), metrics
+        return with_leaves(learner, new), metrics
 
     return compiled
 
@@ -166,7 +166,7 @@ def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> 
         given = iter(tensors)
         learner, batch, knobs = (with_leaves(tree, given) for tree in example)
         learner, metrics = take(learner, batch, knobs)
-        return (*learner, metrics)
+        return (*leaves(learner), metrics)
 
     graph = make_fx(flat)(*tensors)
     for node in graph.graph.nodes:

@@ -18,6 +18,8 @@ from ppo.control.stop import Limits
 from ppo.update.measure import Measured
 from ppo.update.natural import Finish, stay
 from ppo.update.optim import Learner
+from ppo.update.outer import Outer
+from ppo.update.outer import stay as where_it_ends
 from ppo.update.report import batch_metrics, kl_path, measured_metrics, summarise
 from ppo.update.step import EPOCH, GOING, LIMIT, NONFINITE, ROLLBACK, Knobs, Step
 from ppo.update.table import Table
@@ -35,6 +37,7 @@ class Update(NamedTuple):
     epochs: int
     minibatch_size: int
     finish: Finish = stay  # how an update ends: see ppo.update.natural
+    outer: Outer = where_it_ends  # how far it then goes along the way it went: see ppo.update.outer
     rpo: float = 0.0  # half-width of the noise on the policy's mean, drawn anew for each sample and epoch
     chunk: int = 1  # samples in a row that stay together: see ppo.network.memory
 
@@ -83,8 +86,11 @@ def update(
     next epoch learns from; ``last_scale`` is what the normaliser kept of the last update.
     """
     batch = blank(batch)
+    start = learner
     learner, trace = run_epochs(bound, learner, batch, knobs, generator, refresh=refresh, last_scale=last_scale)
     learner, finished = bound.finish(learner, trace.minibatches, knobs)
+    learner, gone = bound.outer(start, learner, knobs, lambda params: bound.measure(params, batch).kl)
+    finished |= gone
     if trace.scale is not None:
         finished["advantage/scale"] = trace.scale
 

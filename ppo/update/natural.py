@@ -27,7 +27,7 @@ def stay(learner: Learner, minibatches: Batch, knobs: Knobs) -> tuple[Learner, d
 def build_natural_step(
     evaluate: Evaluate,
     loss: Callable,
-    target_kl: float,
+    target_kl: float,  # unless the knobs say another
     *,
     cg_steps: int,
     damping: float,
@@ -47,6 +47,7 @@ def build_natural_step(
     def finish(learner: Learner, minibatches: Batch, knobs: Knobs) -> tuple[Learner, dict[str, Tensor]]:
         batch = tree_map(lambda x: x.flatten(0, 1), minibatches)
         weight = batch.mask.to(batch.value.dtype) / batch.mask.sum().clamp(min=1)
+        bound = knobs.width.get("target_kl", target_kl)
         start = learner.params
         gradient, (before, samples) = grad_and_value(loss, has_aux=True)(start, batch, weight, knobs)
 
@@ -57,12 +58,12 @@ def build_natural_step(
             return jvp(grad(kl_from_here), (start,), (x,))[1] + damping * x
 
         x = conjugate_gradient(fisher, -gradient, cg_steps)
-        full = (2 * target_kl / (x @ fisher(x))).sqrt() * x  # damped: along flat directions F alone would let it run
+        full = (2 * bound / (x @ fisher(x))).sqrt() * x  # damped: along flat directions F alone would let it run
         params, taken = start, torch.zeros_like(before)
         for j in range(backtracks):
             candidate = (start + shrink**j * full).clamp(low, high)
             after, there = loss(candidate, batch, weight, knobs)
-            within = (weight * batch.policy.kl(there.policy)).sum() <= target_kl
+            within = (weight * batch.policy.kl(there.policy)).sum() <= bound
             better = (taken == 0) & (learner.stopped == GOING) & within & (after < before)  # NaN: neither
             params, taken = torch.where(better, candidate, params), torch.where(better, shrink**j, taken)
         return learner._replace(params=params), {"trpo/step": taken}

@@ -8,18 +8,32 @@ from torch import Tensor
 
 
 class Learner(NamedTuple):
-    """Parameters, Adam's moments, and whether this update has been stopped. Every tensor may be stacked over seeds."""
+    """Parameters, Adam's moments, and whether this update has been stopped. Every tensor may be stacked over seeds.
+
+    What only some options learn is () under the others.
+    """
 
     params: Float[Tensor, " P"]
     m: Float[Tensor, " P"]
     v: Float[Tensor, " P"]
     count: Float[Tensor, ""]  # steps taken
     stopped: Tensor  # [] int64: a code of ``ppo.update.step``, see GOING; once non-zero, no further step is taken
+    lr: Float[Tensor, ""] | tuple[()] = ()  # lr=adaptive_kl_step: the rate of the last step
+    velocity: Float[Tensor, " P"] | tuple[()] = ()  # outer=step with momentum: see ppo.update.outer
 
     @staticmethod
-    def start(params: Float[Tensor, " P"]) -> "Learner":
+    def start(params: Float[Tensor, " P"], *, lr: float | None = None, velocity: bool = False) -> "Learner":
         zero = params.new_zeros(())
-        return Learner(params, torch.zeros_like(params), torch.zeros_like(params), zero, zero.long())
+        rate = () if lr is None else zero + lr
+        return Learner(
+            params=params,
+            m=torch.zeros_like(params),
+            v=torch.zeros_like(params),
+            count=zero,
+            stopped=zero.long(),
+            lr=rate,
+            velocity=torch.zeros_like(params) if velocity else (),
+        )
 
 
 def clip_norm(
@@ -52,3 +66,18 @@ def adam(
 def _kept(x: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """``x``, as a reduction: the compiler keeps the result of one, and would compute a power anew for every 16 parameters."""
     return x.expand(16).amax()
+
+
+def follow_kl(
+    lr: Float[Tensor, ""],
+    kl: Float[Tensor, ""],
+    target: float,
+    *,
+    tolerance: float,
+    factor: float,
+    min: float,
+    max: float,
+) -> Float[Tensor, ""]:
+    """The rate of the step at a minibatch of this KL: ``ppo.control.lr.adaptive_kl_step`` in tensors."""
+    far, near = ~(kl <= tolerance * target), (kl > 0) & (kl < target / tolerance)  # NaN is far
+    return torch.where(far, lr / factor, torch.where(near, lr * factor, lr)).clamp(min, max)

@@ -10,7 +10,7 @@ back from the device in between.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,11 @@ class Knobs(NamedTuple):
     max_grad_norm: Tensor  # infinite for no clipping
     value: Tensor  # weight of the critic's loss
     coef: dict[str, Tensor]  # weight of each further term, by its name
+    width: dict[str, Tensor] = {}  # noqa: RUF012 - with match_kl=, what replaces the options' own: "objective.alpha"
+
+    def of(self, group: str) -> dict[str, Tensor]:
+        """The options of this group that are moved, by their names."""
+        return {key.partition(".")[2]: x for key, x in self.width.items() if key.startswith(f"{group}.")}
 
 
 class Loss(NamedTuple):
@@ -50,6 +55,7 @@ class Loss(NamedTuple):
     terms: tuple[Term, ...] = ()
     policy: bool = True  # False: the policy is not moved by gradient steps
     critic: bool = True
+    project: Callable | None = None  # see ppo.loss.project
     noise: bool = False  # the policy's mean is moved by the batch's noise, in the objective alone
 
 
@@ -164,16 +170,21 @@ def build_loss(
         policy, prediction = evaluate(params, batch)
         log_ratio = policy.log_ratio(batch.policy, batch.action)
         clamped = noisy = log_ratio.clamp(-guards.clamp, guards.clamp)
+        projected: Any = policy
+        if loss.project is not None:
+            projected = loss.project(batch.policy, policy, **knobs.of("project"))
+            noisy = projected.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
         if loss.noise:
-            moved = cast(Any, policy)._replace(mean=cast(Any, policy).mean + batch.noise)
+            moved = projected._replace(mean=projected.mean + batch.noise)
             noisy = moved.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
-        objective = loss.objective(noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
+        given = (noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
+        objective = loss.objective(*given, **knobs.of("objective"))
         total = -(weight * objective).sum() if loss.policy else weight.new_zeros(())
         value_loss = torch.zeros_like(objective)
         if loss.critic:
             value_loss = loss.value(prediction, batch.target, batch.value)
             total = total + knobs.value * (weight * value_loss).sum()
-        at = At(policy, batch, clamped, partial(evaluate, params))
+        at = At(policy, projected, batch, clamped, partial(evaluate, params))
         terms = {term.name: term.loss(at) for term in loss.terms}
         for name, term in terms.items():
             total = total + knobs.coef[name] * (weight * term).sum()
@@ -190,11 +201,13 @@ def build_step(
     watch: str = "kl/stop",
     micro_batches: int = 1,
     optimiser: Callable = adam,
+    rate: Callable | None = None,
 ) -> Step:
     """The step for this network and these choices. Shapes and choices are fixed here; numbers come in ``Knobs``.
 
     watch: the metric of a step that ``Knobs.limit`` bounds. micro_batches: parts of a minibatch whose gradients are
-    accumulated. optimiser: ``(learner, gradient, lr) -> learner``.
+    accumulated. optimiser: ``(learner, gradient, lr) -> learner``. rate: ``(lr, kl) -> lr``, of ``learner.lr`` and the chosen
+    KL of the minibatch, where the rate moves at every step; without it, ``knobs.lr``.
     """
     low, high = box(evaluate.network)
     total_of, measured = build_loss(evaluate, loss, guards), step_metrics(loss)
@@ -228,10 +241,14 @@ def build_step(
         given = (learner.params, batch, weight, knobs)
         shares = {term.name: share(term.name, whole, *given) for term in loss.terms if term.share}
         clipped, norm = clip_norm(whole, knobs.max_grad_norm)
-        stepped = optimiser(learner, clipped, knobs.lr)
+        log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
+        moved = learner
+        if rate is not None:
+            kl = (weight * loss.kl(batch.policy, samples.policy, log_ratio)).sum()
+            moved = learner._replace(lr=rate(learner.lr, kl))
+        stepped = optimiser(moved, clipped, moved.lr if rate else knobs.lr)
         stepped = stepped._replace(params=stepped.params.clamp(low, high))
 
-        log_ratio = samples.log_ratio.clamp(-guards.clamp, guards.clamp)
         facts = Facts(batch, samples, knobs, guards, weight, log_ratio, torch.exp(log_ratio), total, norm, shares)
         values = {name: value(facts) for name, (_, value) in measured.items()}
         finite = torch.isfinite(torch.stack([total, norm, values["kl/stop"]])).all()

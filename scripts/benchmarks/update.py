@@ -102,7 +102,7 @@ def ours(shape: Shape, compiled: str) -> Run:
     w = shape.like
     numbers = {"lr": w.lr, "clip_low": 1 - w.clip, "clip_high": 1 + w.clip, "limit": math.inf}
     numbers |= {"max_grad_norm": 0.5, "value": 0.5}
-    knobs = Knobs(**{name: torch.tensor(x) for name, x in numbers.items()}, coef={})
+    knobs = Knobs(**{name: torch.tensor(x) for name, x in numbers.items()}, coef={}, width={})
     loss = Loss(partial(objective.ppo, dual=None), kl.exact, value.mse)
     step = compile_step(build_step(build_evaluate(network), loss, Guards()), compiled, 0)
     learner = Learner.start(flat.clone())

@@ -219,6 +219,11 @@ def test_the_defaults_pass(config):
         ("stop=epoch", "target_kl=null: stop=epoch needs one"),
         ("stop=rollback", "target_kl=null: stop=rollback needs one"),
         ("lr=adaptive_kl", "target_kl=null: lr=adaptive_kl needs one"),
+        ("lr=adaptive_kl_step", "target_kl=null: lr=adaptive_kl_step needs one"),
+        (
+            "lr=adaptive_kl_step target_kl=0.01 stop=minibatch",
+            "lr.tolerance=2.0: stop=minibatch takes no step beyond 1.5 x target_kl, so the rate could only rise; stop=none",
+        ),
         ("clip=adaptive", "target_kl=null: clip=adaptive needs one"),
         ("penalty=adaptive", "target_kl=null: penalty=adaptive needs one"),
         ("objective=trpo target_kl=0.01 demo=npz", "demo=npz: objective=trpo takes no demonstrations"),

@@ -76,6 +76,7 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
     cfg, parts = parts_of(*words, "target_kl=2", "lr.value=1e-4", "clip=asymmetric", "clip.above=0.3")
     got = first_knobs(parts)._asdict()
     coef = {name: weight.item() for name, weight in got.pop("coef").items()}
+    assert got.pop("width") == {}
     expected = {"lr": 1e-4, "clip_low": 0.8, "clip_high": 1.3, "limit": 3.0, "max_grad_norm": 0.7, "value": 0.1}
     assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
     assert coef == pytest.approx({"entropy": 0.2, "kl": 0.3, "reference": 0.4})

@@ -9,17 +9,18 @@ import math
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
 
-from ppo.buffer.data import Batch, Pairs, tree_map
+from ppo.buffer.data import Batch, Pairs, leaves, tree_map
 from ppo.config.options import option
 from ppo.control.stop import Limits
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
-from ppo.loss.terms import Term, demonstrations, entropy, penalty, reference
+from ppo.loss.terms import Term, demonstrations, entropy, penalty, projection, reference
 from ppo.network.actor_critic import ActorCritic, widen
 from ppo.network.flat import Evaluate, build_evaluate, flatten
 from ppo.run import checkpoint
@@ -27,7 +28,7 @@ from ppo.train import train
 from ppo.update.compile import compile_step
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
-from ppo.update.optim import Learner
+from ppo.update.optim import Learner, follow_kl
 from ppo.update.step import GOING, Guards, Knobs, Loss, build_step
 
 NETWORKS = {
@@ -91,6 +92,8 @@ def same(words: list[str]) -> None:
     aim = next((word for word in words if hasattr(objective, word)), "ppo")
     estimator = kl.k3 if "k3" in words else kl.exact
     terms = [Term("entropy", entropy), penalty(estimator)] if "penalty" in words else []
+    if "trpl" in words:
+        terms += [projection()]
     if "pulled" in words:
         terms += [reference(lambda policy, frozen: policy.kl(frozen)), demonstrations()]
         pairs = Pairs(batch.obs + 0.1, batch.action)
@@ -101,12 +104,19 @@ def same(words: list[str]) -> None:
         option("value", critic),
         terms=tuple(terms),
         noise="rpo" in words,
+        project=option("project", "trpl", mean=1e-3, deviation=1e-5)().project if "trpl" in words else None,
     )
     limits = Limits("minibatch", step=0.004)
     if "ratio" in words:
         limits = Limits("ratio", step=0.15, metric="ratio/deviation")
-    eager = build_step(evaluate, loss, Guards(), watch=limits.metric, micro_batches=2 if "micro" in words else 1)
-    weights = {"entropy": 0.01, "kl": 0.1, "reference": 0.2, "demo": 0.3}
+    rate = None
+    if "rate" in words:
+        learner = learner._replace(lr=torch.tensor(1e-3))
+        rate = partial(follow_kl, target=0.001, tolerance=2.0, factor=1.5, min=1e-5, max=1e-2)
+    eager = build_step(
+        evaluate, loss, Guards(), watch=limits.metric, micro_batches=2 if "micro" in words else 1, rate=rate
+    )
+    weights = {"projection": 1.0, "entropy": 0.01, "kl": 0.1, "reference": 0.2, "demo": 0.3}
     coef = {term.name: weights[term.name] for term in terms}
     first = knobs_of(coef, max_grad_norm=0.5)
     second = knobs_of(coef, lr=1e-2, clip_low=0.7, clip_high=1.4, limit=limits.step)
@@ -128,7 +138,7 @@ def same(words: list[str]) -> None:
     (one, halt), (two, other) = ends
     assert halt and other and halt.reason == other.reason == limits.name, (halt, other)
     assert (halt.epoch, halt.minibatch) == (other.epoch, other.minibatch), (halt, other)
-    for x, y in zip(one, two, strict=True):
+    for x, y in zip(leaves(one), leaves(two), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-6)
     assert (one.params - learner.params).abs().max() > 0.01
 

@@ -41,6 +41,9 @@ def test_an_update_compiled_is_the_update_eager():
     [
         "k3 penalty",
         "clipped micro",
+        "aspo rate",
+        "soft",
+        "trpl micro",
         "spo huber",
         "truly ratio rpo",
         "none quantile micro",

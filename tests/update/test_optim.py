@@ -1,10 +1,14 @@
 """One optimiser step: Adam, and the clip of the gradient's norm, against torch's own."""
 
+import math
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from ppo.update.optim import Learner, adam, clip_norm
+from ppo.config.options import option
+from ppo.control.progress import Progress, Seen
+from ppo.update.optim import Learner, adam, clip_norm, follow_kl
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
@@ -51,3 +55,28 @@ def test_clipping_keeps_the_direction_and_bounds_the_length():
 def test_a_gradient_of_another_shape_is_refused():
     with pytest.raises(TypeCheckError):
         adam(Learner.start(torch.zeros(4)), torch.ones(4, 1), torch.tensor(0.01))
+
+
+RULE = {"target": 0.01, "tolerance": 2.0, "factor": 1.5, "min": 1e-5, "max": 1e-2}
+
+
+@pytest.mark.parametrize(
+    ("lr", "kl", "expected"),
+    [
+        (1e-3, 0.021, 1e-3 / 1.5),
+        (1e-3, 0.0049, 1.5e-3),
+        (1e-3, 0.0051, 1e-3),
+        (1e-3, 0.02, 1e-3),
+        (1e-3, 0.0, 1e-3),
+        (9e-3, 0.001, 1e-2),
+        (1.2e-5, 1.0, 1e-5),
+        (1e-3, math.nan, 1e-3 / 1.5),
+        (1e-3, math.inf, 1e-3 / 1.5),
+    ],
+)
+def test_the_rate_follows_the_kl_of_every_minibatch(lr, kl, expected):
+    """By hand; and the rule between updates is the same."""
+    got = follow_kl(torch.tensor(lr, dtype=torch.float64), torch.tensor(kl, dtype=torch.float64), **RULE).item()
+    assert got == pytest.approx(expected)
+    progress = Progress(last=lr, seen=Seen(kl=kl), target_kl=0.01)
+    assert option("lr", "adaptive_kl_step")(progress) == pytest.approx(expected)

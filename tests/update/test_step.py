@@ -1,6 +1,7 @@
 """The gradient step: its gradient, its guards, its metrics."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from ppo.loss import kl, value
 from ppo.loss.terms import Term, entropy, penalty
 from ppo.network.actor_critic import widen
 from ppo.network.flat import build_evaluate, flatten
-from ppo.update.optim import Learner
+from ppo.update.optim import Learner, follow_kl
 from ppo.update.step import GOING, LIMIT, NONFINITE, Guards, build_step
 from tests.update.steps import read, same, turn
 
@@ -411,3 +412,19 @@ def test_any_metric_of_a_step_can_be_the_one_that_is_limited(problem, numbers, m
 def test_a_limit_on_what_no_step_measures_is_refused(problem, make_loss):
     with pytest.raises(ValueError, match=r"'kl/k9' is no metric of a step; there are .*kl/k3"):
         build_step(problem().evaluate, make_loss(), Guards(), watch="kl/k9")
+
+
+def test_a_rate_that_moves_at_every_step_is_that_of_the_step_and_stays_where_a_step_is_refused(
+    problem, numbers, make_loss
+):
+    """The KL is far above the target: the step is that of 2e-3 / 1.5, whatever the knobs say."""
+    _, evaluate, learner, batch = problem(64, moved=0.3)
+    rule = partial(follow_kl, target=1e-3, tolerance=2.0, factor=1.5, min=1e-5, max=1e-2)
+    step = build_step(evaluate, make_loss(), Guards(), rate=rule)
+    start = learner._replace(lr=torch.tensor(2e-3))
+    after = step(start, batch, numbers(lr=1.0))[0]
+    expected = build_step(evaluate, make_loss(), Guards())(learner, batch, numbers(lr=2e-3 / 1.5))[0]
+    torch.testing.assert_close(after.params, expected.params, rtol=0, atol=1e-7)
+    assert after.lr.item() == pytest.approx(2e-3 / 1.5)
+    refused = step(start, batch, numbers(limit=1e-6))[0]
+    assert refused.stopped == LIMIT and same(refused, learner) and refused.lr.item() == pytest.approx(2e-3)
