@@ -10,10 +10,10 @@ from ppo.compare import ranks, stats
 from ppo.compare.arms import Arms, group, lock, one_run_a_seed, pairs, same_runs
 from ppo.compare.endpoints import Sample, available, samples
 from ppo.compare.notes import about_curves, about_same
-from ppo.compare.sentence import decide, deciding, more_seeds, sentence
+from ppo.compare.sentence import decide, decisive, more_seeds, sentence
 from ppo.compare.sequential import sequential as always_valid
 from ppo.compare.sequential import signs
-from ppo.compare.stability import rollback, stability
+from ppo.compare.stability import began_at, rollback, stability
 from ppo.compare.trial import CompareError, Trial
 
 PRIMARY = ("eval/final", "return/final", "train/final")  # the first that there is decides; the others are descriptive
@@ -154,7 +154,7 @@ def _failed(a: Sample, b: Sample) -> dict:
 
 
 def _untested(row: dict) -> bool:
-    return math.isnan(deciding(row)["p_holm"])
+    return math.isnan(decisive(row)["p_holm"])
 
 
 def _primary(rows: Sequence[dict]) -> str:
@@ -168,9 +168,9 @@ def _correct(rows: list[dict], found: dict[tuple[str, str], dict[str, Sample]], 
     leaves a pair, its interval, the effect it could find and the seeds it needs."""
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
         tested = [row for row in rows if row["endpoint"] == endpoint]
-        p = [deciding(row)["p"] for row in tested]
+        p = [decisive(row)["p"] for row in tested]
         for row, corrected, level in zip(tested, stats.holm(p), stats.holm_levels(p, alpha=alpha)):
-            deciding(row).update(p_holm=corrected, level=1 - level)
+            decisive(row).update(p_holm=corrected, level=1 - level)
             if not math.isnan(level) and level != alpha:
                 sampled = found[row["env"], endpoint]
                 row.update(_at_level(row, sampled[row["a"]], sampled[row["b"]], level))
@@ -201,10 +201,11 @@ def _stability(envs: dict[str, Arms], couples: Sequence[tuple[str, str]], arm_ro
     for env, arms in envs.items():
         measured = {label: stability(runs) for label, runs in arms.items()}
         endpoint = next((e for e in PRIMARY if any((env, label, e) in means for label in arms)), None)
+        began = began_at([t for runs in arms.values() for t in runs], endpoint.split("/")[0]) if endpoint else math.nan
         for label, row in measured.items():
             other, reasons = base.get(label), None
             if other in measured:
                 mean, base_mean = (means.get((env, name, endpoint), math.nan) for name in (label, other))
-                reasons = rollback(row, measured[other], mean, base_mean)
+                reasons = rollback(row, measured[other], mean=mean, base_mean=base_mean, began=began)
             rows.append({"env": env, "arm": label, **row, "against": other, "rollback": reasons})
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ppo.compare.printed import print_line, print_table
-from ppo.compare.sentence import deciding, number
+from ppo.compare.sentence import decisive, number
 from ppo.logging.files import write_atomically
 from ppo.page.html import jsonable
 
@@ -43,7 +43,7 @@ def arm_cells(row: dict) -> list[str]:
 
 def pair_cells(row: dict) -> list[str]:
     """A row of the table of pairs: interval and p of the test that decides."""
-    test = deciding(row)
+    test = decisive(row)
     measures = (row["difference"], test["ci"], test["p_holm"], row["hedges_g"], row["superiority"]["p"], row["mde_80"])
     return [row[k] for k in PAIR_COLUMNS[:4]] + [_cell(value) for value in measures] + [row["verdict"]]
 

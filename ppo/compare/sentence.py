@@ -29,7 +29,7 @@ def p_value(p: float, alpha: float) -> str:
     return f"{p:.6g}" if not math.isnan(p) and (float(text) < alpha) != (p < alpha) else text
 
 
-def deciding(pair: dict) -> dict:
+def decisive(pair: dict) -> dict:
     """The test that decides the pair: its p, and once all pairs are known p_holm and level."""
     return pair[pair["test"]]
 
@@ -51,7 +51,7 @@ def decide(pair: dict, *, alpha: float) -> str:
         return NONE
     if pair["flat"]:
         return FLAT
-    if not deciding(pair)["p_holm"] < alpha:
+    if not decisive(pair)["p_holm"] < alpha:
         return UNDECIDED
     return HIGHER if _lead(pair) > 0 else LOWER
 
@@ -60,7 +60,7 @@ def _lead(pair: dict) -> float:
     """Above 0 where a is ahead, in the eyes of the test that decides."""
     if not ranked(pair):
         return pair["difference"]
-    test = deciding(pair)
+    test = decisive(pair)
     return test["higher"] - test["lower"] if pair["test"] == "sequential" else pair["superiority"]["p"] - 0.5
 
 
@@ -89,8 +89,8 @@ def sentence(pair: dict, *, alpha: float, tests: int) -> str:
             "far another seed would lie; does the seed reach the environment and the policy?"
         )
     if pair["verdict"] == UNDECIDED:
-        so_far = "" if ranked(pair) else f"{so_far} "
-        return f"{start}undecided{_yet(pair)}: {so_far}{_how_sure(pair, alpha, tests)}.{_foreseen(pair)}"
+        so_far = "" if ranked(pair) else f": {so_far}"
+        return f"{start}undecided{_yet(pair)}{so_far} {_how_sure(pair, alpha, tests)}.{_foreseen(pair)}"
     word = "higher" if pair["verdict"] == HIGHER else "lower"
     by = "" if ranked(pair) else f" by {number(abs(pair['difference']))}"
     return f"{start}{a} is {word} than {b}{by} {_how_sure(pair, alpha, tests)}."
@@ -120,7 +120,7 @@ def _yet(pair: dict) -> str:
 
 def _how_sure(pair: dict, alpha: float, tests: int) -> str:
     """In brackets: interval and p of the test that decides, P(A > B), and the seeds that it read."""
-    test = deciding(pair)
+    test = decisive(pair)
     many = f" after Holm's correction over {tests} tests" if tests > 1 else ""
     p, chance = f"p = {p_value(test['p_holm'], alpha)}{many}", f"P(A > B) = {pair['superiority']['p']:.2f}"
     if ranked(pair) and pair["test"] == "sequential":
@@ -145,7 +145,7 @@ def _foreseen(pair: dict) -> str:
         more = f"; one as large as that seen needs {needed} seeds an arm" if needed else ""
         size = number(pair["mde_80"])
         return f" With this spread and these seeds a true difference of {size} is found four times in five{more}."
-    least, level = smallest_p(pair["n_a"], pair["n_b"]), 1 - deciding(pair)["level"]
+    least, level = smallest_p(pair["n_a"], pair["n_b"]), 1 - decisive(pair)["level"]
     floor = (
         f" So few seeds cannot decide here: arms that do not overlap at all have p = {number(least)}, where "
         f"{number(level)} is asked for."

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppo.compare.sentence import number
 from ppo.compare.trial import Trial
 
 SPIKE = 0.05  # nat: above it kl/final is in the critical band
@@ -46,15 +47,23 @@ def incident(row: dict) -> bool:
     )
 
 
-def rollback(arm: dict, base: dict, mean: float, base_mean: float) -> list[str]:
-    """Why ``arm`` should be taken back, given both arms' ``stability`` and mean return; empty: no reason.
+def began_at(trials: Sequence[Trial], curve: str) -> float:
+    """The return that training began with: the first of each run's ``curve``, the mean over all runs; NaN where none."""
+    return _over_known(np.mean, [float(trial.curves[curve][1][0]) for trial in trials if curve in trial.curves])
 
-    It loses more than 10 % of |return|, has non-finite incidents in a larger share of updates, or takes more than twice
-    the time for an environment step. Means as they are: no test is meant, a rollback must not wait for significance.
+
+def rollback(arm: dict, base: dict, *, mean: float, base_mean: float, began: float) -> list[str]:
+    """Why ``arm`` should be taken back, given both arms' ``stability`` and mean return and what all runs ``began`` with;
+    empty: no reason.
+
+    It loses more than 10 % of what the baseline gained, (base_mean - mean) / (base_mean - began), has non-finite incidents
+    in a larger share of updates, or takes more than twice the time for an environment step. Means as they are: no test is
+    meant, a rollback must not wait for significance. A baseline that gained nothing has nothing to lose a share of.
     """
-    reasons = []
-    if base_mean - mean > LOSS * abs(base_mean):
-        reasons.append(f"loses {(base_mean - mean) / abs(base_mean) if base_mean else math.inf:.0%} of return")
+    reasons, gained = [], base_mean - began
+    if gained > 0 and base_mean - mean > LOSS * gained:
+        share = (base_mean - mean) / gained
+        reasons.append(f"loses {share:.0%} of what the baseline gained ({number(began)} to {number(base_mean)})")
     if arm["nonfinite"] * base["updates"] > base["nonfinite"] * arm["updates"]:
         reasons.append(f"non-finite numbers in {arm['nonfinite']} updates, baseline {base['nonfinite']}")
     if arm["seconds_per_step"] > SLOWDOWN * base["seconds_per_step"]:

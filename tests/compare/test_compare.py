@@ -194,9 +194,9 @@ def test_the_order_of_the_files_does_not_matter(trial):
 
 
 def flags(run_folder, returns=(100.0,), **rows) -> tuple[dict, list]:
-    """(stability of the arm kl=k1, its rollback reasons) against kl=exact with return 100."""
-    folders = [run_folder([100.0], seed=seed) for seed in (1, 2)]
-    folders += [run_folder(list(returns), kl="k1", seed=seed, rows=rows) for seed in (1, 2)]
+    """(stability of the arm kl=k1, its rollback reasons) against kl=exact, whose evaluations go from -400 to 100."""
+    folders = [run_folder([-400.0, 100.0], seed=seed) for seed in (1, 2)]
+    folders += [run_folder([-400.0, *returns], kl="k1", seed=seed, rows=rows) for seed in (1, 2)]
     verdict = compare(load(folders), by=["kl"], baseline="kl=exact").verdict
     row = only(verdict["stability"], arm="kl=k1")
     assert only(verdict["stability"], arm="kl=exact")["rollback"] is None
@@ -210,23 +210,36 @@ def test_an_arm_like_its_baseline_stays(run_folder):
 @pytest.mark.parametrize(
     "returns, rows, reason",
     [
-        ((89.0,), {}, "loses 11% of return"),
-        ((100.0,), {"guard/nonfinite": 3.0}, "non-finite numbers in 2 updates, baseline 0"),
-        ((100.0,), {"loss/value": "NaN"}, "non-finite numbers in 2 updates, baseline 0"),
-        ((100.0,), {"update/stop": "nonfinite"}, "non-finite numbers in 2 updates, baseline 0"),
-        ((100.0,), {"time/wall": 4.2}, "2.1 times as slow"),
+        ((39.0,), {}, "loses 12% of what the baseline gained (-400 to 100)"),
+        ((100.0,), {"guard/nonfinite": 3.0}, "non-finite numbers in 4 updates, baseline 0"),
+        ((100.0,), {"loss/value": "NaN"}, "non-finite numbers in 4 updates, baseline 0"),
+        ((100.0,), {"update/stop": "nonfinite"}, "non-finite numbers in 4 updates, baseline 0"),
+        ((100.0,), {"time/wall": 8.4}, "2.1 times as slow"),
     ],
 )
 def test_each_reason_to_take_an_arm_back(run_folder, returns, rows, reason):
     assert flags(run_folder, returns, **rows)[1] == [reason]
 
 
+@pytest.mark.parametrize("zero", [-10_000.0, 0.0, 10_000.0])
+def test_where_the_zero_of_the_reward_lies_changes_no_share(trial, zero):
+    """Begun at -50, the baseline at 150, an arm at 100: a quarter of what was gained, whatever is added to every reward."""
+    runs = [trial(arm, seed, zero - 50, zero + end) for arm, end in (("base", 150), ("arm", 100)) for seed in range(2)]
+    (row,) = [row for row in compare(runs, baseline="base").verdict["stability"] if row["arm"] == "arm"]
+    assert row["rollback"] == [f"loses 25% of what the baseline gained ({number(zero - 50)} to {number(zero + 150)})"]
+
+
+def test_of_a_baseline_that_gained_nothing_no_share_is_lost(trial):
+    runs = [trial(arm, seed, 100, end) for arm, end in (("base", 90), ("arm", 10)) for seed in range(2)]
+    assert [row["rollback"] for row in compare(runs, baseline="base").verdict["stability"]] == [None, []]
+
+
 def test_what_is_within_bounds_is_no_reason(run_folder):
-    assert flags(run_folder, (91.0,), **{"time/wall": 3.9})[1] == []
+    assert flags(run_folder, (51.0,), **{"time/wall": 7.8})[1] == []
 
 
 def test_stability_by_hand(run_folder):
-    row, _ = flags(run_folder, (100.0, 100.0, 100.0), **{"kl/final": 0.06, "update/stop": "minibatch"})
+    row, _ = flags(run_folder, (100.0, 100.0), **{"kl/final": 0.06, "update/stop": "minibatch"})
     assert (row["updates"], row["kl_spikes"], row["early_stops"], row["nonfinite"]) == (6, 1.0, 1.0, 0)
     assert row["loss_policy_variance"] == pytest.approx(0.01) and row["loss_value_variance"] == 0.0
     assert (row["wall_clock"], row["seconds_per_step"]) == (6.0, 0.002)
