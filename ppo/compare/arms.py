@@ -70,17 +70,27 @@ def one_run_a_seed(label: str, trials: Sequence[Trial]) -> tuple[list[Trial], li
     return [seeds[seed] for seed in sorted(seeds)], notes
 
 
-def pairs(labels: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
-    """Every arm (a) with its baseline (b), or without one every two arms.
+def pairs(labels: Sequence[str], baseline: str | None, *, within: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Every arm (a) with its baseline (b), or without one every two arms; of those that have the same values of the
+    factors in ``within``.
 
     ``baseline`` names an arm, or some of its factors: then an arm's baseline is the one that has those and is otherwise
     like the arm (``norm=none``: ``kl=k1,norm=group`` against ``kl=k1,norm=none``).
     """
+    parts = {label: factors(label) for label in labels}
+    return [
+        (a, b)
+        for a, b in _couples(labels, baseline, parts)
+        if all(parts[a].get(factor) == parts[b].get(factor) for factor in within)
+    ]
+
+
+def _couples(labels: Sequence[str], baseline: str | None, parts: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
     if baseline is None:
         return list(combinations(labels, 2))
     if baseline in labels:
         return [(label, baseline) for label in labels if label != baseline]
-    fixed, parts = _factors(baseline), {label: _factors(label) for label in labels}
+    fixed = factors(baseline)
     bases = [label for label, part in parts.items() if fixed.items() <= part.items()]
     if not bases:
         raise CompareError(f"--baseline {baseline}: no such arm; there are {'; '.join(labels)}")
@@ -92,7 +102,7 @@ def pairs(labels: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
     return found
 
 
-def _factors(label: str) -> dict[str, str]:
+def factors(label: str) -> dict[str, str]:
     """``kl=exact,network.actor=[64,64]`` -> factor and value; a comma within a list separates nothing."""
     return dict(word.partition("=")[::2] for word in re.split(r",(?=[\w.]+=)", label))
 

@@ -36,10 +36,12 @@ def compare(
     allow: Sequence[str] = (),
     alpha: float = 0.05,
     sequential: bool = False,
+    within: Sequence[str] = (),
 ) -> Comparison:
     """Compare the arms that ``by`` makes, environment by environment, over the steps that all their runs have.
 
-    ``verdict["pairs"]`` are the arms with their baseline, or every two. Holm corrects over the pairs and environments of
+    ``verdict["pairs"]`` are the arms with their baseline, or every two; only arms that have the same values of the factors
+    in ``within``. Holm corrects over the pairs and environments of
     one endpoint. ``sequential`` decides by an always-valid test of the seeds that both arms have, instead of Welch's;
     then all that is said of a pair is of these seeds. Where a run of a pair failed, ranks decide it (ppo.compare.ranks).
     Raises CompareError on runs that must not be compared.
@@ -48,9 +50,11 @@ def compare(
         raise CompareError(f"--alpha {alpha:g}: expected a number between 0 and 1")
     if window is not None and window < 1:
         raise CompareError(f"--window {window}: expected at least 1")
+    if unknown := [factor for factor in within if factor not in by]:
+        raise CompareError(f"--within {','.join(unknown)}: is no factor of --by {','.join(by)}")
     envs, notes = _envs(trials, by, allow)
     labels = list(dict.fromkeys(label for arms in envs.values() for label in arms))
-    couples = pairs(labels, baseline)
+    couples = pairs(labels, baseline, within=within)
     arm_rows, pair_rows, spans, found = [], [], [], {}
     for env, arms in envs.items():
         same = {(a, b): same_runs(arms[a], arms[b]) for a, b in couples if a in arms and b in arms}
@@ -79,6 +83,7 @@ def compare(
     verdict = {
         "alpha": alpha,
         "by": list(by),
+        "within": list(within),
         "baseline": baseline,
         "window": window,
         "sequential": sequential,
