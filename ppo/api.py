@@ -28,6 +28,7 @@ from ppo.compare.report import sentences
 from ppo.config.errors import one_line
 from ppo.config.options import CONF, ConfigError, plain
 from ppo.config.options import fit as fitted
+from ppo.config.renamed import words_of_today
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
 from ppo.page.html import bullets, framed, write
@@ -154,7 +155,7 @@ def _words(typed: Sequence[str], given: Mapping[str, Any], env: Env | None) -> t
     for word in words:
         if word.startswith("-") or word.lstrip("+").startswith(("hydra.", "hydra/", "sweep=", "sequential=")):
             raise ConfigError(f"{word}: for the command line, python -m ppo.train; fit trains one run, in folder=")
-    words = paths_quoted(words)
+    words = paths_quoted(words_of_today(words))
     if wrong := unreadable(words):
         raise wrong
     resumed = next((Path(word.partition("=")[2].strip("'\"")) for word in words if word.startswith("resume=")), None)

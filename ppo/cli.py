@@ -22,6 +22,7 @@ from ppo.config.check import bind
 from ppo.config.errors import one_line
 from ppo.config.extras import needs
 from ppo.config.options import CONF, ConfigError, fit, plain
+from ppo.config.renamed import words_of_today
 from ppo.logging.base import LoggerError, Run
 from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
@@ -112,7 +113,7 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         _check_system()
-        sys.argv[1:] = words = paths_quoted(words)
+        sys.argv[1:] = words = paths_quoted(words_of_today(words))
         check_plugins(words)
         if any(word.startswith("sequential=") for word in words):
             from ppo.sweep.sequential import main as until_decided

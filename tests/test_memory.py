@@ -45,7 +45,7 @@ UPDATES = {
     "rpo": ("rpo=0.1", "coef.entropy=0.01"),
     "columns": ("env=gym", "env.id=Pendulum-v1", "observe.actor=[0,2]"),
     "no columns": ("env=gym", "env.id=Pendulum-v1", "network.actor=[]", "network.critic=[]"),
-    "reference": ("reference=initial", "reference.held_out=20", "reference.direction=reverse"),
+    "reference": ("reference=initial", "reference.held_out=20", "reference.kl=exact"),
     "squashed": ("action=tanh", "network.squash=true", "coef.entropy=0.01"),
     "lstm": ("network=lstm", "stop=rollback", "target_kl=0.01"),
     "lstm, trpo": ("network=lstm", "objective=trpo", "target_kl=0.01"),

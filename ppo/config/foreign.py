@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ppo.config.check import bind
 from ppo.config.options import ConfigError, defaults_of, yamls
+from ppo.config.renamed import option_of_today
 from ppo.config.schema import GROUPS, Config, scalars
 
 _RENAMED = {  # modules that options lived in before
@@ -50,7 +51,7 @@ def _option(group: str, node: Any) -> Any:
         return node
     module, _, name = node["_target_"].rpartition(".")
     target = f"{_RENAMED.get(module, module)}.{name}"
-    return (defaults_of(group, target) or {}) | node | {"_target_": target}
+    return (defaults_of(group, target) or {}) | option_of_today(group, node) | {"_target_": target}
 
 
 def _filled(given: dict, base: Mapping[str, Any]) -> dict:

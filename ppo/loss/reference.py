@@ -2,7 +2,7 @@
 
 start: the policy that the run starts with. read: the policy of a run folder or checkpoint file, by its path; either
 comes as a ``Frozen``, with the observation statistics it was trained with.
-The loss is ``... + coef * KL``, exact and at the states of the rollout. Annealed beats constant (Schmitt et al. 2018,
+The loss is ``... + coef * KL``, in closed form and at the states of the rollout. Annealed beats constant (Schmitt et al. 2018,
 "Kickstarting").
 """
 
@@ -38,14 +38,15 @@ def pull(
     schedule: Literal["constant", "linear", "adaptive"],
     end: Annotated[float, Ge(0)],
     target: Annotated[float, Gt(0)],
-    direction: Literal["forward", "reverse"],
+    kl: Literal["exact", "reverse"],
     held_out: Annotated[int, Ge(0)],
 ) -> Reference:
     """A pull towards ``policy``.
 
     schedule: constant; linear, from ``coef`` to ``end`` over the run; adaptive, starting at ``coef``: once an update
     doubled where the KL is above 1.5 ``target`` and halved below ``target`` / 1.5, within [1e-5, 100].
-    direction: forward, KL(policy || reference); or reverse, KL(reference || policy).
+    kl: as kl= calls them, the reference being the old policy: exact, KL(reference || policy), Kickstarting's own, which
+    keeps all that the reference does; or reverse, KL(policy || reference), which keeps to what it does.
     held_out: states, visited by the reference in environments of its own, on which the KL is measured as well.
     """
     schedules = {
@@ -53,7 +54,7 @@ def pull(
         "linear": lambda progress: coef + (end - coef) * progress.done,
         "adaptive": partial(_adaptive, coef, target),
     }
-    return Reference(policy, _DIRECTIONS[direction], schedules[schedule], held_out)
+    return Reference(policy, _KL[kl], schedules[schedule], held_out)
 
 
 @takes(pull=pull)
@@ -75,9 +76,9 @@ def checkpoint(
     return pull(read(run))
 
 
-_DIRECTIONS = {
-    "forward": lambda policy, reference: policy.kl(reference),
-    "reverse": lambda policy, reference: reference.kl(policy),
+_KL = {
+    "exact": lambda policy, reference: reference.kl(policy),
+    "reverse": lambda policy, reference: policy.kl(reference),
 }
 
 

@@ -8,6 +8,7 @@ from torch.func import grad
 
 from ppo.config.options import ConfigError, option
 from ppo.control.progress import Progress, Seen
+from ppo.loss.kl import FAMILY
 from ppo.loss.reference import none
 from ppo.loss.terms import reference
 from ppo.network.frozen import Frozen
@@ -40,9 +41,9 @@ def loss_of(problem, make_loss, numbers, divergence=None, coef=0.0):
     return lambda params, batch: total(params, batch, weight, numbers(coef={"reference": coef}))[0]
 
 
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
-def test_the_policy_itself_as_reference_gives_no_loss_and_no_gradient(problem, numbers, make_loss, frozen, direction):
-    p, pull = problem(), initial(frozen, refuse, direction=direction)
+@pytest.mark.parametrize("kl", ["exact", "reverse"])
+def test_the_policy_itself_as_reference_gives_no_loss_and_no_gradient(problem, numbers, make_loss, frozen, kl):
+    p, pull = problem(), initial(frozen, refuse, kl=kl)
     batch = p.batch._replace(reference=pull.policy(p.batch.obs))
     free, held = (loss_of(p, make_loss, numbers, x, 10.0) for x in (None, pull.divergence))
     assert held(p.learner.params, batch) == free(p.learner.params, batch)
@@ -50,14 +51,16 @@ def test_the_policy_itself_as_reference_gives_no_loss_and_no_gradient(problem, n
     torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
 
 
-def test_the_loss_is_the_coefficient_times_the_exact_divergence(problem, numbers, make_loss, frozen):
+def test_the_loss_is_the_coefficient_times_the_divergence_that_kl_calls_so(problem, numbers, make_loss, frozen):
+    """One word, one direction: the reference stands where kl= has the old policy."""
     p = problem(moved=0.3)
     batch = p.batch._replace(reference=frozen(p.batch.obs))
     policy = p.module.policy(p.batch.obs)
-    both = {"forward": policy.kl(batch.reference).mean(), "reverse": batch.reference.kl(policy).mean()}
-    assert abs(both["forward"] - both["reverse"]) > 0.01
-    for direction, expected in both.items():
-        pull = initial(frozen, refuse, direction=direction).divergence
+    both = {name: FAMILY[name](batch.reference, policy, torch.zeros(64)).mean() for name in ("exact", "reverse")}
+    assert abs(both["exact"] - both["reverse"]) > 0.01
+    torch.testing.assert_close(both["reverse"], policy.kl(batch.reference).mean())
+    for kl, expected in both.items():
+        pull = initial(frozen, refuse, kl=kl).divergence
         with_it, without = (loss_of(p, make_loss, numbers, x, 0.5)(p.learner.params, batch) for x in (pull, None))
         torch.testing.assert_close(with_it - without, 0.5 * expected, rtol=1e-4, atol=1e-5)
 
@@ -79,7 +82,7 @@ def test_schedules_of_the_coefficient(frozen):
 
 
 @pytest.mark.parametrize(
-    "options", [{"schedule": "cosine"}, {"direction": "both"}, {"coef": -1.0}, {"target": math.nan}, {"held_out": -1}]
+    "options", [{"schedule": "cosine"}, {"kl": "both"}, {"coef": -1.0}, {"target": math.nan}, {"held_out": -1}]
 )
 def test_what_makes_no_sense_is_refused(frozen, options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -41,9 +41,9 @@ def step_of(*, evaluate: Evaluate | None = None, guards: Guards | None = None, o
     return fingerprint(step.take)
 
 
-def pull(direction: str) -> Term:
+def pull(towards: str) -> Term:
     frozen = Frozen(network_of().network, ObsNormaliser.identity())
-    return reference(option("reference", "initial", direction=direction)(frozen, lambda run: frozen).divergence)
+    return reference(option("reference", "initial", kl=towards)(frozen, lambda run: frozen).divergence)
 
 
 def changes() -> dict[str, dict]:
@@ -63,8 +63,8 @@ def changes() -> dict[str, dict]:
         "another penalty": {"terms": (penalty(kl.k3),)},
         "two terms": {"terms": (bonus, penalty(kl.exact))},
         "two terms the other way": {"terms": (penalty(kl.exact), bonus)},
-        "a pull": {"terms": (pull("forward"),)},
-        "a pull from the other side": {"terms": (pull("reverse"),)},
+        "a pull": {"terms": (pull("reverse"),)},
+        "a pull from the other side": {"terms": (pull("exact"),)},
         "demonstrations": {"terms": (demonstrations(),)},
         "a guard": {"guards": Guards(clamp=9.0)},
         "what is watched": {"watch": "clip/fraction"},
