@@ -34,7 +34,7 @@ def test_todays_words_are_left_alone(capsys):
 def test_from_python_it_is_read_too(capsys):
     assert api._words(["reference=initial"], {"reference__direction": "reverse"}, None) == (
         "reference=initial",
-        "reference.kl=exact",
+        "reference.kl='exact'",  # a text from Python is quoted
     )
     assert "is called" in capsys.readouterr().err
 

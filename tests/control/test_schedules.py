@@ -40,6 +40,15 @@ def test_an_update_that_its_stop_had_to_end_went_too_far(group, name, stop):
     assert option(group, name).keywords["tolerance"] < option("stop", stop).keywords["factor"]
 
 
+@pytest.mark.parametrize("stop", ["minibatch", "epoch", "rollback"])
+def test_the_rate_really_falls_beside_a_stop(trained, stop):
+    """A rate far too large, as shipped but for its start: each update that the stop ended makes the next one slower."""
+    words = ("env.task=target", "num_envs=4", "num_steps=64", "minibatch_size=32", "epochs=5", "total_steps=1024")
+    rows, _ = trained(*words, "lr=adaptive_kl", "lr.value=1e-2", f"stop={stop}", "target_kl=0.01")
+    assert [row["update/stop"] for row in rows[:-1]] == [stop] * 3
+    assert [row["lr"] for row in rows] == pytest.approx([1e-2 / 1.5**i for i in range(4)])
+
+
 @pytest.mark.parametrize("kl", [math.nan, math.inf])
 def test_a_non_finite_kl_counts_as_too_large(kl):
     assert option("lr", "adaptive_kl")(at(last=3e-3, kl=kl)) == pytest.approx(2e-3)
