@@ -38,7 +38,8 @@ def _parts(comparison: Comparison) -> Iterator[str]:
         (env, label, t) for env, found in comparison.envs.items() for label, trials in found.items() for t in trials
     ]
     labels = arms(comparison)
-    test = "a test that may be looked at after every seed" if verdict["sequential"] else "Welch's t test"
+    looked = "a test that may be looked at after every seed"
+    test = looked if verdict["sequential"] else "Welch's t test, ranks where a run failed"
     about = f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}"
     if verdict["pairs"]:
         about += f"; decided by {test} at {verdict['primary']}, alpha = {verdict['alpha']:g}"
