@@ -72,11 +72,12 @@ RUNS = ("env", "arm", "seed", "commit", "command", "source")
 
 
 def _verdicts(comparison: Comparison) -> str:
-    """A card a sentence, its word above it."""
+    """A card a sentence, its word above it; what is decided comes first."""
+    rows = sorted(report.primary_pairs(comparison.verdict), key=lambda row: row["verdict"] not in (HIGHER, LOWER))
     cards = [
         f'<li class="{"decided" if row["verdict"] in (HIGHER, LOWER) else "open"}">'
         f"<b>{text(WORDS.get(row['verdict'], row['verdict']))}</b><p>{text(row['sentence'])}</p></li>"
-        for row in report.primary_pairs(comparison.verdict)
+        for row in rows
     ]
     if not cards:
         return "<p>One arm: nothing to compare it with.</p>"
