@@ -38,11 +38,9 @@ def _parts(comparison: Comparison) -> Iterator[str]:
         (env, label, t) for env, found in comparison.envs.items() for label, trials in found.items() for t in trials
     ]
     labels = arms(comparison)
-    test = "a test that may be looked at after every seed" if verdict["sequential"] else "Welch's t test"
     about = f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}"
     if verdict["pairs"]:
-        about += f"; decided by {test} at {verdict['primary']}, alpha = {verdict['alpha']:g}"
-        about += ", Holm's correction over pairs and environments" * (len(verdict["pairs"]) > 1)
+        about += f"; decided at {verdict['primary']} ({report.tested_by(verdict)}, alpha = {verdict['alpha']:g})"
     yield header(title(comparison), f"{about}.")
     yield _verdicts(comparison)
     yield section("Take back", bullets(report.rollbacks(verdict), kind="bad"))
