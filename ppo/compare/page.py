@@ -38,12 +38,9 @@ def _parts(comparison: Comparison) -> Iterator[str]:
         (env, label, t) for env, found in comparison.envs.items() for label, trials in found.items() for t in trials
     ]
     labels = arms(comparison)
-    looked = "a test that may be looked at after every seed"
-    test = looked if verdict["sequential"] else "Welch's t test, ranks where a run failed"
     about = f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}"
     if verdict["pairs"]:
-        about += f"; decided by {test} at {verdict['primary']}, alpha = {verdict['alpha']:g}"
-        about += ", Holm's correction over pairs and environments" * (len(verdict["pairs"]) > 1)
+        about += f"; decided at {verdict['primary']} ({report.tested_by(verdict)}, alpha = {verdict['alpha']:g})"
     yield header(title(comparison), f"{about}.")
     yield _verdicts(comparison)
     yield section("Take back", bullets(report.rollbacks(verdict), kind="bad"))
@@ -73,11 +70,12 @@ RUNS = ("env", "arm", "seed", "commit", "command", "source")
 
 
 def _verdicts(comparison: Comparison) -> str:
-    """A card a sentence, its word above it."""
+    """A card a sentence, its word above it; what is decided comes first."""
+    rows = sorted(report.primary_pairs(comparison.verdict), key=lambda row: row["verdict"] not in (HIGHER, LOWER))
     cards = [
         f'<li class="{"decided" if row["verdict"] in (HIGHER, LOWER) else "open"}">'
         f"<b>{text(WORDS.get(row['verdict'], row['verdict']))}</b><p>{text(row['sentence'])}</p></li>"
-        for row in report.primary_pairs(comparison.verdict)
+        for row in rows
     ]
     if not cards:
         return "<p>One arm: nothing to compare it with.</p>"

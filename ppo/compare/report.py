@@ -65,9 +65,8 @@ def show(verdict: dict, console: Console) -> None:
     """Print the tables, the sentences, and what to watch out for."""
     _section(console, "Arms", ARM_COLUMNS, [arm_cells(row) for row in verdict["arms"]])
     if verdict["pairs"]:
-        test = "always valid" if verdict["sequential"] else "Welch, ranks where a run failed"
         pairs = [pair_cells(row) for row in verdict["pairs"]]
-        _section(console, f"Pairs: a minus b, {test}, Holm", PAIR_COLUMNS, pairs)
+        _section(console, f"Pairs: a minus b, {tested_by(verdict)}", PAIR_COLUMNS, pairs)
     if any(row["updates"] for row in verdict["stability"]):
         _section(console, "Stability", STABILITY_COLUMNS, [stability_cells(row) for row in verdict["stability"]])
     for line in sentences(verdict):
@@ -87,6 +86,11 @@ def show(verdict: dict, console: Console) -> None:
         print_line(console, f"note: {note}")
     for line in commands(verdict):
         print_line(console, f"more seeds: {line}")
+
+
+def tested_by(verdict: dict) -> str:
+    """The tests that decide, in a few words."""
+    return f"{'always valid' if verdict['sequential'] else 'Welch, ranks where a run failed'}, Holm"
 
 
 def sentences(verdict: dict) -> list[str]:

@@ -85,6 +85,7 @@ def test_it_names_where_the_run_comes_from_and_no_secret(run, monkeypatch):
     read = Read(page)
     cells = read.within("td")
     assert "c0ffee, with uncommitted changes" in cells and "2.13.0" in cells and "${oc.env:REPORT_SECRET}" in cells
+    assert {("kl", "exact"), ("stop", "minibatch"), ("stop.factor", "1.5")} <= {*zip(cells, cells[1:])}
     assert "hunter2" not in page and "<b>Toy</script>-v0" in cells and read.within("h1") == ["<i>&run"]
     assert read.within("pre") == ["python -m ppo.train 'env.id=<b>'"]
     assert "finished, 12 updates, 12,000 steps, evaluation at the end 90.0" in read.within("p")
@@ -105,7 +106,7 @@ def test_videos_are_within_and_what_is_too_large_is_named(run, monkeypatch):
     (run / "videos").mkdir()
     (run / "videos" / "new&.mp4").write_bytes(b"12345")
     (run / "old.gif").write_bytes(b"GIF")
-    (run / "huge.webm").write_bytes(b"x" * 100)
+    (run / "huge.webm").write_bytes(b"x" * 46)  # would fit alone
     for age, name in enumerate(("videos/new&.mp4", "old.gif", "huge.webm")):
         os.utime(run / name, (1e9 - age, 1e9 - age))
     monkeypatch.setattr(films, "MOST", 50)

@@ -147,7 +147,7 @@ function curves(chart, box) {
     const all = !range || (inside[0] <= whole[0] && inside[1] >= whole[1]) || !(span > 0);
     if (all) delete state.zoom[chart.group];
     else state.zoom[chart.group] = inside;
-    for (const other of drawn) if (other.chart.group === chart.group) other.refresh();
+    for (const other of drawn) if (other.refresh && other.chart.group === chart.group) other.refresh();
     document.body.classList.toggle("zoomed", Object.keys(state.zoom).length > 0);
   }
 
