@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.loss.reference import Reference
 from ppo.network.actor_critic import ActorCritic, widen
-from ppo.network.categorical import CategoricalActor
+from ppo.network.categorical import ActionSize, categorical
 from ppo.network.columns import Columns, choose
 from ppo.network.flat import flatten
 from ppo.network.frozen import Frozen
@@ -49,8 +49,7 @@ def build_network(
     """
     size = envs.observation_space.shape[0]
     seen = {role: _columns(observe, role, size, envs) for role in ("actor", "critic")}
-    discrete = isinstance(envs.action_space, Discrete)
-    actions = int(envs.action_space.n) if discrete else envs.action_space.shape[0]
+    actions = _fitting(option, envs)
     try:
         sizes = tuple(len(columns) if columns else size for columns in seen.values())
         network = option(sizes if any(seen.values()) else size, actions, generator)
@@ -62,10 +61,19 @@ def build_network(
         raise
     except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
         raise ConfigError(f"network: {' '.join(str(error).split())}") from error
-    if discrete != isinstance(network, CategoricalActor):
-        kind, fitting = ("discrete", "categorical") if discrete else ("continuous", "mlp")
-        raise ConfigError(f"network: {envs.name} has {kind} actions, which need another one, such as network={fitting}")
     return network
+
+
+def _fitting(option: Callable, envs: VectorEnv) -> ActionSize:
+    """How large an action is that the network is to choose; ConfigError for one of ours that chooses another kind."""
+    space, function = envs.action_space, getattr(option, "func", option)
+    continuous = isinstance(space, Box)
+    if function.__module__.startswith("ppo.network.") and continuous == (function is categorical):
+        kind, fitting = ("continuous", "mlp") if continuous else ("discrete", "categorical")
+        raise ConfigError(f"network: {envs.name} has {kind} actions, which need another one, such as network={fitting}")
+    if isinstance(space, MultiDiscrete):
+        return tuple(int(n) for n in space.nvec)
+    return int(space.n) if isinstance(space, Discrete) else space.shape[0]
 
 
 def _columns(observe: DictConfig, role: str, size: int, envs: VectorEnv) -> list[int] | None:
