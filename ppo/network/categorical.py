@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -53,10 +52,10 @@ class SeveralActor(CategoricalActor):
         rows = self.actor(obs, *memory).split(self.sizes, -1)
         return Several(torch.stack([F.pad(x, (0, self.most - x.shape[-1]), value=-math.inf) for x in rows], -2))
 
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> Sequence[Tensor]:
         """Gumbel noise [N, K, n] a step."""
         draws = torch.empty(steps, rows, len(self.sizes), self.most).exponential_(generator=generator)
-        return list(-draws.log().numpy())
+        return (-draws.log()).to(self.device).unbind()
 
     def numpy_head(self) -> Head:
         ends = np.cumsum(self.sizes)[:-1]

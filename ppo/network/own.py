@@ -1,10 +1,9 @@
 """A network of a user's own: any module with two methods, ``policy`` and ``value``."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from jaxtyping import Float
@@ -39,12 +38,12 @@ class Own(ActorCritic):
     def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Policy:
         return cast(Policy, self.actor(obs))
 
-    def noise(self, steps: int, rows: int, generator: torch.Generator) -> list[np.ndarray]:
+    def noise(self, steps: int, rows: int, generator: torch.Generator) -> Sequence[Tensor]:
         """Normal for a Gaussian; else Gumbel, as for ``CategoricalActor``."""
         draws = torch.empty(steps, rows, *self.shape)
         if self.continuous:
-            return list(draws.normal_(generator=generator).numpy())
-        return list(-draws.exponential_(generator=generator).log().numpy())
+            return draws.normal_(generator=generator).to(self.device).unbind()
+        return (-draws.exponential_(generator=generator).log()).to(self.device).unbind()
 
     def sample(self, obs: Float[Tensor, "N O"], noise: Tensor, *memory: Tensor) -> tuple[Tensor, Policy]:
         policy = self.policy(obs)

@@ -61,7 +61,7 @@ def test_several_discrete_actions_are_those_of_the_module_and_have_its_probabili
     with torch.no_grad():
         network.actor[2].weight.mul_(3)
         obs, noise = torch.randn(1, 3, generator=g).expand(rows, 3).contiguous(), network.noise(1, rows, g)[0]
-        expected, policy = network.sample(obs, torch.from_numpy(noise))
+        expected, policy = network.sample(obs, noise)
     action, (logits,), _ = actor(network, ObsNormaliser.identity(), 100)(obs[:100].numpy(), noise[:100], ())
     assert np.array_equal(action, expected[:100].numpy()) and action.dtype == np.int64 and action.shape == (100, 3)
     np.testing.assert_allclose(logits, policy.logits[:100].numpy(), rtol=1e-5, atol=1e-5)

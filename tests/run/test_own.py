@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_one_line(net, space, said):
 def test_its_discrete_actions_have_the_probabilities_that_it_says(policy, space):
     network = Own(Given(policy), (3, 3), space)
     noise = network.noise(1, 20_000, torch.Generator().manual_seed(0))[0]
-    action, given = network.sample(torch.zeros(20_000, 3), torch.from_numpy(noise))
+    action, given = network.sample(torch.zeros(20_000, 3), noise)
     every = torch.softmax(given.logits[:1], -1).reshape(-1, 3)
     for chosen, p in zip(action.reshape(20_000, -1).T, every, strict=True):
         shares = torch.bincount(chosen, minlength=3) / 20_000
