@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor
 
 from envs.base import ActionSpace, EnvError
@@ -32,6 +32,8 @@ def clip(action: Any, space: ActionSpace | Bounds) -> Any:
     0, from where the space begins."""
     if isinstance(space, Discrete):
         return action + int(space.start)
+    if isinstance(space, MultiDiscrete):
+        return action + (torch.from_numpy(space.start).to(action.device) if isinstance(action, Tensor) else space.start)
     if isinstance(space, Bounds):
         return torch.clip(action, space.low, space.high).to(space.low.dtype)
     return np.clip(action, space.low, space.high).astype(space.dtype, copy=False)
@@ -60,10 +62,12 @@ def untanh(received: np.ndarray, space: Box) -> np.ndarray:
 
 
 def random_actions(space: ActionSpace, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Actions ``[*shape, A]`` (discrete: ``shape``) inside of ``space``, in its dtype: uniform between two bounds,
+    """Actions ``[*shape, A]`` (Discrete: ``shape``) inside of ``space``, in its dtype: uniform between two bounds,
     exponential from one, normal without any. Nothing of the space's own generator is used."""
     if isinstance(space, Discrete):
         return rng.integers(space.start, space.start + space.n, shape).astype(space.dtype)
+    if isinstance(space, MultiDiscrete):
+        return rng.integers(space.start, space.start + space.nvec, (*shape, *space.shape)).astype(space.dtype)
     below, above = np.isfinite(space.low), np.isfinite(space.high)
     low, high = np.where(below, space.low, 0.0).astype(float), np.where(above, space.high, 0.0).astype(float)
     size = (*shape, *space.shape)

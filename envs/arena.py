@@ -5,7 +5,7 @@ from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
 from envs.base import ActionSpace, EnvError, Step
 from envs.flatten import box
@@ -16,15 +16,15 @@ _LINE = 64  # bytes; every array starts on its own cache line
 class Arena(NamedTuple):
     """All arrays have the sub-environments as axis 0."""
 
-    action: np.ndarray  # [N, A], or [N] where it is discrete, in the dtype of the action space
+    action: np.ndarray  # [N, A], or [N] where it is Discrete, in the dtype of the action space
     step: Step  # what a vector step returns
     length: np.ndarray  # [N] int64: steps begun in the running episode
     cursor: np.ndarray  # [N] int64: a share's first entry holds the sub-environment it is busy with
 
 
 def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionSpace]:
-    """The two spaces of one sub-environment: the row of its observation, and its action, a box with a single axis or
-    Discrete. EnvError, with a way out, if they are of another kind."""
+    """The two spaces of one sub-environment: the row of its observation, and its action, a box with a single axis,
+    Discrete, or MultiDiscrete with a single axis. EnvError, with a way out, if they are of another kind."""
     if not isinstance(observation, Space):
         raise EnvError(f"{name}: its observation space is {observation}; needed is one of gymnasium's")
     try:
@@ -34,21 +34,24 @@ def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionS
     _has_entries(flat, "observation", name)
     if isinstance(action, Discrete):
         return flat, action
+    if isinstance(action, MultiDiscrete):
+        _has_entries(action, "action", name)
+        return flat, MultiDiscrete(action.nvec.ravel(), dtype=action.dtype, start=action.start.ravel())
     if not isinstance(action, Box):
         raise EnvError(
-            f"{name}: its action space is {action}; needed is a Box, or Discrete. Make it Discrete, one number for each "
-            "combination (with network=categorical), or a Box of float32 that the environment rounds inside"
+            f"{name}: its action space is {action}; needed is a Box, Discrete or MultiDiscrete. Make it MultiDiscrete, one "
+            "number for each part (with network=categorical), or a Box of float32 that the environment rounds inside"
         )
     if not np.issubdtype(action.dtype, np.floating):
         raise EnvError(
             f"{name}: its action space {action} holds {action.dtype}, not floating-point numbers. Make it a Box of float32 "
-            "with the same bounds and round inside of the environment, or Discrete (with network=categorical)"
+            "with the same bounds and round inside of the environment, or Discrete or MultiDiscrete (with network=categorical)"
         )
     _has_entries(action, "action", name)
     return flat, Box(action.low.ravel(), action.high.ravel(), dtype=np.dtype(action.dtype).type)
 
 
-def _has_entries(space: Box, role: str, name: str) -> None:
+def _has_entries(space: Box | MultiDiscrete, role: str, name: str) -> None:
     if math.prod(space.shape) == 0:
         raise EnvError(f"{name}: its {role} space {space} is empty")
 

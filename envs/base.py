@@ -10,12 +10,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 if TYPE_CHECKING:  # the command line imports this module, and torch only when it must
     import torch
 
-ActionSpace = Box | Discrete
+ActionSpace = Box | Discrete | MultiDiscrete
 Envs = int | range  # how many sub-environments; or which ones, of a vector that several processes share
 
 
@@ -64,7 +64,7 @@ class VectorEnv(Protocol):
     name: str  # for people: "AntBullet", "Pendulum-v1"
     num_envs: int
     observation_space: Box  # of one sub-environment, one axis
-    action_space: ActionSpace  # of one sub-environment; a box has one axis
+    action_space: ActionSpace  # of one sub-environment; a box has one axis, and so has MultiDiscrete
     row: Callable[[Any], np.ndarray]  # one observation as the environment gives it -> its row [O]
     columns: dict[str, range]  # names of parts of the observation, where it has any: {"imu/gyro": range(0, 3), ...}
     roles: dict[str, list[str]]  # names of the parts that "actor" and "critic" see by default; not in it: all of them
@@ -82,7 +82,7 @@ class VectorEnv(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> Step:
-        """Apply ``action [N, A]`` (discrete: ``[N]``), inside the action space. NotFinite on a non-finite answer, which a
+        """Apply ``action [N, A]`` (Discrete: ``[N]``), inside the action space. NotFinite on a non-finite answer, which a
         world on a device leaves to whoever reads."""
         ...
 

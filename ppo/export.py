@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
 from envs.base import ActionSpace, EnvError
@@ -58,7 +58,8 @@ def _from_first(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 class Act(nn.Module):
     """``obs [N, O] -> action [N, A]``, each in the dtype of its space: normaliser, most likely action, transform.
-    Discrete: ``action [N]``, counted from where the space begins. With memory: ``obs, memory [N, H] -> action, next_memory``."""
+    Discrete ones, ``[N]`` or ``[N, A]``, are counted from where the space begins. With memory: ``obs, memory [N, H] ->
+    action, next_memory``."""
 
     mean: Tensor
     std: Tensor
@@ -70,7 +71,7 @@ class Act(nn.Module):
         transform, space = policy.meta["config"]["action"]["_target_"], policy.envs.action_space
         if transform not in _TRANSFORMS:
             raise ExportError(f"action={transform}: only action=clip and action=tanh can be exported")
-        self.transform = _from_first if isinstance(space, Discrete) else _TRANSFORMS[transform]
+        self.transform = _TRANSFORMS[transform] if isinstance(space, Box) else _from_first
         self.network, self.clip = _seen(policy), policy.normalise.clip
         tensors = {name: _of(policy, getattr(policy.normalise, name)) for name in ("mean", "std")}
         tensors |= dict(zip(("low", "high"), map(torch.from_numpy, bounds(space)), strict=True))
@@ -114,10 +115,11 @@ def _seen(policy: Policy) -> ActorCritic:
 
 
 def bounds(space: ActionSpace) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest action ``[A]``; discrete: ``[1]``."""
-    if isinstance(space, Discrete):
-        return np.array([space.start]), np.array([space.start + space.n - 1])
-    return space.low, space.high
+    """The least and the largest action ``[A]``; Discrete: ``[1]``."""
+    if isinstance(space, Box):
+        return space.low, space.high
+    start, count = np.atleast_1d(space.start), space.n if isinstance(space, Discrete) else space.nvec
+    return start, start + count - 1
 
 
 def export(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from ppo.logging.base import Run
 from ppo.run import checkpoint
 from ppo.run.policy import restored
 from ppo.train import train
+from tests.envs.toy import Buttons
 
 ROOT = Path(__file__).parents[1]
 WORDS = {
@@ -83,6 +85,21 @@ def test_a_discrete_policy_gives_the_number_of_its_action(run):
     session = onnxruntime.InferenceSession(folder / "policy.onnx")
     (action,) = session.run(None, {"obs": np.zeros((3, 4), np.float32)})
     assert action.shape == (3,) and action.dtype == np.int64
+
+
+@needs_onnx
+def test_several_discrete_actions_are_exported_as_their_space_has_them(run, monkeypatch):
+    """Each counted from where it begins."""
+    import onnxruntime
+
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Buttons-v0", Buttons)
+    folder = run("env.id=Buttons-v0", "network=categorical")
+    said = export.export(folder, folder / "policy.onnx", observations=40)
+    assert (said["max_difference"], said["action_low"], said["action_high"]) == (0, [0, -1, 5], [1, 1, 8])
+    session = onnxruntime.InferenceSession(folder / "policy.onnx")
+    (action,) = session.run(None, {"obs": np.zeros((7, 3), np.float32)})
+    assert action.shape == (7, 3) and action.dtype == np.int64
 
 
 def test_a_file_that_acts_otherwise_is_not_written(run, monkeypatch, capsys):

@@ -32,6 +32,7 @@ from ppo.run import checkpoint
 from ppo.run.assemble import assemble
 from ppo.update.loop import update
 from ppo.update.report import OffPolicyError
+from tests.envs.toy import Buttons
 from tests.update.steps import turn, watched
 
 GAMMA = 0.9
@@ -137,6 +138,20 @@ def test_a_discrete_task_is_learned(trained):
         assert row["check/first_log_ratio"] <= 1e-6 and row["check/acting"] <= 1e-5
         assert 0 <= row["kl/final"] <= 0.03 and 0 < row["policy/entropy"] <= math.log(2) + 1e-6
         assert not [name for name in row if name.startswith(("kl/mean_part", "kl/sigma_part", "policy/sigma"))]
+
+
+def test_several_discrete_actions_are_learned_at_once(trained, monkeypatch):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Buttons-v0", Buttons)
+    rows, _ = trained(
+        "env=gym", "env.id=Buttons-v0", "network=categorical", "num_envs=16", "num_steps=32", "minibatch_size=128",
+        "epochs=8", "total_steps=6144", "lr.value=1e-2", "eval.every=0", "eval.episodes=64", "stop=rollback",
+        "target_kl=0.1",
+    )  # fmt: skip
+    assert rows[-1]["eval/return"] > 2.7 and rows[0]["train/return"] < 1.6
+    for row in rows:
+        assert row["check/first_log_ratio"] <= 1e-6 and row["check/acting"] <= 1e-5
+        assert 0 <= row["kl/final"] < 1 and 0 < row["policy/entropy"] <= math.log(24) + 1e-6
 
 
 # Every way to hold a policy learns: the best action again. One word each; what a word needs beside it stands there too.

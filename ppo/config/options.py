@@ -193,15 +193,16 @@ def defaults_of(group: str, target: str) -> dict[str, Any] | None:
 
 
 def fit(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
-    """``cfg`` without what a recipe says to an option that was then not chosen: its ``clip.eps``, after ``clip=none``.
+    """``cfg`` without what a recipe says to an option that was then not chosen: its ``clip.eps``, after ``clip=none``; or what
+    the default option of a group says, after ``network._target_=mypackage.net``.
 
     ``typed``: the words of the command line. A key that these name stays, so that it is refused.
     """
     named = {word.lstrip("+").partition("=")[0] for word in typed}
     cfg = cfg.copy()
     for group in GROUPS:
-        known = defaults_of(group, str(cfg[group] and cfg[group].get("_target_")))
-        if known is None:
+        known = defaults_of(group, str(cfg[group] and cfg[group].get("_target_"))) or {}
+        if not cfg[group]:
             continue
         elsewhere = {key for said in yamls(group).values() for key in said}
         for key in (set(cfg[group]) - {"_target_", *known}) & elsewhere:

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 from annotated_types import Gt
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from envs.action import untanh
@@ -70,7 +70,7 @@ def weighted(obs: Tensor, action: Tensor, *, coef: Annotated[float, Gt(0)], adap
 def npz(
     observations: Box, actions: ActionSpace, squashed: bool, *, weighted: Callable[[Tensor, Tensor], Demo], path: str
 ) -> Demo:
-    """An .npz file of two arrays, ``obs [D, O]`` and ``action [D, A]`` (discrete: ``[D]``), as the environment has them.
+    """An .npz file of two arrays, ``obs [D, O]`` and ``action [D, A]`` (Discrete: ``[D]``), as the environment has them.
 
     The other options are those of ``weighted``. Raises ConfigError where the file cannot be read or does not fit.
     """
@@ -112,11 +112,11 @@ def _fitting(
         raise ConfigError(f"{where}: obs {obs.shape} and action {action.shape} do not fit the task's {needed}")
     if not (np.isfinite(obs).all() and np.isfinite(action).all()):
         raise ConfigError(f"{where}: holds numbers that are not finite")
-    if isinstance(actions, Discrete):
-        action = action.astype(np.int64) - actions.start
-        if not ((action >= 0) & (action < actions.n)).all():
-            raise ConfigError(f"{where}: holds actions that are not among the {actions.n} of the task")
+    if not isinstance(actions, Box):
+        action, count = action.astype(np.int64) - actions.start, getattr(actions, "nvec", getattr(actions, "n", 0))
+        if not ((action >= 0) & (action < count)).all():
+            raise ConfigError(f"{where}: holds actions that are not among the {count} of the task")
     elif squashed:
         action = untanh(action, actions)
-    stored = torch.from_numpy(action if isinstance(actions, Discrete) else action.astype(np.float32))
+    stored = torch.from_numpy(action.astype(np.float32) if isinstance(actions, Box) else action)
     return torch.from_numpy(obs.astype(observations.dtype)), stored

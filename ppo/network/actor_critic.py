@@ -170,8 +170,12 @@ class Scalar(Diagonal):
 
 
 def widen(network: ActorCritic, outputs: int) -> None:
-    """Give the critic that many outputs, each starting as the one it had."""
-    last = cast(nn.Linear, cast(nn.Sequential, network.critic)[-1])
+    """Give the critic that many outputs, each starting as the one it had. ValueError where its last layer is not linear."""
+    last = cast(nn.Sequential, network.critic)[-1]
+    if not isinstance(last, nn.Linear):
+        if outputs == 1:
+            return
+        raise ValueError("its critic gives one number; value=quantile needs one whose last layer is linear")
     network.quantiles = outputs
     last.out_features = outputs
     last.weight = nn.Parameter(last.weight.detach().repeat(outputs, 1))

@@ -29,13 +29,15 @@ def choose(wanted: Sequence[int | str] | None, size: int, names: Mapping[str, ra
 
     An entry is a number (negative ones count from the end), a range ``"0:13"`` as Python's slices, or the name of a group
     of columns, for which ``*`` and ``?`` may stand: ``names``, {"imu/gyro": range(0, 3), ...}. A name also stands for
-    the groups below it: ``"imu"``. Raises ValueError where an entry names nothing, and where there is none.
+    the groups below it: ``"imu"``. Raises ValueError where an entry names nothing, and where there is no column.
     """
     if wanted is None:
         return None
     if not wanted:
         raise ValueError("[]: names no column; null sees all of them")
     found = {column for entry in wanted for column in _entry(entry, size, names)}
+    if not found:
+        raise ValueError(f"[{','.join(map(str, wanted))}]: names parts that have no column; null sees all of them")
     return sorted(found) if len(found) < size else None
 
 

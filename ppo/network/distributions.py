@@ -1,4 +1,5 @@
-"""Distributions over actions: log probability, ratio, entropy and exact KL. Public: ``Gaussian``, ``Squashed``, ``Categorical``.
+"""Distributions over actions: log probability, ratio, entropy and exact KL. Public: ``Gaussian``, ``Squashed``,
+``Categorical``, ``Several``.
 
 Every method works on any leading axes ``*B`` and sums over the action dimensions.
 """
@@ -21,7 +22,8 @@ _HERMITE = (_NODES, _WEIGHTS / _WEIGHTS.sum())  # the mean of f(x), x standard n
 class Policy(Protocol):
     """A distribution over actions, one for each of ``[*B]`` states: a NamedTuple of its parameters that knows these.
 
-    An action is ``[*B, A]``, or ``[*B]`` int64 where actions are discrete; ``old`` and ``other`` are of the same kind.
+    An action is ``[*B, A]``, or int64 where actions are discrete: ``[*B]``, or ``[*B, K]`` where there are several at once.
+    ``old`` and ``other`` are of the same kind.
     """
 
     def __iter__(self) -> Iterator[Tensor]: ...
@@ -200,3 +202,54 @@ class Categorical(NamedTuple):
 
     def _log_p(self) -> Tensor:
         return torch.log_softmax(self.logits, -1)
+
+
+class Several(NamedTuple):
+    """K discrete actions at once, independent of each other: a product of categoricals, as MultiDiscrete spaces need it.
+
+    ``logits``: [*B, K, n], -inf where the k-th has fewer than n. Log probability, entropy and KL are sums over the K.
+    """
+
+    logits: Tensor  # [*B, K, n]
+
+    def log_prob(self, action: Int[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
+        """log p(action) [nats]."""
+        return self._each.log_prob(action).sum(-1)
+
+    def log_ratio(self, old: "Several", action: Int[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
+        """log self(action) - log old(action) [nats]."""
+        return self._each.log_ratio(old._each, action).sum(-1)
+
+    def entropy(self) -> Float[Tensor, "*B"]:
+        """The sum of the factors' entropies [nats]."""
+        return self._each.entropy().sum(-1)
+
+    def kl(self, other: "Several") -> Float[Tensor, "*B"]:
+        """KL(self || other), exact: the sum of the factors' [nats]."""
+        return self._each.kl(other._each).sum(-1)
+
+    def parts(self, other: "Several") -> dict[str, Tensor]:
+        """Nothing, as for one."""
+        return {}
+
+    def distance(self, other: "Several") -> Float[Tensor, ""]:
+        """The largest difference of any log probability; of actions that neither has, none."""
+        same = self.logits == other.logits  # -inf - -inf would be NaN
+        one, two = (torch.log_softmax(p.logits, -1) for p in (self, other))
+        return torch.where(same & torch.isinf(self.logits), 0, one - two).abs().max()
+
+    def sharpness(self) -> Float[Tensor, ""]:
+        """As of one: the largest logit, at least 1."""
+        return torch.where(torch.isinf(self.logits), 0, self.logits).abs().max().clamp(min=1)
+
+    def mode(self) -> Int[Tensor, "*B K"]:
+        """The most probable action of each."""
+        return self._each.mode()
+
+    def sample(self, generator: torch.Generator | None = None) -> Int[Tensor, "*B K"]:
+        """One action of each."""
+        return self._each.sample(generator)
+
+    @property
+    def _each(self) -> Categorical:
+        return Categorical(self.logits)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from envs.base import VectorEnv
 from envs.fault import closing
@@ -20,12 +20,13 @@ from ppo.buffer.rewards import RewardScale
 from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.loss.reference import Reference
-from ppo.network.actor_critic import ActorCritic, widen
-from ppo.network.categorical import CategoricalActor
+from ppo.network.actor_critic import ActorCritic, ObsSize, widen
+from ppo.network.categorical import ActionSize, categorical
 from ppo.network.columns import Columns, choose
 from ppo.network.flat import flatten
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
+from ppo.network.own import Own
 from ppo.run import checkpoint
 
 
@@ -49,11 +50,16 @@ def build_network(
     """
     size = envs.observation_space.shape[0]
     seen = {role: _columns(observe, role, size, envs) for role in ("actor", "critic")}
-    discrete = isinstance(envs.action_space, Discrete)
-    actions = int(envs.action_space.n) if discrete else envs.action_space.shape[0]
+    actions = _fitting(option, envs)
     try:
-        sizes = tuple(len(columns) if columns else size for columns in seen.values())
-        network = option(sizes if any(seen.values()) else size, actions, generator)
+        sees, knows = (len(columns) if columns else size for columns in seen.values())
+        inputs = sees if sees == knows else (sees, knows)
+        if _ours(option):
+            network = option(inputs, actions, generator)
+        else:
+            network = _seeded(option, inputs, actions, generator)
+            if not isinstance(network, ActorCritic):
+                network = Own(network, (sees, knows), envs.action_space)
         for role, columns in seen.items():
             if columns:
                 getattr(network, role).insert(0, Columns(columns))
@@ -62,10 +68,31 @@ def build_network(
         raise
     except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
         raise ConfigError(f"network: {' '.join(str(error).split())}") from error
-    if discrete != isinstance(network, CategoricalActor):
-        kind, fitting = ("discrete", "categorical") if discrete else ("continuous", "mlp")
-        raise ConfigError(f"network: {envs.name} has {kind} actions, which need another one, such as network={fitting}")
     return network
+
+
+def _fitting(option: Callable, envs: VectorEnv) -> ActionSize:
+    """How large an action is that the network is to choose; ConfigError for one of ours that chooses another kind."""
+    space, continuous = envs.action_space, isinstance(envs.action_space, Box)
+    if _ours(option) and continuous == (getattr(option, "func", option) is categorical):
+        kind, fitting = ("continuous", "mlp") if continuous else ("discrete", "categorical")
+        raise ConfigError(f"network: {envs.name} has {kind} actions, which need another one, such as network={fitting}")
+    if isinstance(space, MultiDiscrete):
+        return tuple(int(n) for n in space.nvec)
+    return int(space.n) if isinstance(space, Discrete) else space.shape[0]
+
+
+def _ours(option: Callable) -> bool:
+    """Whether a network is one of this package, which has more than ``policy`` and ``value``."""
+    return getattr(option, "func", option).__module__.startswith("ppo.")
+
+
+def _seeded(option: Callable, size: ObsSize, actions: ActionSize, generator: torch.Generator) -> nn.Module:
+    """The network; what its layers draw from torch's own generator is decided by ``generator`` all the same."""
+    seed = int(torch.randint(2**31, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return option(size, actions, generator)
 
 
 def _columns(observe: DictConfig, role: str, size: int, envs: VectorEnv) -> list[int] | None:

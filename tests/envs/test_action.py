@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from envs.action import clip, random_actions, received, tanh, untanh
 from envs.base import EnvError
@@ -68,6 +68,8 @@ def test_an_action_without_any_room_is_its_bound():
         Box(-np.inf, np.inf, (2,), np.float64),
         Box(np.finfo(np.float64).min, np.finfo(np.float64).max, (2,), np.float64),
         Discrete(3, start=-1),
+        MultiDiscrete([2, 3], start=[-1, 5]),
+        MultiDiscrete([4, 1, 3], dtype=np.int32),
     ],
     ids=str,
 )
@@ -90,3 +92,15 @@ def test_tensors_are_mapped_as_arrays_are(option):
     np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)
     assert ((there >= torch.tensor(space.low)) & (there <= torch.tensor(space.high))).all()
     assert received(clip, Discrete(3, start=2), torch.device("cpu"))(torch.tensor([0, 2])).tolist() == [2, 4]
+
+
+def test_discrete_actions_begin_where_their_space_does():
+    np.testing.assert_array_equal(clip(np.array([0, 2]), Discrete(3, start=-1)), [-1, 1])
+    space = MultiDiscrete([2, 3], start=[-1, 5])
+    begun = clip(np.array([[0, 0], [1, 2]]), space)
+    np.testing.assert_array_equal(begun, [[-1, 5], [0, 7]])
+    assert all(row in space for row in begun.astype(space.dtype))
+    there = received(clip, space, torch.device("cpu"))(torch.tensor([[0, 0], [1, 2]]))
+    assert there.tolist() == begun.tolist()
+    with pytest.raises(EnvError, match="action=tanh is for continuous actions, not MultiDiscrete"):
+        tanh(begun, space)

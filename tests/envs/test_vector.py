@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence, Text
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text
 
 from envs.action import clip, tanh
 from envs.base import EnvError, NoState, seeds
@@ -224,6 +224,8 @@ def test_what_has_no_render_is_named(open_vector):
         Box(-1.0, 1.0, (), np.float32),
         Box(-np.inf, np.inf, (1, 2), np.float64),
         Box(np.float16([5, 5]), np.float16([5, 35]), dtype=np.float16),
+        MultiDiscrete([2, 3], start=[-1, 5], dtype=np.int32),
+        MultiDiscrete([[2, 3], [4, 5]]),
     ],
     ids=str,
 )
@@ -231,9 +233,11 @@ def test_actions_arrive_in_shape_and_dtype_of_the_space_and_in_a_replay_too(open
     env, other = (open_vector(partial(Shaped, action_space=space), 2, 0, "Shaped") for _ in range(2))
     env.reset(0)
     raw = np.random.default_rng(0).normal(0, 5, (4, 2, *env.action_space.shape)).astype(np.float32)
+    if isinstance(space, MultiDiscrete):
+        raw = np.random.default_rng(0).integers(0, env.action_space.nvec, raw.shape)
     for action in raw:
         env.step(clip(action, env.action_space))
-        if env.action_space.is_bounded():
+        if isinstance(space, Box) and env.action_space.is_bounded():
             env.step(tanh(action, env.action_space))
     np.testing.assert_array_equal(other.set_state(env.state()), env._arena.step.obs)
 
@@ -241,7 +245,8 @@ def test_actions_arrive_in_shape_and_dtype_of_the_space_and_in_a_replay_too(open
 def test_spaces_of_another_kind_are_refused_with_the_way_out(open_vector):
     for role, space, way in (
         ("action_space", Box(-10, 10, (1,), np.int64), "round inside .*, or Discrete"),
-        ("action_space", MultiDiscrete([3, 4]), "network=categorical"),
+        ("action_space", MultiBinary(3), "MultiDiscrete, one number for each part .with network=categorical"),
+        ("action_space", Dict(x=Discrete(2)), "needed is a Box, Discrete or MultiDiscrete"),
         ("observation_space", Dict(x=Text(5)), "wrap the environment"),
         ("observation_space", Sequence(Discrete(4)), "Dict, Tuple, Discrete"),
         ("observation_space", None, "one of gymnasium's"),

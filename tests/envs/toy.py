@@ -7,7 +7,7 @@ import time
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiDiscrete
 
 
 class Counter(gymnasium.Env):
@@ -220,7 +220,7 @@ class Shaped(Counter):
     def step(self, action):
         assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
         assert isinstance(action, np.ndarray) and action.dtype == self.action_space.dtype
-        action[...] = np.nan  # its own to keep and to spoil
+        action[...] = np.nan if np.issubdtype(action.dtype, np.floating) else -99  # its own to keep and to spoil
         return super().step(np.zeros(1))
 
 
@@ -240,3 +240,20 @@ class Unseen(Counter):
 
 
 gymnasium.register("Unseen-v0", Unseen)
+
+
+class Buttons(gymnasium.Env):
+    """Three numbers are shown, and asked for: reward 1 for each that is given. By chance 1/2 + 1/3 + 1/4."""
+
+    observation_space = Box(-1.0, 1.0, (3,))
+    action_space = MultiDiscrete([2, 3, 4], start=[0, -1, 5])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.asked = self.np_random.integers(0, self.action_space.nvec)
+        return (2 * self.asked / (self.action_space.nvec - 1) - 1).astype(np.float32), {}
+
+    def step(self, action):
+        assert action in self.action_space
+        right = action == self.asked + self.action_space.start
+        return np.zeros(3, np.float32), float(right.sum()), True, False, {}

@@ -53,6 +53,24 @@ def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(wid
     assert (error < 4 * (p * (1 - p) / rows).sqrt()).all()
 
 
+@pytest.mark.parametrize("width", [16, 4096])
+def test_several_discrete_actions_are_those_of_the_module_and_have_its_probabilities(width):
+    """As above, each of the three by itself; none is one that it does not have."""
+    g, rows, sizes = torch.Generator().manual_seed(0), 10_000, (2, 4, 3)
+    network = option("network", "categorical", actor=[width], critic=[4], orthogonal=False)(3, sizes, g)
+    with torch.no_grad():
+        network.actor[2].weight.mul_(3)
+        obs, noise = torch.randn(1, 3, generator=g).expand(rows, 3).contiguous(), network.noise(1, rows, g)[0]
+        expected, policy = network.sample(obs, noise)
+    action, (logits,), _ = actor(network, ObsNormaliser.identity(), 100)(obs[:100].numpy(), noise[:100], ())
+    assert np.array_equal(action, expected[:100].numpy()) and action.dtype == np.int64 and action.shape == (100, 3)
+    np.testing.assert_allclose(logits, policy.logits[:100].numpy(), rtol=1e-5, atol=1e-5)
+    assert logits.dtype == np.float32
+    for k, p in enumerate(torch.softmax(policy.logits[0], -1)):
+        error = (torch.bincount(expected[:, k], minlength=4) / rows - p).abs()
+        assert (error <= 4 * (p * (1 - p) / rows).sqrt()).all() and (p[sizes[k] :] == 0).all()
+
+
 def test_without_state_dependence_an_action_is_the_mean_and_a_deviation_times_the_noise():
     build = option("network", "mlp", actor=[4], critic=[4], log_std=-0.7)
     network = build(3, 2, torch.Generator().manual_seed(0))

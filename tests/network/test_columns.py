@@ -9,7 +9,13 @@ from ppo.network.acting import actor
 from ppo.network.columns import Columns, choose
 from ppo.network.normaliser import ObsNormaliser
 
-NAMES = {"imu/gyro": range(3), "imu/acc": range(3, 6), "feet": range(6, 8), "hidden": range(8, 10)}
+NAMES = {
+    "imu/gyro": range(3),
+    "imu/acc": range(3, 6),
+    "feet": range(6, 8),
+    "hidden": range(8, 10),
+    "none": range(10, 10),
+}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,7 @@ NAMES = {"imu/gyro": range(3), "imu/acc": range(3, 6), "feet": range(6, 8), "hid
         (["imu"], [0, 1, 2, 3, 4, 5]),
         (["*/acc", "h?dden"], [3, 4, 5, 8, 9]),
         (["imu", "feet", "hidden"], None),
+        (["none", "feet"], [6, 7]),
     ],
     ids=str,
 )
@@ -40,7 +47,8 @@ def test_columns_are_chosen_by_number_range_and_name(wanted, found):
         (["3:3"], "columns 0 to 9"),
         (["5:12"], "columns 0 to 9"),
         (["feets"], "feets: no such columns; did you mean feet?"),
-        (["knee"], "knee: no such columns; there are imu/gyro, imu/acc, feet, hidden"),
+        (["knee"], "knee: no such columns; there are imu/gyro, imu/acc, feet, hidden, none"),
+        (["none"], "[none]: names parts that have no column; null sees all"),
     ],
     ids=str,
 )

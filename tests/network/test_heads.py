@@ -9,7 +9,7 @@ from torch.distributions import Normal, TanhTransform, TransformedDistribution, 
 
 from ppo.config.options import option
 from ppo.loss import kl as kl_family
-from ppo.network.distributions import Categorical, Gaussian, Squashed
+from ppo.network.distributions import Categorical, Gaussian, Several, Squashed
 
 # A deviation that is an output
 
@@ -165,3 +165,64 @@ def test_the_family_holds_for_categoricals():
         assert (samples.mean() - exact).abs() < 4 * samples.std() / len(samples) ** 0.5
     for name in ("exact", "reverse", "jeffreys", "k1", "k2", "k3", "k1_clamped"):
         assert getattr(kl_family, name)(old, old, old.log_ratio(old, action)).abs().max() == 0
+
+
+# Several discrete actions at once
+
+
+def padded(*factors, dtype=torch.float64):
+    """Logits [1, K, n] of these probabilities."""
+    most = max(map(len, factors))
+    return torch.tensor([[[*x, *[0.0] * (most - len(x))] for x in factors]], dtype=dtype).log()
+
+
+def test_known_numbers_of_a_product_of_categoricals():
+    """p = (1/2, 1/2) x (1/2, 1/4, 1/4), q = (1/4, 3/4) x (1/4, 1/4, 1/2)."""
+    p = Several(padded([0.5, 0.5], [0.5, 0.25, 0.25]))
+    q = Several(padded([0.25, 0.75], [0.25, 0.25, 0.5]))
+    assert p.kl(q).item() == pytest.approx(0.5 * math.log(4 / 3) + 0.25 * math.log(2), abs=1e-15)
+    assert q.kl(p).item() == pytest.approx(0.75 * math.log(3) - math.log(2) + 0.25 * math.log(2), abs=1e-15)
+    action = torch.tensor([[1, 2]])
+    assert p.log_prob(action).item() == pytest.approx(math.log(1 / 8))
+    assert q.log_ratio(p, action).item() == pytest.approx(math.log(3))
+    assert p.entropy().item() == pytest.approx(2.5 * math.log(2))
+    assert q.mode().tolist() == [[1, 2]] and (p.kl(p) == 0).all() and p.distance(p) == 0
+    assert p.distance(q).item() == pytest.approx(math.log(2)) and p.sharpness().item() == pytest.approx(math.log(4))
+
+
+def test_a_product_is_pytorchs_joint_distribution():
+    """Of all 2 x 3 x 4 combinations as one categorical: the same log probabilities, entropy and KL."""
+    sizes = (2, 3, 4)
+    old, new = (
+        Several(torch.stack([torch.nn.functional.pad(logits(5, n, seed=s + n), (0, 4 - n), value=-math.inf) for n in sizes], 1))
+        for s in (0, 10)
+    )  # fmt: skip
+    every = torch.cartesian_prod(*map(torch.arange, sizes))
+
+    def joint(p):
+        return Reference(logits=torch.stack([p.log_prob(a.expand(5, 3)) for a in every], -1))
+
+    torch.testing.assert_close(joint(old).probs.sum(-1), torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close(old.entropy(), joint(old).entropy())
+    torch.testing.assert_close(old.kl(new), kl_divergence(joint(old), joint(new)))
+    drawn = old.sample(torch.Generator().manual_seed(0))
+    assert drawn.shape == (5, 3) and (drawn < torch.tensor(sizes)).all()
+
+
+def test_gradients_of_a_product_live_and_are_finite():
+    """Also through the places of actions that one of them does not have."""
+    network = option("network", "categorical", actor=[8], critic=[4])(3, (2, 4, 3), torch.Generator().manual_seed(0))
+    policy = network.policy(torch.randn(6, 3))
+    other = Several(policy.logits.detach().roll(1, 0))
+    (policy.kl(other) + other.kl(policy) + policy.entropy() + policy.log_prob(policy.mode())).sum().backward()
+    *_, weight, bias = network.actor.parameters()
+    assert torch.isfinite(weight.grad).all() and bias.grad.shape == (9,) and (weight.grad.abs().sum(1) > 0).all()
+
+
+def test_one_choice_alone_is_the_categorical():
+    build = option("network", "categorical", actor=[8], critic=[4])
+    one, several = (build(3, n, torch.Generator().manual_seed(0)) for n in (4, (4,)))
+    obs = torch.randn(6, 3)
+    assert torch.equal(one.policy(obs).logits, several.policy(obs).logits[:, 0])
+    action = one.policy(obs).mode()
+    assert torch.equal(one.policy(obs).log_prob(action), several.policy(obs).log_prob(action[:, None]))

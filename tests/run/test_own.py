@@ -1,0 +1,162 @@
+"""A network of a user's own, by the very code of the documentation."""
+
+import math
+import re
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+
+from ppo import evaluate, export
+from ppo.config.options import ConfigError
+from ppo.network.distributions import Categorical, Gaussian, Several
+from ppo.network.own import Own
+from ppo.run.assemble import assemble
+from tests.envs.toy import Buttons
+
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """The words that choose it."""
+    (code,) = (x for x in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S) if "class Net" in x)
+    (tmp_path / "mypackage.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield ("network._target_=mypackage.Net", "trust=[mypackage]")
+    sys.modules.pop("mypackage", None)
+
+
+def test_the_network_of_the_documentation_is_trained_evaluated_and_taught(mine, finished, trained, capsys):
+    target = ("env.task=target", "num_envs=16", "minibatch_size=128", "epochs=8", "total_steps=8192", "lr.value=3e-3")
+    run = finished(*mine, *target, "eval.every=0", "eval.episodes=32", "stop=minibatch", "target_kl=0.05")
+    assert run.rows[-1]["eval/return"] > -0.04 and run.rows[-1]["policy/entropy"] < run.rows[0]["policy/entropy"]
+    for row in run.rows:
+        assert row["check/first_log_ratio"] < 1e-5 and row["check/acting"] < 1e-5 and 0 < row["kl/final"] < 0.5
+    evaluate.main([str(run.folder), "--episodes", "3", "--trust", "mypackage"])
+    assert "return" in capsys.readouterr().out
+    words = ("reference=checkpoint", f"reference.run={run.folder}", "total_steps=128")
+    rows, _ = trained(*mine, *words, f"init={run.folder}", name="taught")
+    assert rows[0]["reference/kl"] >= 0 and rows[0]["check/first_log_ratio"] < 1e-5
+    with pytest.raises(SystemExit) as error:
+        evaluate.main([str(run.folder), "--episodes", "1"])
+    assert error.value.code == 2 and "trust=[PACKAGE]" in capsys.readouterr().err
+
+
+def test_its_options_are_its_own_and_its_seed_the_runs(mine, config):
+    def parameters(*words):
+        parts = assemble(config(*mine, *words))
+        parts.envs.close()
+        return parts.flat
+
+    assert torch.equal(parameters("seed=3"), parameters("seed=3")) and not torch.equal(
+        parameters(), parameters("seed=3")
+    )
+    assert len(parameters("+network.width=8")) < len(parameters("+network.width=9"))
+    with pytest.raises(ConfigError, match=r"network.activation: network=Net has no such option; there is width"):
+        assemble(config(*mine, "network.activation=tanh"))
+    with pytest.raises(ConfigError, match=r"network._target_: 'mypackage.Net' is no option .*trust=\[PACKAGE\]"):
+        assemble(config(*mine, "trust=[]"))
+
+
+def test_it_sees_the_columns_that_are_chosen_and_is_exported(mine, finished, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = finished(
+        *mine, "env=gym", "env.id=Pendulum-v1", "observe.actor=[0,2]", "observe.critic=[0,1]", "+network.width=8"
+    )
+    said = export.export(run.folder, tmp_path / "policy.onnx", observations=20, trust=["mypackage"])
+    assert said["columns"] == [0, 2]
+
+
+class Given(torch.nn.Module):
+    """Gives what it was given to give."""
+
+    def __init__(self, policy, value=lambda obs: obs[..., 0]):
+        super().__init__()
+        self.policy, self.value = policy, value
+        self.moves = torch.nn.Parameter(torch.zeros(1))
+
+
+def logits(*shape):
+    return lambda obs: obs[..., :1].reshape(*obs.shape[:-1], *[1] * len(shape)) + torch.zeros(*shape)
+
+
+BOX = Box(-1, 1, (2,))
+
+
+@pytest.mark.parametrize(
+    ("net", "space", "said"),
+    [
+        (torch.nn.Linear(3, 2), BOX, "Linear: needed is a torch.nn.Module with policy(obs) and value(obs)"),
+        (object(), BOX, "object: needed is a torch.nn.Module"),
+        (Given(lambda obs: obs), BOX, "policy(obs) gives Tensor; needed is Gaussian for actions of Box"),
+        (Given(lambda obs: Categorical(obs)), BOX, "gives Categorical; needed is Gaussian"),
+        (
+            Given(lambda obs: Gaussian(obs[..., :2], torch.zeros(2))),
+            BOX,
+            "gives [2]; needed is [2, 2]; a log_std that is the",
+        ),
+        (Given(lambda obs: Gaussian(obs, obs)), BOX, "policy(obs [2, 3]) gives [2, 3]; needed is [2, 2]"),
+        (
+            Given(lambda obs: Gaussian(obs[..., :2], obs[..., :2]), lambda obs: obs[..., :1]),
+            BOX,
+            "value(obs [2, 3]) gives [2, 1]; needed is [2]",
+        ),
+        (Given(lambda obs: Categorical(obs)), Discrete(4), "gives [2, 3]; needed is [2, 4]"),
+        (Given(lambda obs: Several(logits(2, 3)(obs))), MultiDiscrete([2, 3]), "does not have must be -inf"),
+    ],
+    ids=range(9),
+)
+def test_what_does_not_fit_is_one_line(net, space, said):
+    with pytest.raises(ValueError) as error:
+        Own(net, (3, 3), space)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "space"),
+    [
+        (lambda obs: Categorical(logits(3)(obs) + torch.arange(3.0)), Discrete(3)),
+        (lambda obs: Several(logits(2, 3)(obs) + torch.tensor([[0, 1, -math.inf], [1, 0, 2]])), MultiDiscrete([2, 3])),
+    ],
+    ids=["one", "several"],
+)
+def test_its_discrete_actions_have_the_probabilities_that_it_says(policy, space):
+    network = Own(Given(policy), (3, 3), space)
+    noise = network.noise(1, 20_000, torch.Generator().manual_seed(0))[0]
+    action, given = network.sample(torch.zeros(20_000, 3), noise)
+    every = torch.softmax(given.logits[:1], -1).reshape(-1, 3)
+    for chosen, p in zip(action.reshape(20_000, -1).T, every, strict=True):
+        shares = torch.bincount(chosen, minlength=3) / 20_000
+        assert ((shares - p).abs() <= 4 * (p * (1 - p) / 20_000).sqrt()).all()
+
+
+def test_a_critic_of_quantiles_is_refused(mine, config):
+    with pytest.raises(ConfigError, match="^network: its critic gives one number; value=quantile"):
+        assemble(config(*mine, "value=quantile"))
+
+
+def test_several_discrete_actions_by_a_network_of_ones_own(monkeypatch, config, tmp_path):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Buttons-v0", Buttons)
+    (tmp_path / "buttons.py").write_text(
+        "def net(obs_size, action_size, generator):\n"
+        "    from tests.run.test_own import Given, Several, padded\n"
+        "    assert action_size == (2, 3, 4)\n"
+        "    return Given(lambda obs: Several(padded(obs, action_size)))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("env=gym", "env.id=Buttons-v0", "network._target_=buttons.net", "trust=[buttons]")
+    parts = assemble(config(*words))
+    parts.envs.close()
+    assert parts.network.policy(torch.zeros(5, 3)).mode().shape == (5, 3)
+
+
+def padded(obs, sizes):
+    lacking = np.arange(max(sizes)) >= np.array(sizes)[:, None]
+    return logits(*lacking.shape)(obs) + torch.where(torch.from_numpy(lacking), -math.inf, 0.0)
