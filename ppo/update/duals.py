@@ -42,7 +42,7 @@ def loss(
     """
     eta, *alphas = logs.exp().unbind()
     better = better_half(advantage)
-    exponents = torch.where(better, advantage / eta, -torch.inf)
+    exponents = torch.where(better, torch.where(better, advantage, 0) / eta, -torch.inf)  # no gradient of -inf / eta
     temperature = eta * eps_eta + eta * (torch.logsumexp(exponents, -1) - better.sum().log())
     return temperature + sum(a * (eps - k) for a, eps, k in zip(alphas, (eps_mean, eps_deviation), kl, strict=True))
 

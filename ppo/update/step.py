@@ -172,8 +172,8 @@ class Step(NamedTuple):
 
 
 def _of_all(batch: Batch) -> Tensor:
-    """Advantages for an objective that compares samples: -infinity where one is masked."""
-    return torch.where(batch.mask, batch.advantage, -math.inf)
+    """Advantages for an objective that compares samples: -infinity where one is masked, unless all are (none weighs then)."""
+    return torch.where(batch.mask | ~batch.mask.any(), batch.advantage, -math.inf)
 
 
 def build_loss(
@@ -275,6 +275,8 @@ def build_step(
         values = {name: value(facts) for name, (_, value) in measured.items()}
         finite = torch.isfinite(torch.stack([total, norm, values["kl/stop"]])).all()
         finite &= torch.isfinite(stepped.params).all()
+        if loss.duals is not None:
+            finite &= torch.isfinite(stepped.duals.params).all()
         finite &= torch.isfinite(
             torch.where(batch.mask, samples.log_ratio, 0)
         ).all()  # the clamp would hide an infinity

@@ -12,7 +12,7 @@ from ppo.loss.terms import At, decoupled
 from ppo.network.distributions import Gaussian
 from ppo.update.duals import build_duals, into, loss
 from ppo.update.optim import adam
-from ppo.update.step import LIMIT, Guards, build_step
+from ppo.update.step import GOING, LIMIT, Guards, build_step
 from tests.update.steps import turn
 
 VMPO = option("objective", "vmpo")
@@ -88,3 +88,20 @@ def test_a_step_uses_what_was_learned_and_learns_unless_it_is_refused(problem, n
     refused = step(learner, batch, numbers(limit=1e-9))[0]
     assert refused.stopped == LIMIT and torch.equal(refused.duals.params, duals.params)
     assert into(numbers(), duals).of("objective")["eta"].item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("masked", [1, 40, 64])
+def test_masked_samples_enter_neither_weights_nor_multipliers(problem, numbers, make_loss, masked):
+    """Whatever their advantage; and where all are masked nothing breaks."""
+    ends = []
+    for value in (0.0, 100.0):
+        _, evaluate, learner, batch = problem(64, moved=0.2)
+        batch.mask[:masked] = False
+        batch.advantage[:masked] = value
+        duals, move = build_duals(BOUNDS | {"eta": 3.0, "alpha": 2.0, "rate": 0.1}, adam, learner.params)
+        step = build_step(evaluate, make_loss(objective=VMPO, terms=decoupled(), duals=move), Guards())
+        ends.append(step(learner._replace(duals=duals), batch, numbers())[0])
+    one, two = ends
+    assert one.stopped == two.stopped == GOING and torch.isfinite(one.params).all()
+    assert torch.equal(one.params, two.params) and torch.isfinite(one.duals.params).all()
+    assert masked == 64 or torch.equal(one.duals.params, two.duals.params)
