@@ -93,6 +93,12 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
     if named("objective", "spo", "aspo", "soft"):
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
+    if named("objective", "vmpo"):
+        require(
+            not named("network", "categorical"), "objective", "discrete actions have no means and deviations to bound"
+        )
+        apart = "objective=vmpo compares the samples of a minibatch, so they stay together"
+        require(cfg.micro_batches == 1, "micro_batches", apart)
     if named("project", "trpl"):
         require(not named("network", "categorical"), "project", "discrete actions have no mean to project")
         require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")

@@ -27,13 +27,14 @@ class Matched(NamedTuple):
 
     scale: float = 1.0
     kl: float = 0.0  # of the last update
-    mean: float = 0.0  # of all updates
+    mean: float = 0.0  # of all updates after the jumps; while there are none, of these
     updates: int = 0
 
     def saw(self, kl: float) -> "Matched":
         """After an update that ended with this KL."""
         n = self.updates + 1
-        return self._replace(kl=kl, mean=self.mean + (kl - self.mean) / n, updates=n)
+        count = n - JUMPS if n > JUMPS else n
+        return self._replace(kl=kl, mean=self.mean + (kl - self.mean) / count, updates=n)
 
 
 class Match(NamedTuple):

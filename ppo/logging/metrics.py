@@ -113,9 +113,12 @@ METRICS: dict[str, Metric] = {
     "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
     "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
     "penalty/beta": Metric("", "weight of the KL penalty in this update", "a penalty is chosen"),
+    "vmpo/eta": Metric("", f"temperature of the better half's weights; {_MEAN}", "objective=vmpo"),
     "outer/step": Metric("fraction", "of the outer step that the limit of stop= left; 1: all of it", "outer=step"),
     "match/target": Metric("nat", "what match_kl= asks for", _MATCHED),
-    "match/reached": Metric("nat", "kl/final, mean over all updates so far", _MATCHED),
+    "match/reached": Metric(
+        "nat", "kl/final, mean over all updates so far; from the sixth on, without the first five", _MATCHED
+    ),
     "match/knob": Metric("", "the first width of the method in this update: clip.eps, objective.alpha ...", _MATCHED),
     "match/at_bound": Metric("", "1: it is at its bound, so that the target may be out of reach", _MATCHED),
     "trpo/step": Metric("fraction", "of the full natural step; 0: none was better within the KL", "objective=trpo"),

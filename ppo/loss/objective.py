@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Interval
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ppo.control.width import Width
 
-GRADIENT, NATURAL = "gradient", "natural"  # by which steps an objective moves the policy
+GRADIENT, NATURAL, DUAL = "gradient", "natural", "dual"  # by which steps an objective moves the policy
 Number = float | Float[Tensor, ""]  # a width within the step: with match_kl= a tensor, so that nothing is compiled anew
 
 
@@ -156,3 +156,36 @@ def trpo(
     an update train the critic alone.
     """
     return torch.exp(log_ratio) * advantage
+
+
+@moved_by(DUAL)
+def vmpo(
+    log_ratio: Float[Tensor, "*B"],
+    advantage: Float[Tensor, "*B"],
+    low: Float[Tensor, ""],
+    high: Float[Tensor, ""],
+    *,
+    eta: Annotated[Number, Gt(0)],
+    alpha: Annotated[float, Gt(0)],
+    eps_eta: Annotated[Number, Gt(0)],
+    eps_mean: Annotated[Number, Gt(0), Width(1e-4, 10.0)],
+    eps_deviation: Annotated[Number, Gt(0), Width(1e-6, 10.0)],
+    rate: Annotated[float, Gt(0)],
+) -> Float[Tensor, "*B"]:
+    """n psi log new(a) over the n samples: psi is the softmax of A / eta over the better half of them, 0 for the others.
+
+    eta and a weight alpha each of KL(old || new) of the means and of the deviations, which the loss adds, start at the
+    numbers given and are learned: see ``ppo.update.duals``, whose options the others are (rate: of Adam, on their
+    logarithms). log new(a) is written as the log-ratio. A sample that is to be left out has an advantage of -infinity.
+    Song et al. 2020, "V-MPO".
+    """
+    kept = better_half(advantage)
+    psi = torch.softmax(torch.where(kept, advantage / eta, -torch.inf), -1).detach()
+    return torch.isfinite(advantage).sum(-1, keepdim=True) * psi * log_ratio
+
+
+def better_half(advantage: Float[Tensor, "*B"]) -> Bool[Tensor, "*B"]:
+    """Which samples are among the better half of those with a finite advantage, one of them at least."""
+    half = (torch.isfinite(advantage).sum(-1, keepdim=True) // 2).clamp(min=1)
+    ranked = advantage.sort(dim=-1, descending=True).values
+    return advantage >= ranked.gather(-1, half - 1)

@@ -5,7 +5,7 @@ weight: a function here that ``WEIGHTED`` names, and its weight under ``coef`` i
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -66,6 +66,23 @@ def reference(divergence: Callable[[Policy, Policy], Tensor]) -> Term:
 def projection() -> Term:
     """How far the policy is outside the bounds of project= [nats]."""
     return Term("projection", lambda at: pull(at.policy, at.projected))
+
+
+KL_OF_MEANS, KL_OF_DEVIATIONS = "kl_mean", "kl_deviation"
+
+
+def decoupled() -> tuple[Term, Term]:
+    """KL(old || new) of the means alone, at the old deviation, and of the deviations alone, at the old mean [nats]."""
+
+    def means(at: At) -> Tensor:
+        old: Any = at.batch.policy
+        return old.kl_parts(cast(Any, at.policy)._replace(log_std=old.log_std))[0].sum(-1)
+
+    def deviations(at: At) -> Tensor:
+        old: Any = at.batch.policy
+        return old.kl_parts(cast(Any, at.policy)._replace(mean=old.mean))[1].sum(-1)
+
+    return Term(KL_OF_MEANS, means), Term(KL_OF_DEVIATIONS, deviations)
 
 
 def demonstrations() -> Term:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,17 +22,19 @@ from ppo.control.lr import adaptive_kl_step
 from ppo.control.match import Match
 from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
+from ppo.loss.objective import DUAL, NATURAL
 from ppo.loss.reference import Reference
-from ppo.loss.terms import WEIGHTED, Term, demonstrations, penalty, projection, reference
+from ppo.loss.terms import WEIGHTED, Term, decoupled, demonstrations, penalty, projection, reference
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
-from ppo.run.effects import is_natural, unread
+from ppo.run.effects import steps_of, unread
 from ppo.run.match import matching
 from ppo.run.state import State
 from ppo.update.compile import compile_step
+from ppo.update.duals import build_duals
 from ppo.update.loop import Update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, stay
@@ -142,10 +144,14 @@ def assemble(cfg: DictConfig) -> Parts:
             noise=cfg.rpo > 0,
         )
         finish = stay
-        if is_natural(chosen["objective"]):
+        if steps_of(chosen["objective"]) == NATURAL:
             surrogate = build_loss(evaluate, loss._replace(critic=False), guards)
             finish = build_natural_step(evaluate, surrogate, cfg.target_kl, **chosen["objective"].keywords)
             loss = loss._replace(policy=False, terms=())
+        duals: Any = ()
+        if steps_of(chosen["objective"]) == DUAL:
+            duals, move = build_duals(chosen["objective"].keywords, partial(adam, **cfg.adam), flat)
+            loss = loss._replace(terms=(*loss.terms, *decoupled()), duals=move)
         step = build_step(
             evaluate,
             loss,
@@ -181,6 +187,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 Learner.start(
                     flat.clone(),
                     lr=chosen["lr"].keywords["value"] if rate else None,
+                    duals=duals,
                     velocity=chosen["outer"].keywords.get("momentum", 0) > 0,
                 ),
                 moments,

@@ -7,7 +7,7 @@ import torch
 
 from ppo.control.progress import Progress, Seen
 from ppo.control.stop import Limits
-from ppo.loss.objective import NATURAL
+from ppo.loss.objective import GRADIENT, NATURAL
 
 _CLIPS = (
     (0.9, 1.1),
@@ -30,7 +30,7 @@ def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: 
     found = {}
     if not (penalised or by_kl or _reads_kl(limits[0])):
         found["kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch target_kl=0.01 would"
-    if not (by_target or is_natural(options["objective"]) or limits[0] != limits[1]):
+    if not (by_target or steps_of(options["objective"]) == NATURAL or limits[0] != limits[1]):
         found["target_kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch would"
     if not _clips(options["objective"]):
         found["clip"] = f"objective={_name(options['objective'])} has no clip range; objective=ppo would"
@@ -54,9 +54,9 @@ def _function(option: Callable) -> Callable:
     return getattr(option, "func", option)
 
 
-def is_natural(objective: Callable) -> bool:
-    """Whether the policy is moved by natural steps, within target_kl."""
-    return getattr(_function(objective), "steps", None) == NATURAL
+def steps_of(objective: Callable) -> str:
+    """By which steps an objective moves the policy: see ``moved_by``."""
+    return getattr(_function(objective), "steps", GRADIENT)
 
 
 def _name(option: Callable) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 from ppo.config.options import ConfigError
 from ppo.control.match import Match
 from ppo.control.width import Knob, Width, knobs_of
-from ppo.run.effects import differs, is_natural
+from ppo.loss.objective import NATURAL
+from ppo.run.effects import differs, steps_of
 
 _HOLD = ("objective", "clip", "penalty", "outer", "project")  # groups that hold the policy
 TARGET_KL = Width(1e-4, 1.0)
@@ -23,7 +24,7 @@ def matching(
         return None
     knobs = [knob for group in _HOLD if group not in unread for knob in knobs_of(group, chosen[group])]
     follows = any(differs(chosen[group], "target_kl") for group in ("clip", "penalty"))
-    if target_kl is not None and (follows or is_natural(chosen["objective"])):
+    if target_kl is not None and (follows or steps_of(chosen["objective"]) == NATURAL):
         knobs.append(Knob("target_kl", target_kl, TARGET_KL))
     if not knobs:
         raise ConfigError(f"match_kl={match_kl}: nothing here has a width that could be moved; clip=fixed would")

@@ -1,6 +1,6 @@
 """What the optimiser owns, and one step of it: gradient norm clip, Adam, projection. Pure functions of flat buffers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,10 +19,13 @@ class Learner(NamedTuple):
     count: Float[Tensor, ""]  # steps taken
     stopped: Tensor  # [] int64: a code of ``ppo.update.step``, see GOING; once non-zero, no further step is taken
     lr: Float[Tensor, ""] | tuple[()] = ()  # lr=adaptive_kl_step: the rate of the last step
+    duals: Any = ()  # objective=vmpo: another Learner, see ppo.update.duals
     velocity: Float[Tensor, " P"] | tuple[()] = ()  # outer=step with momentum: see ppo.update.outer
 
     @staticmethod
-    def start(params: Float[Tensor, " P"], *, lr: float | None = None, velocity: bool = False) -> "Learner":
+    def start(
+        params: Float[Tensor, " P"], *, lr: float | None = None, duals: Any = (), velocity: bool = False
+    ) -> "Learner":
         zero = params.new_zeros(())
         rate = () if lr is None else zero + lr
         return Learner(
@@ -32,6 +35,7 @@ class Learner(NamedTuple):
             count=zero,
             stopped=zero.long(),
             lr=rate,
+            duals=duals,
             velocity=torch.zeros_like(params) if velocity else (),
         )
 

@@ -19,9 +19,10 @@ from torch.func import grad, grad_and_value
 
 from ppo.buffer.data import Batch, tree_map
 from ppo.loss.kl import FAMILY, Estimator, name_of
-from ppo.loss.terms import At, Term
+from ppo.loss.terms import KL_OF_DEVIATIONS, KL_OF_MEANS, At, Term
 from ppo.network.distributions import Policy
 from ppo.network.flat import Evaluate, box
+from ppo.update import duals as multipliers
 from ppo.update.optim import Learner, adam, clip_norm
 from ppo.update.table import COUNTED, HIGHEST, LOWEST, MEAN, Reduce
 
@@ -56,6 +57,7 @@ class Loss(NamedTuple):
     policy: bool = True  # False: the policy is not moved by gradient steps
     critic: bool = True
     project: Callable | None = None  # see ppo.loss.project
+    duals: Callable | None = None  # how the multipliers of the objective move: see ppo.update.duals
     noise: bool = False  # the policy's mean is moved by the batch's noise, in the objective alone
 
 
@@ -139,11 +141,19 @@ def step_metrics(loss: Loss) -> dict[str, Metric]:
         | {f"kl/{name}": (MEAN, partial(Facts.estimate, kl=kl)) for name, kl in measured.items()}
         | {term.logged: (MEAN, partial(_mean_of_term, name=term.name)) for term in loss.terms}
         | {term.share: (MEAN, partial(_share, name=term.name)) for term in loss.terms if term.share}
+        | ({name: (MEAN, partial(_knob, name=key)) for name, key in _DUALS.items()} if loss.duals else {})
     )
 
 
 def _mean_of_term(f: Facts, *, name: str) -> Tensor:
     return f.mean(f.samples.terms[name])
+
+
+_DUALS = {"vmpo/eta": multipliers.ETA} | {f"coef/{name}": name for name in (KL_OF_MEANS, KL_OF_DEVIATIONS)}
+
+
+def _knob(f: Facts, *, name: str) -> Tensor:
+    return (f.knobs.coef | f.knobs.width)[name]
 
 
 def _share(f: Facts, *, name: str) -> Tensor:
@@ -159,6 +169,11 @@ class Step(NamedTuple):
 
     def __call__(self, learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Float[Tensor, " metrics"]]:
         return self.take(learner, batch, knobs)
+
+
+def _of_all(batch: Batch) -> Tensor:
+    """Advantages for an objective that compares samples: -infinity where one is masked, unless all are (none weighs then)."""
+    return torch.where(batch.mask | ~batch.mask.any(), batch.advantage, -math.inf)
 
 
 def build_loss(
@@ -177,7 +192,8 @@ def build_loss(
         if loss.noise:
             moved = projected._replace(mean=projected.mean + batch.noise)
             noisy = moved.log_ratio(batch.policy, batch.action).clamp(-guards.clamp, guards.clamp)
-        given = (noisy, batch.advantage, knobs.clip_low, knobs.clip_high)
+        advantage = batch.advantage if loss.duals is None else _of_all(batch)
+        given = (noisy, advantage, knobs.clip_low, knobs.clip_high)
         objective = loss.objective(*given, **knobs.of("objective"))
         total = -(weight * objective).sum() if loss.policy else weight.new_zeros(())
         value_loss = torch.zeros_like(objective)
@@ -237,6 +253,8 @@ def build_step(
 
     def take(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
         weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
+        if loss.duals is not None:
+            knobs = multipliers.into(knobs, learner.duals)
         whole, total, samples = gradient(learner.params, batch, weight, knobs)
         given = (learner.params, batch, weight, knobs)
         shares = {term.name: share(term.name, whole, *given) for term in loss.terms if term.share}
@@ -248,11 +266,17 @@ def build_step(
             moved = learner._replace(lr=rate(learner.lr, kl))
         stepped = optimiser(moved, clipped, moved.lr if rate else knobs.lr)
         stepped = stepped._replace(params=stepped.params.clamp(low, high))
+        if loss.duals is not None:
+            kl = torch.stack([(weight * samples.terms[name]).sum() for name in (KL_OF_MEANS, KL_OF_DEVIATIONS)])
+            own = {key: x for key, x in knobs.of("objective").items() if key != "eta"}
+            stepped = stepped._replace(duals=loss.duals(learner.duals, _of_all(batch), kl, own))
 
         facts = Facts(batch, samples, knobs, guards, weight, log_ratio, torch.exp(log_ratio), total, norm, shares)
         values = {name: value(facts) for name, (_, value) in measured.items()}
         finite = torch.isfinite(torch.stack([total, norm, values["kl/stop"]])).all()
         finite &= torch.isfinite(stepped.params).all()
+        if loss.duals is not None:
+            finite &= torch.isfinite(stepped.duals.params).all()
         finite &= torch.isfinite(
             torch.where(batch.mask, samples.log_ratio, 0)
         ).all()  # the clamp would hide an infinity

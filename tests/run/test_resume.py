@@ -28,6 +28,7 @@ PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true"
 ADAPTIVE = ("lr=adaptive_kl", "stop=rollback", "target_kl=0.01", "clip=linear", "norm=group", "lr.value=1e-2")
 MATCHED = ("+method=dpo", "match_kl=0.01")
 BY_STEP = ("lr=adaptive_kl_step", "target_kl=0.01")
+VMPO = ("+method=vmpo",)
 OUTER = ("outer=step", "outer.momentum=0.5")
 LONG = ("total_steps=640", "eval.every=256", "checkpoint.every=256")  # five updates
 
@@ -77,7 +78,9 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize(
-    "words", [(), ADAPTIVE, MATCHED, BY_STEP, OUTER], ids=["plain", "adaptive", "matched", "by step", "outer"]
+    "words",
+    [(), ADAPTIVE, MATCHED, BY_STEP, OUTER, VMPO],
+    ids=["plain", "adaptive", "matched", "by step", "outer", "vmpo"],
 )
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(go, tmp_path, words):
     """Network, optimiser, statistics, schedules, random numbers, episodes and evaluations: the last number of all."""

@@ -20,15 +20,16 @@ from ppo.config.options import option
 from ppo.control.stop import Limits
 from ppo.logging.base import Run
 from ppo.loss import kl, norm, objective, value
-from ppo.loss.terms import Term, demonstrations, entropy, penalty, projection, reference
+from ppo.loss.terms import Term, decoupled, demonstrations, entropy, penalty, projection, reference
 from ppo.network.actor_critic import ActorCritic, widen
 from ppo.network.flat import Evaluate, build_evaluate, flatten
 from ppo.run import checkpoint
 from ppo.train import train
 from ppo.update.compile import compile_step
+from ppo.update.duals import build_duals
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
-from ppo.update.optim import Learner, follow_kl
+from ppo.update.optim import Learner, adam, follow_kl
 from ppo.update.step import GOING, Guards, Knobs, Loss, build_step
 
 NETWORKS = {
@@ -106,6 +107,9 @@ def same(words: list[str]) -> None:
         noise="rpo" in words,
         project=option("project", "trpl", mean=1e-3, deviation=1e-5)().project if "trpl" in words else None,
     )
+    if aim == "vmpo":
+        duals, move = build_duals(loss.objective.keywords, adam, learner.params)
+        learner, loss = learner._replace(duals=duals), loss._replace(terms=decoupled(), duals=move)
     limits = Limits("minibatch", step=0.004)
     if "ratio" in words:
         limits = Limits("ratio", step=0.15, metric="ratio/deviation")

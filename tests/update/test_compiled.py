@@ -44,6 +44,7 @@ def test_an_update_compiled_is_the_update_eager():
         "aspo rate",
         "soft",
         "trpl micro",
+        "vmpo",
         "spo huber",
         "truly ratio rpo",
         "none quantile micro",
