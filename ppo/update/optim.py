@@ -82,6 +82,10 @@ def follow_kl(
     min: float,
     max: float,
 ) -> Float[Tensor, ""]:
-    """The rate of the step at a minibatch of this KL: ``ppo.control.lr.adaptive_kl_step`` in tensors."""
-    far, near = ~(kl <= tolerance * target), (kl > 0) & (kl < target / tolerance)  # NaN is far
+    """The rate of the step at a minibatch of this KL: ``ppo.control.lr.adaptive_kl_step`` in tensors.
+
+    A KL of nothing is known to rounding: at the first minibatch of an update it is 0 in one program and 1e-15 in another.
+    """
+    nothing = torch.finfo(kl.dtype).eps * target
+    far, near = ~(kl <= tolerance * target), (kl > nothing) & (kl < target / tolerance)  # NaN is far
     return torch.where(far, lr / factor, torch.where(near, lr * factor, lr)).clamp(min, max)

@@ -80,3 +80,9 @@ def test_the_rate_follows_the_kl_of_every_minibatch(lr, kl, expected):
     assert got == pytest.approx(expected)
     progress = Progress(last=lr, seen=Seen(kl=kl), target_kl=0.01)
     assert option("lr", "adaptive_kl_step")(progress) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("kl", "expected"), [(1e-13, 1e-3), (1e-8, 1.5e-3)])
+def test_what_rounding_leaves_of_a_kl_of_nothing_does_not_raise_the_rate(kl, expected):
+    """Eager and compiled programs would part at the first minibatch."""
+    assert follow_kl(torch.tensor(1e-3), torch.tensor(kl), **RULE).item() == pytest.approx(expected)
