@@ -19,7 +19,9 @@ from ppo.page.html import write
 
 def parser() -> argparse.ArgumentParser:
     """The options, each with its meaning."""
-    p = argparse.ArgumentParser(prog="python -m ppo.compare", description="From runs to a verdict; see docs/comparing.md.")
+    p = argparse.ArgumentParser(
+        prog="python -m ppo.compare", description="From runs to a verdict; see docs/comparing.md."
+    )
     p.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="run folders, at any depth, or CSV files or folders of them"
     )

@@ -45,6 +45,10 @@ class Logger(Protocol):
         """Record a PNG as it is now."""
         ...
 
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """Record an MP4."""
+        ...
+
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Record the end of the run: its final numbers, and whether it failed."""
         ...
@@ -73,6 +77,10 @@ class Forgiving:
     def picture(self, name: str, file: Path) -> None:
         """As ``Logger.picture``; never raises an Exception."""
         self._try(self._logger.picture, name, file)
+
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """As ``Logger.video``; never raises an Exception."""
+        self._try(self._logger.video, name, file, env_steps)
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """As ``Logger.close``; never raises an Exception."""

@@ -19,6 +19,9 @@ class Nothing:
     def picture(self, name: str, file: Path) -> None:
         """Do nothing."""
 
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """Do nothing."""
+
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Do nothing."""
 

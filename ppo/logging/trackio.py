@@ -59,6 +59,12 @@ class Trackio:
 
         self._handle.log({name: sdk.Image(str(file))})
 
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """A film of trackio's, copied as it is."""
+        import trackio as sdk
+
+        self._handle.log({name: sdk.Video(str(file))}, step=env_steps)
+
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Write what is queued. There is no summary and no exit status in trackio: a failed run gets an alert."""
         with redirect_stdout(io.StringIO()):

@@ -128,6 +128,12 @@ class Wandb:
 
         self._handle.log({name: sdk.Image(str(file))})
 
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """A film among the run's media, copied as it is."""
+        import wandb as sdk
+
+        self._handle.log({name: sdk.Video(str(file), format="mp4"), "env_steps": env_steps})
+
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Upload what is left. Raises TimeoutError, saying how to upload the rest, when that takes too long."""
         self._handle.summary.update(summary)

@@ -143,6 +143,15 @@ class Sink:
         self.say(text)
         self._logger.alert(title, text)
 
+    @property
+    def folder(self) -> Path:
+        """The run's."""
+        return self._run.folder
+
+    def video(self, name: str, file: Path) -> None:
+        """An MP4 of the run folder, for the dashboard."""
+        self._logger.video(name, file, self._row["env_steps"])
+
     def remember(self, name: str, value: str) -> None:
         """Something for ``run.json``, which is written at the end."""
         self._facts[name] = value
