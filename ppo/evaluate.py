@@ -15,6 +15,7 @@ from envs.base import EnvError
 from envs.fault import keep
 from ppo.config.options import ConfigError, plain
 from ppo.run import checkpoint
+from ppo.run.artifact import located
 from ppo.run.episodes import play
 from ppo.run.film import check_path, film
 from ppo.run.folder import import_from_here
@@ -62,9 +63,10 @@ def checked(args: argparse.Namespace, *counts: str) -> Path:
     for name in counts:
         if (given := getattr(args, name)) is not None and given < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {given}: must be at least 1")
-    if not args.run.exists():
-        raise checkpoint.CheckpointError(f"{args.run}: no such run or checkpoint")
-    return checkpoint.find(args.run.absolute(), args.checkpoint)
+    run = located(args.run)
+    if not run.exists():
+        raise checkpoint.CheckpointError(f"{run}: no such run or checkpoint")
+    return checkpoint.find(run.absolute(), args.checkpoint)
 
 
 def evaluate(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

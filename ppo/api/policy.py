@@ -14,6 +14,7 @@ import torch
 
 from envs.gym import remember
 from ppo.config.options import ConfigError
+from ppo.run.artifact import located
 from ppo.run.checkpoint import find
 from ppo.run.checkpoint import load as read_checkpoint
 from ppo.run.episodes import play
@@ -130,14 +131,14 @@ def _acting(policy: Restored, stochastic: bool, seed: int) -> Act:
 def load(
     run: str | os.PathLike, *, checkpoint: str = "latest", env: Env | None = None, trust: Sequence[str] = ()
 ) -> Policy:
-    """The policy of a run folder or checkpoint file.
+    """The policy of a run folder or checkpoint file, or of what wandb keeps (wandb:ENTITY/PROJECT/NAME:v0).
 
     checkpoint: latest, best, or the name of a numbered one. env: what makes its environment, where a run was trained in
     one of Python's that this process has not seen. trust: packages that the checkpoint may name. Raises CheckpointError,
     ConfigError, EnvError.
     """
     import_from_here()
-    path = find(Path(run).absolute(), checkpoint)
+    path = find(located(run).absolute(), checkpoint)
     if env is not None:
         name = name_in(read_checkpoint(path)[1].get("config") or {})
         if name is None or isinstance(env, str):

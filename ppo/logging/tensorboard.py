@@ -2,8 +2,9 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -57,6 +58,7 @@ class Tensorboard:
     """One folder of event files; the step is ``env_steps``. Numbers become scalars, text becomes text."""
 
     run_id: str | None = None
+    keeps = False
 
     def __init__(self, run: Run, writer: "SummaryWriter") -> None:
         self._writer = writer
@@ -97,6 +99,9 @@ class Tensorboard:
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         writer = self._writer._get_file_writer()  # add_video wants moviepy, and all frames at once
         writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), env_steps)
+
+    def keep(self, folder: Path, files: Sequence[str], about: dict[str, Any]) -> None:
+        """Do nothing: the run folder has them."""
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Write the summary as text and flush."""
