@@ -1,4 +1,4 @@
-"""A run's policy as one ONNX file, on the command line: see ``ppo.run.onnx``."""
+"""A run's policy as one ONNX file, on the command line: see ``ppo.run.onnx_file``."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from envs.fault import keep
 from ppo.config.options import ConfigError
 from ppo.run import checkpoint
 from ppo.run.folder import import_from_here
-from ppo.run.onnx import ExportError, export
+from ppo.run.onnx_file import ExportError, export
 
 __all__ = ["ExportError", "export", "main"]
 

@@ -19,7 +19,7 @@ from ppo.logging.files import write_atomically
 from ppo.logging.window import Window
 from ppo.run import checkpoint, crash, ranks, resume
 from ppo.run.folder import DiskError, run_json
-from ppo.run.onnx import export
+from ppo.run.onnx_file import export
 from ppo.run.provenance import provenance
 from ppo.run.signals import Interrupted
 
