@@ -86,7 +86,7 @@ class Policy:
             _, network, normalise, to_world, _ = self._policy
             act = sampled(network, normalise, to_world, len(rows), seed)
         with torch.no_grad():
-            action, memory = act(rows, memory)
+            action, memory = act(rows, torch.as_tensor(np.asarray(memory)) if len(memory) else memory)
         return action[0] if given.ndim == 1 else action, np.asarray(memory)
 
     def evaluate(self, episodes: int = 20, *, stochastic: bool = False, seed: int = 1_000_000) -> np.ndarray:
