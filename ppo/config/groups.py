@@ -66,7 +66,8 @@ def page(conf: Path) -> str:
     """What ``--help`` says, in 80 columns."""
     lines = [_HEAD]
     for group in groups(conf):
-        lines += [_wrapped(f"{group.sign}{group.name}=", f"({group.about})"), _wrapped("", " ".join(group.options))]
+        about = group.about.partition(";")[0]
+        lines.append(_wrapped(f"{group.sign}{group.name}=", f"{' '.join(group.options)}: {about}"))
     lines.append("")
     for heading, keys in scalars(conf):
         lines.append(_wrapped(heading, " ".join(keys)))

@@ -18,7 +18,7 @@ def test_the_help_is_one_page_that_fits(word, capsys, monkeypatch):
         cli.main()
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 64 and max(map(len, lines)) <= 80
+    assert len(lines) <= 60 and max(map(len, lines)) <= 80
 
 
 def test_it_has_every_group_option_and_number():
@@ -27,7 +27,7 @@ def test_it_has_every_group_option_and_number():
     for name in GROUPS:
         assert set(found[name].options) == set(yamls(name)) and next(iter(found[name].options)) == found[name].default
     assert sorted(key for _, keys in scalars(CONF) for key in keys) == sorted(known())
-    words = page(CONF).split()
+    words = page(CONF).replace(": ", " ").split()
     assert {*known(), "+sweep=", "ant_quick", "benchmark/bullet"} <= set(words)
 
 
@@ -38,5 +38,5 @@ def test_a_new_option_is_there_without_being_listed(tmp_path):
     (tmp_path / "config.yaml").write_text(
         "defaults:\n  - kl: mine # the divergence\n\n# Size of it\nsteps: 1 # n\n\nhydra: {}\n"
     )
-    assert "kl=             (the divergence)\n                  mine exact\n" in page(tmp_path)
+    assert "  kl=             mine exact: the divergence\n" in page(tmp_path)
     assert "  Size of it      steps\n" in page(tmp_path)
