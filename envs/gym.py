@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
+from gymnasium.wrappers import HumanRendering
 
 from envs.base import EnvError, Envs, VectorEnv
 from envs.display import check_window, draw_off_screen
@@ -112,6 +114,8 @@ def _make(
         draw_off_screen(render_mode)
     try:
         env = make(**drawn)
+        if render_mode == "human" and "human" not in (modes := env.metadata.get("render_modes", ())):
+            env = _in_a_window(name, env, make, modes)
     except TypeError as error:
         if not drawn or "'render_mode'" not in str(error):
             raise
@@ -120,6 +124,21 @@ def _make(
             "__init__(self, render_mode=None) and render()"
         ) from error
     return reduce(lambda env, wrap: wrap(env), wrappers, env)
+
+
+def _in_a_window(
+    name: str, env: gymnasium.Env, make: Callable[..., gymnasium.Env], modes: Sequence[str]
+) -> gymnasium.Env:
+    """One that draws pictures and opens no window itself, in a window of gymnasium's; as gymnasium.make does it."""
+    env.close()
+    if "rgb_array" not in modes:
+        raise EnvError(
+            f'{name}: its metadata["render_modes"] is {list(modes)}; to be watched or filmed it needs "rgb_array" there, '
+            "render_fps, and a render() that gives pictures"
+        )
+    if find_spec("pygame") is None:
+        raise EnvError(f"{name}: a window for its pictures needs pygame: pip install 'gymnasium[classic-control]'")
+    return HumanRendering(make(render_mode="rgb_array"))
 
 
 def _registered(id: str, kwargs: dict[str, Any], **drawn: Any) -> gymnasium.Env:

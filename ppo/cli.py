@@ -21,6 +21,7 @@ from envs.fault import keep
 from ppo.config.check import bind
 from ppo.config.errors import one_line
 from ppo.config.extras import needs
+from ppo.config.groups import page
 from ppo.config.options import CONF, ConfigError, fit, plain
 from ppo.config.renamed import words_of_today
 from ppo.logging.base import LoggerError, Run
@@ -54,7 +55,9 @@ def job(cfg: DictConfig) -> float:
 def _run(cfg: DictConfig) -> float:
     from ppo.run import ranks
     from ppo.run.launch import absolute, alone, continued, libraries_kept, of_first_rank, restarting
+    from ppo.sweep.callback import Sweep
     from ppo.sweep.cells import cell
+    from ppo.sweep.table import into_file
     from ppo.train import train
 
     hydra_cfg = HydraConfig.get()
@@ -77,7 +80,8 @@ def _run(cfg: DictConfig) -> float:
         if multirun:
             group = "-".join(Path(hydra_cfg.sweep.dir).parts[-2:])
             run = run._replace(group=group, job_type=arm(words))
-        with (cell if multirun else alone)(folder, config) as done, listening(), libraries_kept():
+        holding, quiet = (cell if multirun else alone)(folder, config), multirun and Sweep.quiet
+        with holding as done, into_file(folder, quiet and done is None), listening(), libraries_kept():
             return restarting(train, cfg, run) if done is None else done
 
 
@@ -111,6 +115,9 @@ def main() -> None:
     home.settle()
     import_from_here()
     words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(page(CONF), end="")
+        sys.exit(0)
     try:
         _check_system()
         sys.argv[1:] = words = paths_quoted(words_of_today(words))
@@ -167,9 +174,11 @@ def _end_of_sweep() -> int:
     from rich.console import Console
 
     try:
+        from ppo.sweep.callback import close_table
         from ppo.sweep.cells import Sweep, report
     except ImportError:  # as _check_system says
         return 0
+    close_table()
     if Sweep.folder is None:
         return 0
     return min(1, report(Sweep.folder, Console(stderr=True), asked=Sweep.asked, token=Sweep.token))

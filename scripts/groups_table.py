@@ -1,20 +1,12 @@
-"""Write the table of ``docs/words.md`` from conf/: ``python scripts/groups_table.py``.
+"""Write the table of ``docs/words.md`` from conf/: ``python scripts/groups_table.py``. See ``ppo.config.groups``."""
 
-A group's line is the comment beside its default in ``conf/config.yaml``, an option's the first sentence of comment in
-its yaml: when to use it.
-"""
-
-import re
 from pathlib import Path
+
+from ppo.config.groups import groups
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "words.md"
 BEGIN, END = "<!-- words: python scripts/groups_table.py -->\n", "<!-- end of words -->"
-RECIPES = {
-    "method": "whole ways to constrain the policy, set as their papers have them",
-    "experiment": "whole recipes",
-    "sweep": "the arms and seeds of a comparison",
-}
 
 
 def first_comment(text: str) -> str:
@@ -29,14 +21,12 @@ def first_comment(text: str) -> str:
 
 def table(conf: Path) -> str:
     """The table as markdown: groups in the order of config.yaml, in each the default first."""
-    defaults = re.findall(r"^  - (\w+): (\w+) # (.+)$", (conf / "config.yaml").read_text(), re.M)
     lines = ["| word | |", "|---|---|"]
-    for group, default, about in [*defaults, *((name, "", about) for name, about in RECIPES.items())]:
-        sign = "" if default else "+"
-        lines.append(f"| **{group}** | **{about}** |")
-        options = {str(p.relative_to(conf / group).with_suffix("")): p for p in (conf / group).rglob("*.yaml")}
-        for name in sorted(options, key=lambda name: (name != default, name)):
-            lines.append(f"| `{sign}{group}={name}` | {first_comment(options[name].read_text())} |")
+    for group in groups(conf):
+        lines.append(f"| **{group.name}** | **{group.about}** |")
+        for name, path in group.options.items():
+            about = first_comment(path.read_text(encoding="utf-8"))
+            lines.append(f"| `{group.sign}{group.name}={name}` | {about} |")
     return "\n".join(lines) + "\n"
 
 

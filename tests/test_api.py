@@ -1,5 +1,7 @@
 """From Python: the same runs as by the command line, on environments that nobody registered."""
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from envs.base import EnvError
 from ppo import evaluate
 from ppo.compare.trial import CompareError
 from ppo.config.options import ConfigError
+from ppo.logging.jsonl import read
 
 SMALL = (
     "logger=none",
@@ -74,7 +77,7 @@ def test_the_same_words_are_the_run_of_the_command_line(fit, tmp_path, monkeypat
     monkeypatch.setattr("sys.argv", ["ppo-train", *SMALL, *words, f"hydra.run.dir={folder}"])
     with pytest.raises(SystemExit):
         cli.main()
-    typed = torch.tensor([row["loss/total"] for row in ppo.api.read(folder / "metrics.jsonl")])
+    typed = torch.tensor([row["loss/total"] for row in read(folder / "metrics.jsonl")])
     assert torch.equal(torch.tensor(run.metrics["loss/total"]), typed.double())
 
 
@@ -123,6 +126,30 @@ def test_a_policy_with_memory_is_stepped(fit):
         with pytest.raises(ValueError, match=r"has a memory: action, memory = policy\.step\(obs, memory\)"):
             policy([0.5, 0.1])
         assert len(policy.evaluate(3)) == 3
+
+
+def test_a_policy_of_a_class_is_filmed_and_refuses_a_window_where_there_is_none(fit, tmp_path, monkeypatch):
+    pytest.importorskip("imageio_ffmpeg")
+    for name in ("WAYLAND_DISPLAY", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Drawn(Follow):
+        metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+
+        def __init__(self, render_mode=None):
+            self.render_mode = render_mode
+
+        def render(self):
+            return np.zeros((16, 16, 3), np.uint8)
+
+    with fit(env=Drawn).policy as policy:
+        assert policy.film(tmp_path / "a.gif").endswith("(10 states, 2.00 s at 5 a second)")
+        assert (tmp_path / "a.gif").stat().st_size > 0
+        with pytest.raises(ConfigError, match="must end in .mp4 or .gif"):
+            policy.film(tmp_path / "a.avi")
+        if sys.platform.startswith("linux"):
+            with pytest.raises(EnvError, match="there is no display here"):
+                policy.watch()
 
 
 def test_an_environment_of_another_process_is_asked_for(fit, monkeypatch):
@@ -261,7 +288,6 @@ def test_a_verdict_says_its_sentences(tmp_path):
 
 def test_importing_it_is_light():
     import subprocess
-    import sys
 
     said = "import sys, ppo, ppo.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", said]).returncode == 0

@@ -5,8 +5,12 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
+import ppo
 from ppo.cli import check_plugins
 from ppo.config.options import ConfigError
 
@@ -75,6 +79,37 @@ def test_the_words_of_every_training_command_exist(page, shipped):
         except ConfigError:  # Ray's, for one, is never installed beside the others
             continue
         shipped(*words)
+
+
+class Near(gymnasium.Env):
+    """An environment of one's own, for the page's examples: keep a number near 0."""
+
+    observation_space, action_space = Box(-9, 9, (1,)), Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.x = 0, self.np_random.uniform(-1, 1)
+        return np.array([self.x], np.float32), {}
+
+    def step(self, action):
+        self.t, self.x = self.t + 1, self.x + 0.1 * float(action[0])
+        return np.array([self.x], np.float32), -abs(self.x), False, self.t == 100, {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_stands_beside_the_quickstart_of_sb3_runs(tmp_path, monkeypatch):
+    """The lines of the table, one after the other, as they stand there."""
+    page = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    rows = page.split("<!-- ten:")[1].split("<!-- end of ten -->")[0].splitlines()[3:]
+    lines = [re.findall(r"`([^`]+)`", row.split("|")[4]) for row in rows if row.startswith("|")]
+    assert len(lines) == 10
+    monkeypatch.chdir(tmp_path)
+    known = {"ppo": ppo, "MyEnv": Near, "obs": [1.0, 0.0, 0.0]}
+    for (line,) in filter(None, lines):
+        exec(line, known)
+    assert known["action"].shape == (1,) and len(known["returns"]) == 20 and (tmp_path / "run.gif").exists()
+    assert known["run"].metrics["env_steps"][-1] >= 20_000
 
 
 def test_the_citation_is_of_this_version():

@@ -16,7 +16,7 @@ from ppo import export
 from ppo.config.extras import needs
 from ppo.evaluate import play
 from ppo.logging.base import Run
-from ppo.run import checkpoint
+from ppo.run import checkpoint, onnx_file
 from ppo.run.policy import restored
 from ppo.train import train
 from tests.envs.toy import Buttons
@@ -27,7 +27,8 @@ WORDS = {
     "gsde, tanh": ("network=gsde", "network.actor=[16]", "network.critic=[16]", "action=tanh", "normalise.obs=false"),
 }
 needs_onnx = pytest.mark.skipif(
-    any(export.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="needs extra export"
+    any(onnx_file.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="needs extra export",
 )
 
 
@@ -50,7 +51,7 @@ def test_the_file_acts_as_the_policy_does_and_says_what_it_is(run, words):
     import onnxruntime
 
     folder = run(*words)
-    said = export.export(folder, folder / "policy.onnx", observations=300)
+    said = onnx_file.export(folder, folder / "policy.onnx", observations=300)
     assert said["max_difference"] < 1e-6 and said["observations"] == 300
     assert said["sha256"] == hashlib.sha256((folder / "policy.onnx").read_bytes()).hexdigest()
     assert json.loads((folder / "policy.json").read_text()) == said
@@ -80,7 +81,7 @@ def test_a_discrete_policy_gives_the_number_of_its_action(run):
     import onnxruntime
 
     folder = run("env.id=CartPole-v1", "network=categorical")
-    said = export.export(folder, folder / "policy.onnx", observations=100)
+    said = onnx_file.export(folder, folder / "policy.onnx", observations=100)
     assert (said["max_difference"], said["action_low"], said["action_high"]) == (0, [0], [1])
     session = onnxruntime.InferenceSession(folder / "policy.onnx")
     (action,) = session.run(None, {"obs": np.zeros((3, 4), np.float32)})
@@ -113,8 +114,8 @@ def test_a_file_that_acts_otherwise_is_not_written(run, monkeypatch, capsys):
             policy.network.actor[-1].bias += 0.1
         right(policy, about, path)
 
-    right = export._write
-    monkeypatch.setattr(export, "_write", write)
+    right = onnx_file._write
+    monkeypatch.setattr(onnx_file, "_write", write)
     with pytest.raises(SystemExit) as stop:
         export.main([str(folder), "--out", str(tmp / "policy.onnx"), "--observations", "20"])
     assert stop.value.code == 2 and "differs by 0." in capsys.readouterr().err
@@ -138,9 +139,9 @@ def test_a_mistake_is_one_line(tmp_path, capsys, words, said):
 
 
 def test_without_the_extra_one_line_names_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(export.ExportError, match="^" + re.escape(needs("export (onnxscript)", "export")) + "$"):
-        export.export(tmp_path, tmp_path / "policy.onnx")
+    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None if name == "onnxscript" else object())
+    with pytest.raises(onnx_file.ExportError, match="^" + re.escape(needs("export (onnxscript)", "export")) + "$"):
+        onnx_file.export(tmp_path, tmp_path / "policy.onnx")
 
 
 @needs_onnx

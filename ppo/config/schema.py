@@ -67,6 +67,7 @@ class Eval:
     seed: Annotated[int, Ge(0)]
     stochastic: bool  # sampled actions, as in training, instead of the most likely ones
     max_steps: Annotated[int, Ge(1)]  # an episode that is longer has no end: this evaluation is given up
+    video: bool  # of the first episode, into the run folder and onto the dashboard
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TextIO
 
@@ -32,6 +32,7 @@ class Logger(Protocol):
     """A dashboard that follows a run. The trainer calls it from one thread, once an update."""
 
     run_id: str | None  # the backend's id of this run; None where it has none
+    keeps: bool  # whether it was asked to keep files of the run: see ``keep``
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
         """Record one update's metrics, ``env_steps`` being the x axis."""
@@ -43,6 +44,14 @@ class Logger(Protocol):
 
     def picture(self, name: str, file: Path) -> None:
         """Record a PNG as it is now."""
+        ...
+
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """Record an MP4."""
+        ...
+
+    def keep(self, folder: Path, files: Sequence[str], about: dict[str, Any]) -> None:
+        """Keep these files of the run folder as one thing of which there are versions; ``about``: what it is, in words."""
         ...
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
@@ -60,7 +69,7 @@ class Forgiving:
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._warned = False
-        self.run_id = logger.run_id
+        self.run_id, self.keeps = logger.run_id, logger.keeps
 
     def log(self, row: dict[str, float | int | str], env_steps: int) -> None:
         """As ``Logger.log``; never raises an Exception."""
@@ -73,6 +82,14 @@ class Forgiving:
     def picture(self, name: str, file: Path) -> None:
         """As ``Logger.picture``; never raises an Exception."""
         self._try(self._logger.picture, name, file)
+
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """As ``Logger.video``; never raises an Exception."""
+        self._try(self._logger.video, name, file, env_steps)
+
+    def keep(self, folder: Path, files: Sequence[str], about: dict[str, Any]) -> None:
+        """As ``Logger.keep``; never raises an Exception."""
+        self._try(self._logger.keep, folder, files, about)
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """As ``Logger.close``; never raises an Exception."""

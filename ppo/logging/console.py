@@ -48,11 +48,11 @@ class Console:
         self._began = self._drawn = self._told = time.monotonic()  # start, last drawing, last plain line
         self._told_steps = done_steps
         self._live: Live | None = None
-        if _is_terminal(self._stream):
+        if is_terminal(self._stream):
             # Everything that rich would guess from the environment is said instead.
             rich = RichConsole(file=self._stream, force_terminal=True, force_interactive=True, force_jupyter=False)
             # A stderr that goes to a file keeps going there.
-            self._live = Live(console=rich, auto_refresh=False, redirect_stderr=_is_terminal(sys.stderr))
+            self._live = Live(console=rich, auto_refresh=False, redirect_stderr=is_terminal(sys.stderr))
             with suppress(OSError):
                 self._live.start()
             self._draw()
@@ -139,7 +139,8 @@ class Console:
         return Text("  ").join(parts)
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at ``stream``, and it can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 

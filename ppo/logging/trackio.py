@@ -1,6 +1,7 @@
 """Trackio: a web dashboard on this machine, without an account (an extra)."""
 
 import io
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from contextvars import Context
 from pathlib import Path
@@ -40,6 +41,8 @@ def trackio(run: Run, *, project: str, group: str | None) -> Logger:
 class Trackio:
     """One trackio run; the step is ``env_steps``. A row takes 0.03 ms: a thread of trackio's writes it."""
 
+    keeps = False
+
     def __init__(self, handle: Any) -> None:
         self._handle = handle
         self.run_id: str | None = handle.id
@@ -58,6 +61,15 @@ class Trackio:
         import trackio as sdk
 
         self._handle.log({name: sdk.Image(str(file))})
+
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """A film of trackio's, copied as it is."""
+        import trackio as sdk
+
+        self._handle.log({name: sdk.Video(str(file))}, step=env_steps)
+
+    def keep(self, folder: Path, files: Sequence[str], about: dict[str, Any]) -> None:
+        """Do nothing: the run folder has them."""
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Write what is queued. There is no summary and no exit status in trackio: a failed run gets an alert."""

@@ -5,6 +5,7 @@ a half for a dead network. Its files live in the run folder; offline ones are up
 """
 
 import shlex
+from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,6 +34,7 @@ def wandb(
     id: str | None,
     timeout: Annotated[float, Gt(0)],
     finish_timeout: Annotated[float, Gt(0)],
+    artifacts: bool,
 ) -> Logger:
     """Start a wandb run of its own, also where several live in one process.
 
@@ -42,7 +44,7 @@ def wandb(
     instead of going offline. ``group`` and ``job_type`` take the place of what a multirun derives, ``tags`` are added
     to it. ``id`` continues an
     earlier online run, as a resumed run does by itself. The end of a run waits at most ``finish_timeout`` seconds for its
-    upload.
+    upload. ``artifacts`` keeps the policy at the end of the run.
     """
     try:
         import wandb as sdk  # half a second and more: only where it is used
@@ -83,7 +85,7 @@ def wandb(
             if sdk.login(prompt=False, verify=False):
                 handle = sdk.init(mode="online", **arguments)
                 say(f"wandb: online, {handle.url}")
-                return Wandb(handle)
+                return Wandb(handle, artifacts)
             why = "not logged in, see `wandb login`"
         except Exception as error:  # whatever it is, offline may still work
             why = first_line(error)
@@ -95,7 +97,7 @@ def wandb(
     except Exception as error:  # a full disk, a name that wandb refuses
         raise LoggerError(f"logger=wandb cannot start: {first_line(error)}; logger=none does without") from error
     say(f"wandb: offline{f' ({why})' if why else ''}; upload with: wandb sync {shlex.quote(str(_folder(handle)))}")
-    return Wandb(handle)
+    return Wandb(handle, artifacts)
 
 
 def _on_the_server(run: Run) -> str | None:
@@ -108,8 +110,8 @@ def _on_the_server(run: Run) -> str | None:
 class Wandb:
     """One wandb run. The x axis of every metric is ``env_steps``."""
 
-    def __init__(self, handle: "sdk.Run") -> None:
-        self._handle = handle
+    def __init__(self, handle: "sdk.Run", keeps: bool) -> None:
+        self._handle, self.keeps = handle, keeps
         self.run_id: str | None = handle.id
         handle.define_metric("env_steps")
         handle.define_metric("*", step_metric="env_steps")
@@ -127,6 +129,24 @@ class Wandb:
         import wandb as sdk
 
         self._handle.log({name: sdk.Image(str(file))})
+
+    def video(self, name: str, file: Path, env_steps: int) -> None:
+        """A film among the run's media, copied as it is."""
+        import wandb as sdk
+
+        self._handle.log({name: sdk.Video(str(file), format="mp4"), "env_steps": env_steps})
+
+    def keep(self, folder: Path, files: Sequence[str], about: dict[str, Any]) -> None:
+        """A version of the artifact that has the run's id in its name; offline it is uploaded by ``wandb sync`` as well."""
+        import wandb as sdk
+
+        handle = self._handle
+        artifact = sdk.Artifact(f"policy-{handle.id}", type="model", metadata=about)
+        for file in files:
+            artifact.add_file(str(folder / file), name=file)
+        handle.log_artifact(artifact)
+        where = f"{handle.entity or 'ENTITY'}/{handle.project}/{artifact.name}"
+        say(f"wandb: the policy is kept; init=wandb:{where} starts from it")
 
     def close(self, summary: dict[str, float | int | str], failed: bool) -> None:
         """Upload what is left. Raises TimeoutError, saying how to upload the rest, when that takes too long."""

@@ -31,6 +31,7 @@ from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
 from ppo.run.effects import steps_of, unread
+from ppo.run.film import drawn
 from ppo.run.match import matching
 from ppo.run.state import State
 from ppo.update.compile import compile_step
@@ -76,6 +77,8 @@ class Parts(NamedTuple):
 def assemble(cfg: DictConfig) -> Parts:
     """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
     chosen = bind(cfg)
+    if cfg.eval.video:
+        drawn(cfg)  # what cannot be filmed is refused here, not at the first evaluation
     device = torch_device(cfg.device)
     own = ranks.own(cfg.num_envs)
     if cfg.num_envs % ranks.size():

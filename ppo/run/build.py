@@ -28,6 +28,7 @@ from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.network.own import Own
 from ppo.run import checkpoint
+from ppo.run.artifact import located
 
 
 def torch_device(name: str) -> torch.device:
@@ -131,7 +132,7 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale)
     Raises ConfigError where it does not fit.
     """
     try:
-        tensors, meta = checkpoint.load(checkpoint.find(Path(cfg.init)))
+        tensors, meta = checkpoint.load(checkpoint.find(located(cfg.init)))
         flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
         moments = checkpoint.from_leaves(moments, tensors, "obs_moments")
         scale = scale._replace(moments=checkpoint.from_leaves(scale.moments, tensors, "reward_scale.moments"))
@@ -161,7 +162,7 @@ def choose_reference(
 
     def read(run: str) -> Frozen:
         try:
-            tensors, meta = checkpoint.load(checkpoint.find(Path(run)))
+            tensors, meta = checkpoint.load(checkpoint.find(located(run)))
             return saved_policy(
                 foreign(meta.get("config"), _trusted(cfg), Path(run)), tensors, envs, normalise.mean.device
             )

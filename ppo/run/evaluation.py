@@ -4,73 +4,24 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 
 from envs.base import EnvError, VectorEnv, WorkerLost
 from envs.device import hosted
 from envs.device import make as build
-from envs.fault import keep
+from envs.fault import closing, keep
 from ppo.config.options import strategy
 from ppo.logging.base import first_line
-from ppo.network.acting import one_thread
 from ppo.run.assemble import Parts
-from ppo.run.policy import Act, deterministic, forget, sampled, whole, worlds
+from ppo.run.episodes import play
+from ppo.run.film import drawn, film
+from ppo.run.policy import Act, deterministic, sampled, whole, worlds
 from ppo.run.sink import Sink
 from ppo.run.state import State
-
-
-@torch.no_grad()
-@one_thread()
-def play(
-    envs: VectorEnv,
-    act: Act,
-    seed: int,
-    episodes: int | None = None,
-    before_step: Callable[[], None] = lambda: None,
-    *,
-    max_steps: int = 100_000,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(returns, lengths) of ``episodes``, by default one in every sub-environment; episode i begins as seed i does.
-
-    In rounds of one episode for each, and all of them count: taking the first ones to end would favour short ones.
-    ``before_step`` is called in every state that is acted on. Raises EnvError where an episode has no end after
-    ``max_steps`` steps.
-    """
-    episodes = envs.num_envs if episodes is None else episodes
-    returns, lengths = np.full(episodes, np.nan), np.zeros(episodes, dtype=np.int64)
-    for first in range(0, episodes, envs.num_envs):
-        count = min(envs.num_envs, episodes - first)
-        _round(envs, act, seed, first, (returns[first:][:count], lengths[first:][:count]), before_step, max_steps)
-    return returns, lengths
-
-
-def _round(
-    envs: VectorEnv, act: Act, seed: int, first: int, into: tuple, before_step: Callable, max_steps: int
-) -> None:
-    """Fill the views (returns, lengths) ``into`` with an episode of each of the first sub-environments."""
-    returns, lengths = into
-    memory: Any = ()
-    obs = torch.tensor(envs.reset(seed, first=first) if first else envs.reset(seed))
-    for _ in range(max_steps):
-        before_step()
-        action, memory = act(obs, memory)
-        step = envs.step(action)
-        over = step.terminated | step.truncated
-        forget(memory, over)
-        ended = over[: len(lengths)] & (lengths == 0)
-        returns[ended] = step.episode_return[: len(lengths)][ended]
-        lengths[ended] = step.episode_length[: len(lengths)][ended]
-        if (lengths > 0).all():
-            return
-        obs = torch.tensor(step.obs)
-    raise EnvError(
-        f"{envs.name}: an episode has no end after {max_steps:,} steps;"
-        " the task needs a time limit (env=gym: env.kwargs.max_episode_steps=1000)"
-    )
 
 
 class Schedule(NamedTuple):
@@ -96,7 +47,8 @@ class Evaluation:
     """Evaluations beside training; a context manager that closes their environments.
 
     ``make(number of episodes)``. ``player(state)``: how the policy of ``state`` acts. What fails here costs the numbers of
-    this evaluation and nothing else. ``sink``: None where nobody evaluates.
+    this evaluation and nothing else. ``sink``: None where nobody evaluates. ``shoot(state, file)`` films the first episode
+    once more, in an environment of its own, so that the numbers are those of a run without films.
     """
 
     def __init__(
@@ -105,8 +57,9 @@ class Evaluation:
         schedule: Schedule,
         make: Callable[[int], VectorEnv],
         player: Callable[[State, int], Act],
+        shoot: Callable[[State, Path], object] | None = None,
     ):
-        self._sink, self._schedule, self._make, self._player = sink, schedule, make, player
+        self._sink, self._schedule, self._make, self._player, self._shoot = sink, schedule, make, player, shoot
         self._envs: VectorEnv | None = None
         self._foreseen = False
 
@@ -153,6 +106,20 @@ class Evaluation:
         if schedule.stochastic:
             metrics["eval/stochastic"] = 1
         sink.extend(metrics, mean)
+        self._film(sink, state)
+
+    def _film(self, sink: Sink, state: State) -> None:
+        """The numbers are on the disk by now. The first film that fails is the last that is tried."""
+        if self._shoot is None:
+            return
+        file = sink.folder / "videos" / f"step_{state.env_steps:010d}.mp4"
+        try:
+            self._shoot(state, file)
+        except Exception as error:  # whatever a graphics library raises: training has nothing to do with it
+            self._shoot = None
+            sink.warn("no video", f"eval.video=true: {first_line(error)}; training goes on without videos")
+        else:
+            sink.video("eval/video", file)
 
     def _play(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         schedule = self._schedule
@@ -202,4 +169,8 @@ def evaluating(cfg: DictConfig, parts: Parts, sink: Sink | None) -> Evaluation:
             return sampled(parts.network, normalise, parts.to_world, rows, cfg.eval.seed)
         return deterministic(parts.network, normalise, parts.to_world)
 
-    return Evaluation(sink, schedule, make, player)
+    def shoot(state: State, file: Path) -> None:
+        with closing(hosted(build(whole(drawn(cfg)), 1, 0, parts.flat.device))) as envs:
+            film(envs, player(state, 1), cfg.eval.seed, file, max_steps=cfg.eval.max_steps)
+
+    return Evaluation(sink, schedule, make, player, shoot if cfg.eval.video else None)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppo.config.foreign import current
 from ppo.config.options import ConfigError, plain
 from ppo.logging.jsonl import read
+from ppo.run.artifact import is_one
 from ppo.run.words import EXISTING, word
 
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
@@ -154,7 +155,7 @@ def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
         node = config
         for group in groups:
             node = node.get(group) or {}
-        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name]:
+        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name] and not is_one(node[name]):
             node[name] = os.path.abspath(node[name])
     return config
 

@@ -18,15 +18,19 @@ from ppo.config.schema import Config, is_open
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
 from ppo.run import ranks
+from ppo.run.artifact import is_one, pinned
 from ppo.run.folder import config_of, hold, remove_if_empty, result
 from ppo.run.words import EXISTING
 
 
 def absolute(cfg: DictConfig) -> DictConfig:
-    """The paths that ``cfg`` names, as seen from here, whatever becomes of the working directory."""
+    """The paths that ``cfg`` names, as seen from here, whatever becomes of the working directory; and of what wandb keeps
+    the version that is meant today."""
     for key in EXISTING:
         path = OmegaConf.select(cfg, key)
-        if isinstance(path, str) and path and os.path.exists(path):
+        if is_one(path):
+            OmegaConf.update(cfg, key, pinned(path))
+        elif isinstance(path, str) and path and os.path.exists(path):
             OmegaConf.update(cfg, key, os.path.abspath(path))
     return cfg
 

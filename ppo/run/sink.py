@@ -19,6 +19,7 @@ from ppo.logging.files import write_atomically
 from ppo.logging.window import Window
 from ppo.run import checkpoint, crash, ranks, resume
 from ppo.run.folder import DiskError, run_json
+from ppo.run.onnx_file import export
 from ppo.run.provenance import provenance
 from ppo.run.signals import Interrupted
 
@@ -128,11 +129,25 @@ class Sink:
         self._jsonl.close()
         if self._window and (file := self._window.close()):
             self._logger.picture("doctor", file)
+        if self._logger.keeps and not failed:
+            self._keep()
         self._logger.close(self._row, failed)
         reason = f"{kind.__name__}: {error}".splitlines()[0] if failed else None
         status = "interrupted" if failed and issubclass(kind, Interrupted) else "failed" if failed else "finished"
         with suppress(DiskError) if failed else nullcontext(), self._disk():
             self._write_status(status=status, reason=reason)
+
+    def _keep(self) -> None:
+        """Hand the policy to the dashboard, with its ONNX file where it can be exported."""
+        folder, files = self._run.folder, ["config.yaml"]
+        files += [f"checkpoints/{which}.safetensors" for which in ("latest", "best")]
+        try:
+            export(folder, folder / "policy.onnx", trust=self._config["trust"])
+            files += ["policy.onnx", "policy.json"]
+        except Exception as error:  # an extra that is not there, an environment that does not come up again
+            self.say(f"logger.artifacts=true: without an ONNX file: {first_line(error)}")
+        about = {name: value for name, value in self._row.items() if name in ("env_steps", "eval/return", "eval/best")}
+        self._logger.keep(folder, [file for file in files if (folder / file).is_file()], about)
 
     def say(self, text: str) -> None:
         """A line for the person who watches."""
@@ -142,6 +157,15 @@ class Sink:
         """A line that should not wait until the run is looked at: on the dashboard as well."""
         self.say(text)
         self._logger.alert(title, text)
+
+    @property
+    def folder(self) -> Path:
+        """The run's."""
+        return self._run.folder
+
+    def video(self, name: str, file: Path) -> None:
+        """An MP4 of the run folder, for the dashboard."""
+        self._logger.video(name, file, self._row["env_steps"])
 
     def remember(self, name: str, value: str) -> None:
         """Something for ``run.json``, which is written at the end."""

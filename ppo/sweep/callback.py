@@ -1,6 +1,7 @@
 """Hydra's callback of a multirun: where it is, which cells were asked for, and where a process returns to after a cell."""
 
 import os
+import sys
 import uuid
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,10 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from ppo.logging.console import is_terminal
 from ppo.run import signals
 from ppo.run.folder import fresh
+from ppo.sweep.table import Watching
 
 
 class Sweep(Callback):
@@ -29,6 +32,8 @@ class Sweep(Callback):
     folder: Path | None = None  # of the multirun that was started in this process
     asked: int | None = None  # cells; None where only the sweeper knows
     token = ""  # of the multirun that the cell running in this process belongs to
+    quiet = False  # whether the cell running in this process writes to its own folder what it says
+    table: Watching | None = None  # the live table, where the sweep was started on a terminal
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Before a single run."""
@@ -39,18 +44,32 @@ class Sweep(Callback):
         Sweep.folder = _own_folder(config.hydra.sweep)
         Sweep.asked, Sweep.token = count(config), uuid.uuid4().hex
         self._start, self._token = Path.cwd(), Sweep.token  # these travel to the processes that run cells
+        self._quiet = is_terminal(sys.stdout)
         with read_write(config):
             config.hydra.overrides.hydra.append(sweep_dir(Sweep.folder))  # from which every cell is composed
         signals.listen("the cells that run are finishing their updates", pass_on=True)
+        if self._quiet:
+            Sweep.table = Watching(Sweep.folder, Sweep.token, Sweep.asked)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """In the process that was started, after the last cell."""
+        close_table()
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """In the process that runs the cell."""
-        Sweep.token = getattr(self, "_token", "")
+        Sweep.token, Sweep.quiet = getattr(self, "_token", ""), getattr(self, "_quiet", False)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """In the process that ran the cell, also after a failure."""
         if (start := getattr(self, "_start", None)) is not None:
             os.chdir(start)
+
+
+def close_table() -> None:
+    """Give the terminal back, where a sweep has it."""
+    table, Sweep.table = Sweep.table, None
+    if table is not None:
+        table.stop()
 
 
 def sweep_dir(folder: Path) -> str:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable
                 chosen = _compiled(step.take, learner, batch, knobs)
             except Exception as error:  # whatever a compiler raises; the step is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
-                print(f"compile: failed, the run goes on without it ({why})", file=sys.stderr, flush=True)
+                _say(f"compile: failed, the run goes on without it ({why})")
                 chosen = step.take
             if not agree(chosen is not step.take):
                 chosen = step.take
@@ -81,9 +82,13 @@ def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:
     shapes = [x.shape for x in tensors]
     library = cache_folder() / f"{_hash(take, tensors)}.so"
     with _alone(library):
-        if not _whole(library):
+        began = None if _whole(library) else time.perf_counter()
+        if began is not None:
+            _say("compile: the gradient step, once for this configuration and machine; compile=false does without")
             _apart(_build, take, example, library)
     run = _load(library, learner.params.device)
+    if began is not None:
+        _say(f"compile: done in {time.perf_counter() - began:.0f} s; later runs load it")
 
     def compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
         tensors = [*leaves(learner), *leaves(batch), *leaves(knobs)]
@@ -94,6 +99,10 @@ def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:
         return with_leaves(learner, new), metrics
 
     return compiled
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[Tensor]]:

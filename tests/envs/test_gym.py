@@ -3,7 +3,9 @@ import pytest
 from gymnasium.spaces import Discrete
 
 from envs.base import EnvError
+from envs.gym import remember
 from ppo.config.options import option
+from tests.envs.toy import Counter
 
 
 def gym(num_envs, workers, **given):
@@ -82,3 +84,32 @@ def test_discrete_actions_reach_the_environment_as_numbers_and_replay(workers):
             np.testing.assert_array_equal(ours.step(action).obs, other.step(action).obs)
     finally:
         ours.close(), other.close()
+
+
+def test_an_environment_that_only_draws_pictures_gets_a_window(monkeypatch):
+    """As gymnasium.make gives one; here, to a class of a Python program."""
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("envs.gym.check_window", lambda mode: None)
+    monkeypatch.setattr("envs.gym._MADE", {})
+
+    class Painter(Counter):
+        metadata = {"render_modes": ["rgb_array"], "render_fps": 200}  # noqa: RUF012
+
+        def __init__(self, render_mode=None):
+            super().__init__(0)
+            self.render_mode, self.spec = render_mode, None
+
+        def render(self):
+            Painter.drawn += 1
+            return np.zeros((8, 8, 3), np.uint8)
+
+    Painter.drawn = 0
+    env = option("env", "python", name=remember(Painter), render_mode="human")(1, 0)
+    env.reset(0)
+    env.step(np.zeros((1, 2)))
+    env.close()
+    assert Painter.drawn == 2
+    Painter.metadata = {"render_modes": []}
+    with pytest.raises(EnvError, match='needs "rgb_array" there'):
+        option("env", "python", name=remember(Painter), render_mode="human")(1, 0)

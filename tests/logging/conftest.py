@@ -1,8 +1,11 @@
 """Shared by the wandb tests."""
 
 import os
+import threading
 
 import pytest
+
+from tests.logging.server import KEY, Server
 
 
 @pytest.fixture
@@ -17,3 +20,14 @@ def logged_out(tmp_path, monkeypatch):
     sdk.teardown()
     yield
     sdk.teardown()
+
+
+@pytest.fixture
+def server(logged_out, monkeypatch):
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        yield server
+        server.over.set()
+        server.shutdown()

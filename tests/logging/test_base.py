@@ -9,7 +9,7 @@ from ppo.logging.none import none
 
 
 class Broken:
-    run_id = "abc"
+    run_id, keeps = "abc", False
 
     def __init__(self):
         self.calls = 0

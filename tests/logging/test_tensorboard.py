@@ -4,6 +4,7 @@ import math
 import re
 import sys
 
+import numpy as np
 import pytest
 
 from ppo.config.extras import needs
@@ -38,6 +39,23 @@ def test_numbers_and_text_are_read_back(tmp_path, capfd):
     ((step, summary),) = text("summary/text_summary")
     assert step == 128
     assert '"failed": true' in summary
+
+
+def test_a_film_is_a_small_gif_in_real_time(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    imageio = pytest.importorskip("imageio.v3")
+    frames = np.stack([np.full((300, 600, 3), 2 * step, np.uint8) for step in range(100)])
+    imageio.imwrite(tmp_path / "film.mp4", frames, fps=50, macro_block_size=2)
+    logger = option("logger", "tensorboard")(Run(tmp_path, "a", {}))
+    logger.video("eval/video", tmp_path / "film.mp4", 64)
+    logger.close({}, failed=False)
+    events = reader.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (image,) = events.Images("eval/video")
+    shown = [*imageio.imiter(image.encoded_image_string, extension=".gif")]
+    lasts = [imageio.immeta(image.encoded_image_string, index=i)["duration"] for i in range(len(shown))]
+    assert image.step == 64 and (image.width, image.height) == (240, 120) == shown[0].shape[1::-1]
+    assert sum(lasts) == pytest.approx(2000, abs=60) and len(shown) <= 40
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):

@@ -20,7 +20,9 @@ from ppo.logging.base import Run
 from ppo.config.options import option
 arms = ("exact", "k3")
 loggers = [option("logger", "trackio")(Run(Path("run"), arm, {"kl": arm}, "sweep", f"kl={arm}", ("ab",))) for arm in arms]
+Path("film.mp4").write_bytes(b"not really a film")
 for arm, logger in zip(arms, loggers):
+    logger.video("eval/video", Path("film.mp4"), 64)
     logger.log({"update": 1, "kl/exact": 0.25, "update/stop": "none"}, 64)
     logger.log({"update": 2, "kl/exact": 0.5, "train/return": float("nan")}, 128)
     logger.close({"eval/best": 9.0}, failed=arm == "k3")
@@ -40,7 +42,9 @@ def test_two_runs_of_one_process_are_read_back(tmp_path):
 
     def run(*arguments):
         command = [sys.executable, *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        )
 
     def get(*arguments):
         script = "import sys; from trackio.cli import main; sys.argv[0] = 'trackio'; main()"
@@ -55,6 +59,7 @@ def test_two_runs_of_one_process_are_read_back(tmp_path):
         assert [(value["step"], value["value"]) for value in values] == [(64, 0.25), (128, 0.5)]
         config = get("run", "--run", arm)["config"]
         assert (config["kl"], config["run"]["job_type"], config["_Group"]) == (arm, f"kl={arm}", "sweep")
+    assert [film.read_bytes() for film in tmp_path.rglob("media/**/*.mp4")] == [b"not really a film"] * 2
     (alert,) = get("alerts")["alerts"]
     assert (alert["run"], alert["title"]) == ("k3", "run failed")
 

@@ -53,6 +53,15 @@ def test_parts_of_a_run_that_are_kept_offline_overwrite_nothing(tmp_path):
     assert all([*tmp_path.glob(f"wandb/offline-run-*-{logger.run_id}")] for logger in (first, again))
 
 
+def test_a_film_is_kept_as_it_is(tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"not really a film")
+    logger = wandb(Run(tmp_path / "run", "a", {}))
+    logger.video("eval/video", tmp_path / "film.mp4", 64)
+    logger.close({}, failed=False)
+    (kept,) = (tmp_path / "run").rglob("*.mp4")
+    assert kept.read_bytes() == b"not really a film"
+
+
 def test_two_offline_runs_of_one_process_are_read_back_whole(tmp_path, capfd):
     started = [
         wandb(

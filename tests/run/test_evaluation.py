@@ -11,6 +11,7 @@ import ppo.run.evaluation
 import ppo.train
 from envs.base import EnvError
 from envs.vector import vector
+from ppo.config.options import ConfigError
 from ppo.logging import jsonl
 from ppo.logging.base import Run
 from ppo.run import checkpoint
@@ -136,6 +137,60 @@ def test_an_evaluation_without_an_end_says_how_to_give_it_one(go, monkeypatch, c
     said = capsys.readouterr().out
     before, after = (said.index(text) for text in ("no episode has ended in training yet", "no end after 50 steps"))
     assert before < after and said.count("env.kwargs.max_episode_steps=") == 2 and len(rows) == 2
+
+
+class Screen(Counter):
+    """Draws, but for what ``broken`` says."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012
+    broken = False
+
+    def __init__(self, render_mode=None):
+        super().__init__(0, 12)
+        self.render_mode = render_mode
+
+    def render(self):
+        if self.broken:
+            raise RuntimeError("no context\nof a graphics library")
+        return np.full((48, 64, 3), 20 * self.clock, np.uint8)
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Screen-v0", Screen)
+    return ("env=gym", "env.id=Screen-v0", "eval.every=128", "eval.episodes=2")
+
+
+def test_a_film_of_every_evaluation_changes_no_number(go, tmp_path, screen):
+    imageio = pytest.importorskip("imageio.v3")
+    plain, filmed = go(*screen, name="plain"), go(*screen, "eval.video=true", name="filmed")
+    for name in ("loss/total", "eval/return", "eval/length", "eval/best"):
+        assert [row[name] for row in plain] == [row[name] for row in filmed]
+    assert_same(tmp_path / "plain", tmp_path / "filmed")
+    films = sorted((tmp_path / "filmed" / "videos").iterdir())
+    assert [film.name for film in films] == ["step_0000000128.mp4", "step_0000000256.mp4"]
+    about, frames = imageio.immeta(films[0]), imageio.imread(films[0])
+    assert about["fps"] == 25 and frames.shape == (12, 48, 64, 3) and frames[11].mean() > frames[0].mean() + 100
+
+
+def test_a_film_that_fails_costs_one_line_in_the_run_and_no_number(go, tmp_path, screen, monkeypatch, capsys):
+    monkeypatch.setattr(Screen, "broken", True)
+    rows = go(*screen, "eval.video=true")
+    assert len(rows) == 2 and all("eval/return" in row for row in rows)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "video" in line)
+    assert line.startswith("eval.video=true: ") and "RuntimeError: no context" in line
+    assert line.endswith("training goes on without videos") and not [*(tmp_path / "run" / "videos").iterdir()]
+    assert run_json(tmp_path / "run")["status"] == "finished"
+
+
+def test_what_cannot_be_filmed_is_refused_before_the_run(go, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"eval.video=true: env=probe has no render_mode"):
+        go("eval.video=true")
+    monkeypatch.setattr("ppo.run.film.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="eval.video=true needs an extra"):
+        go("env=gym", "eval.video=true")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_schedule_is_due_at_the_steps_it_names_and_at_the_end():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ppo.loss import kl
 from ppo.loss.terms import Term, entropy
 from ppo.update import compile as subject
 from ppo.update.step import Guards, build_step
+
+BEGINS = "compile: the gradient step, once for this configuration and machine; compile=false does without"
 
 
 @pytest.fixture
@@ -62,14 +65,17 @@ def test_the_traced_step_is_the_step(eager, interpreted, capsys):
     compiled = subject.compile_step(step, "true", 0)
     for _ in range(2):
         same(compiled(*arguments), step(*arguments))
-    assert capsys.readouterr().err == ""
+    begins, done = capsys.readouterr().err.splitlines()
+    assert begins == BEGINS and re.fullmatch(r"compile: done in \d+ s; later runs load it", done)
 
 
-def test_what_was_built_once_is_not_built_again(eager, interpreted, monkeypatch):
+def test_what_was_built_once_is_not_built_again(eager, interpreted, monkeypatch, capsys):
     step, arguments = eager
     subject.compile_step(step, "true", 0)(*arguments)
     monkeypatch.setattr(subject, "_build", lambda *_: pytest.fail("built again"))
+    capsys.readouterr()
     same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
+    assert capsys.readouterr().err == ""  # it is loaded, which takes no time
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,8 @@ def test_a_failed_compilation_is_one_line(eager, monkeypatch, capsys):
     compiled = subject.compile_step(step, "true", 0)
     for _ in range(2):
         same(compiled(*arguments), step(*arguments))
-    assert capsys.readouterr().err == "compile: failed, the run goes on without it (g++: no such file)\n"
+    failed = "compile: failed, the run goes on without it (g++: no such file)"
+    assert capsys.readouterr().err.splitlines() == [BEGINS, failed]
 
 
 def _fail():
@@ -112,7 +119,8 @@ def test_a_library_that_cannot_be_loaded_is_one_line(eager, monkeypatch, capsys)
     monkeypatch.setattr(subject, "_apart", lambda *_: None)
     step, arguments = eager
     same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
-    assert capsys.readouterr().err.count("\n") == 1
+    begins, failed = capsys.readouterr().err.splitlines()
+    assert begins == BEGINS and failed.startswith("compile: failed, the run goes on without it")
 
 
 def test_a_compiled_step_that_is_not_the_eager_one_is_not_used_and_not_kept(eager, interpreted, capsys):

@@ -1,0 +1,63 @@
+"""Whole episodes of a policy: what evaluation counts, film shows and a person watches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.base import EnvError, VectorEnv
+from ppo.network.acting import one_thread
+from ppo.run.policy import Act, forget
+
+
+@torch.no_grad()
+@one_thread()
+def play(
+    envs: VectorEnv,
+    act: Act,
+    seed: int,
+    episodes: int | None = None,
+    before_step: Callable[[], None] = lambda: None,
+    *,
+    max_steps: int = 100_000,
+    begin: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(returns, lengths) of ``episodes``, by default one in every sub-environment; episode i begins as seed i does.
+
+    In rounds of one episode for each, and all of them count: taking the first ones to end would favour short ones.
+    ``before_step`` is called in every state that is acted on. ``begin``: the first episode's number. Raises EnvError where
+    an episode has no end after ``max_steps`` steps.
+    """
+    episodes = envs.num_envs if episodes is None else episodes
+    returns, lengths = np.full(episodes, np.nan), np.zeros(episodes, dtype=np.int64)
+    for first in range(0, episodes, envs.num_envs):
+        count = min(envs.num_envs, episodes - first)
+        into = returns[first:][:count], lengths[first:][:count]
+        _round(envs, act, seed, begin + first, into, before_step, max_steps)
+    return returns, lengths
+
+
+def _round(
+    envs: VectorEnv, act: Act, seed: int, first: int, into: tuple, before_step: Callable, max_steps: int
+) -> None:
+    """Fill the views (returns, lengths) ``into`` with an episode of each of the first sub-environments."""
+    returns, lengths = into
+    memory: Any = ()
+    obs = torch.tensor(envs.reset(seed, first=first) if first else envs.reset(seed))
+    for _ in range(max_steps):
+        before_step()
+        action, memory = act(obs, memory)
+        step = envs.step(action)
+        over = step.terminated | step.truncated
+        forget(memory, over)
+        ended = over[: len(lengths)] & (lengths == 0)
+        returns[ended] = step.episode_return[: len(lengths)][ended]
+        lengths[ended] = step.episode_length[: len(lengths)][ended]
+        if (lengths > 0).all():
+            return
+        obs = torch.tensor(step.obs)
+    raise EnvError(
+        f"{envs.name}: an episode has no end after {max_steps:,} steps;"
+        " the task needs a time limit (env=gym: env.kwargs.max_episode_steps=1000)"
+    )
