@@ -93,7 +93,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setitem(sys.modules, "warp", None)
     with pytest.raises(EnvError, match=r"pip install -c constraints-mjlab.txt -e '.\[mjlab\]'") as error:
-        mjlab(1, 0, CPU, id="Mjlab-Cartpole-Balance", random_start=False, render_mode=None)
+        mjlab(1, 0, CPU, id="Mjlab-Cartpole-Balance", seconds=None, random_start=False, render_mode=None)
     assert "\n" not in str(error.value)
 
 
