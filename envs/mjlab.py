@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
-from typing import Any, Literal, NoReturn, cast
+from typing import Annotated, Any, Literal, NoReturn, cast
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 
 from envs.base import EnvError, Envs, NoState, Step, VectorEnv, indices, say_once
@@ -22,11 +23,13 @@ def mjlab(
     device: torch.device,
     *,
     id: str,
+    seconds: Annotated[float, Gt(0)] | None,
     random_start: bool,
     render_mode: Literal["rgb_array"] | None,
 ) -> VectorEnv:
     """mjlab's task ``id``, or ``MODULE:ID`` of a module that registers it.
 
+    seconds: the time limit of an episode; None: the task's own. It truncates, so that values are bootstrapped.
     random_start: each first episode begins at a random place of its time limit, as mjlab's own training has it: otherwise
     all worlds run out of time in one step. Such first episodes are short, and counted in train/return as they are.
     """
@@ -36,6 +39,7 @@ def mjlab(
     def make(seed: int) -> Any:
         cfg = load(task)
         cfg.scene.num_envs, cfg.seed, cfg.auto_reset = count, seed, False  # so that the true last observation is seen
+        cfg.episode_length_s = cfg.episode_length_s if seconds is None else seconds
         return build(cfg, device=str(device), render_mode=render_mode)
 
     return cast(VectorEnv, Mjlab(make, count, device, id, random_start=random_start))

