@@ -40,9 +40,13 @@ class Tally(NamedTuple):
             torch.zeros(num_envs, dtype=torch.int64, device=device),
         )
 
+    def going(self, reward: Float[Tensor, " N"]) -> "Tally":
+        """After one more step in which no episode ended."""
+        return Tally(self.total + reward, self.length + 1)
+
     def add(self, reward: Float[Tensor, " N"], ended: Bool[Tensor, " N"]) -> tuple["Tally", Tensor, Tensor]:
         """After one more step: (tally, ``Step.episode_return``, ``Step.episode_length``)."""
-        total, length = self.total + reward, self.length + 1
+        total, length = self.going(reward)
         after = Tally(torch.where(ended, 0.0, total), torch.where(ended, 0, length))
         return after, torch.where(ended, total, math.nan), torch.where(ended, length, 0)
 

@@ -1,6 +1,8 @@
 """Any number of worlds of a batched task, stepped as one tensor program where the learner is."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,21 +46,30 @@ class Moved(NamedTuple):
 def advance(task: Task, world: World, action: Tensor, *, look: bool = False) -> tuple[World, Moved]:
     """One step of every world; those whose episode ends begin their next one. A pure function.
 
-    look: only begin episodes where any ended. That is the same, and pays where looking costs nothing: on the CPU.
+    look: first whether any ended, and spare the rest where none did. That is the same, and pays where looking costs
+    nothing: on the CPU.
     """
     state, reward, terminated = task.move(world.state, action)
     truncated = world.tally.length >= task.limit - 1
     ended = terminated | truncated
-    next_obs = obs = task.observe(state)
+    next_obs = task.observe(state)
+    if look and not ended.any():
+        tally, none = world.tally.going(reward), torch.zeros_like(world.tally.length)
+        moved = Moved(next_obs, reward, next_obs, terminated, truncated, torch.full_like(tally.total, math.nan), none)
+        return World(state, world.key, world.episode, tally), moved
     tally, episode_return, episode_length = world.tally.add(reward, ended)
-    episode = world.episode
-    if not look or ended.any():
-        episode = episode + ended
-        first = task.begin(uniform(world.key, episode, task.draws, state.dtype))
-        state = torch.where(ended[:, None], first, state)
-        obs = torch.where(ended[:, None], task.observe(first), next_obs)
+    episode = world.episode + ended
+    first = task.begin(uniform(world.key, episode, task.draws, state.dtype))
+    state = torch.where(ended[:, None], first, state)
+    obs = torch.where(ended[:, None], task.observe(first), next_obs)
     moved = Moved(obs, reward, next_obs, terminated, truncated, episode_return, episode_length)
     return World(state, world.key, episode, tally), moved
+
+
+def result(given: tuple, tensors: list[Tensor]) -> tuple[World, Moved]:
+    """What ``advance`` gave, of its tensors."""
+    state, key, episode, total, length, *moved = tensors
+    return World(state, key, episode, Tally(total, length)), Moved(*moved)
 
 
 class Batched(Plain):
@@ -77,6 +88,9 @@ class Batched(Plain):
         self.observation_space = task.observation_space
         self.action_space: ActionSpace = task.action_space
         self._task, self._own = task, own
+        self._program: Callable[[World, Tensor], tuple[World, Moved]] = partial(
+            advance, task, look=device.type == "cpu"
+        )
         self._world: World | None = None
         self._group = torch.arange(own.start, own.stop, device=device)
 
@@ -95,7 +109,7 @@ class Batched(Plain):
             raise EnvError(
                 f"{self.name}: action has shape {tuple(action.shape)}, needs {self._task.action_space.shape} a world"
             )
-        self._world, moved = advance(self._task, self._world, action, look=action.device.type == "cpu")
+        self._world, moved = self._program(self._world, action)
         given: Any = {"group": self._group, **moved._asdict()}
         return Step(**given)
 
@@ -118,6 +132,11 @@ class Batched(Plain):
             raise EnvError(f"{self.name}: a state of {len(world.state)} sub-environments does not fit {self.num_envs}")
         self._world = world
         return self._task.observe(world.state)
+
+    def compile(self, compiled: Callable[[Callable, Callable], Callable]) -> None:
+        """Have ``compiled(function, back)`` make the program that steps these worlds: a pure function of tensors without a
+        branch; ``back`` makes its result of the tensors of that."""
+        self._program = compiled(partial(advance, self._task), result)
 
     def row(self, obs: Any) -> np.ndarray:
         return np.asarray(obs)

@@ -34,7 +34,7 @@ from ppo.run.effects import steps_of, unread
 from ppo.run.film import drawn
 from ppo.run.match import matching
 from ppo.run.state import State
-from ppo.update.compile import compile_step
+from ppo.update.compile import compile_step, compile_whole
 from ppo.update.duals import build_duals
 from ppo.update.loop import Update
 from ppo.update.measure import build_measure
@@ -155,6 +155,8 @@ def assemble(cfg: DictConfig) -> Parts:
         if steps_of(chosen["objective"]) == DUAL:
             duals, move = build_duals(chosen["objective"].keywords, partial(adam, **cfg.adam), flat)
             loss = loss._replace(terms=(*loss.terms, *decoupled()), duals=move)
+        if (compiles := getattr(envs, "compile", None)) is not None:  # a world whose step is one function of tensors
+            compiles(partial(compile_whole, choice=str(cfg.compile).lower(), planned=cfg.total_steps // cfg.num_envs))
         step = build_step(
             evaluate,
             loss,

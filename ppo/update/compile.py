@@ -1,6 +1,7 @@
-"""Compile the gradient step where it pays, and never let a compiler's trouble end a run.
+"""Compile the gradient step, and the step of a world that is one function of tensors, where it pays, and never let a
+compiler's trouble end a run.
 
-The step is traced to a graph and compiled ahead of time to a library, which is kept between runs if one step of it is
+The function is traced to a graph and compiled ahead of time to a library, which is kept between runs if one step of it is
 the eager one. A later run only loads it: no compiler is imported, and a call pays for no guards. Which library fits is
 decided by what was bound (ppo.update.fingerprint), the shapes, PyTorch and the machine.
 """
@@ -17,16 +18,17 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import torch
 from torch import Tensor
 
-from ppo.buffer.data import Batch, leaves, with_leaves
+from ppo.buffer.data import leaves, with_leaves
 from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
-from ppo.update.step import Knobs, Step
+from ppo.update.step import Step
 
 try:
     import fcntl
@@ -39,7 +41,6 @@ TOLERANCE = 1e-5  # how far a compiled step may be from the eager one
 # of 1,024 samples.
 _OPTIONS = {"cpp.use_decompose_tanh": True}
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ppo.update.compile import main; main()"
-Take = Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
 
 
 def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable[[bool], bool] = bool) -> Step:
@@ -50,24 +51,46 @@ def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable
     Anything that fails (no compiler, a corrupt cache, unsupported code, a compiled step that is not the eager one) is
     reported in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
-    if not agree(choice == "true" or (choice == "auto" and planned_steps >= PAYS_FROM and _has_compiler())):
-        return step
-    chosen: Take | None = None
+    return step._replace(take=compile_whole(step.take, _taken, choice, planned_steps, agree=agree))
 
-    def first_compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
+
+def _taken(given: tuple, tensors: list[Tensor]) -> tuple[Learner, Tensor]:
+    *new, metrics = tensors
+    return with_leaves(given[0], new), metrics
+
+
+def compile_whole(
+    function: Callable,
+    back: Callable[[tuple, list[Tensor]], Any],
+    choice: str,
+    planned: int,
+    *,
+    what: str = "the gradient step",
+    agree: Callable = bool,
+) -> Callable:
+    """A pure ``function`` of trees of tensors, compiled at its first call, or as it is; see ``compile_step``.
+
+    back: its result, of its arguments and of the tensors of its result. planned: calls of the whole run.
+    what: it is, in words.
+    """
+    if not agree(choice == "true" or (choice == "auto" and planned >= PAYS_FROM and _has_compiler())):
+        return function
+    chosen: Callable | None = None
+
+    def first_compiled(*given: Any) -> Any:
         nonlocal chosen
         if chosen is None:
             try:
-                chosen = _compiled(step.take, learner, batch, knobs)
-            except Exception as error:  # whatever a compiler raises; the step is pure, so nothing has happened yet
+                chosen = _compiled(what, function, back, *given)
+            except Exception as error:  # whatever a compiler raises; the function is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 _say(f"compile: failed, the run goes on without it ({why})")
-                chosen = step.take
-            if not agree(chosen is not step.take):
-                chosen = step.take
-        return chosen(learner, batch, knobs)
+                chosen = function
+            if not agree(chosen is not function):
+                chosen = function
+        return chosen(*given)
 
-    return step._replace(take=first_compiled)
+    return first_compiled
 
 
 def cache_folder() -> Path:
@@ -75,28 +98,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "exactkl" / "compile"
 
 
-def _compiled(take: Take, learner: Learner, batch: Batch, knobs: Knobs) -> Take:
-    """The compiled step for arguments of these shapes."""
-    example = (learner, batch, knobs)
+def _compiled(what: str, function: Callable, back: Callable[[tuple, list[Tensor]], Any], *example: Any) -> Callable:
+    """The compiled function for arguments of these shapes."""
     tensors = leaves(example)
     shapes = [x.shape for x in tensors]
-    library = cache_folder() / f"{_hash(take, tensors)}.so"
+    library = cache_folder() / f"{_hash(function, tensors)}.so"
     with _alone(library):
         began = None if _whole(library) else time.perf_counter()
         if began is not None:
-            _say("compile: the gradient step, once for this configuration and machine; compile=false does without")
-            _apart(_build, take, example, library)
-    run = _load(library, learner.params.device)
+            _say(f"compile: {what}, once for this configuration and machine; compile=false does without")
+            _apart(_build, function, example, library)
+    run = _load(library, tensors[0].device)
     if began is not None:
         _say(f"compile: done in {time.perf_counter() - began:.0f} s; later runs load it")
 
-    def compiled(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
-        tensors = [*leaves(learner), *leaves(batch), *leaves(knobs)]
+    def compiled(*given: Any) -> Any:
+        tensors = leaves(given)
         # The library believes what it is told: other shapes would read beyond the end of the data.
         if [x.shape for x in tensors] != shapes or not all(x.is_contiguous() for x in tensors):
-            return take(learner, batch, knobs)
-        *new, metrics = run(tensors)
-        return with_leaves(learner, new), metrics
+            return function(*given)
+        return back(given, run(tensors))
 
     return compiled
 
@@ -112,9 +133,9 @@ def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[
     return native.AOTIModelContainerRunnerCpu(str(library), 1).run
 
 
-def _hash(take: Take, tensors: list[Tensor]) -> str:
+def _hash(function: Callable, tensors: list[Tensor]) -> str:
     """Of everything a library depends on: what was bound, the shapes, PyTorch, the processor, threads."""
-    digest = hashlib.sha256(fingerprint(take).encode())
+    digest = hashlib.sha256(fingerprint(function).encode())
     digest.update(repr([(x.shape, x.dtype, x.device) for x in tensors]).encode())
     machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), _OPTIONS)
     digest.update(repr(machine).encode())
@@ -163,8 +184,8 @@ def main() -> None:
         sys.exit((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
-def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> None:
-    """Trace and compile the step into ``library``, which appears whole or not at all, and only if it is the step."""
+def _build(function: Callable, example: tuple, library: Path) -> None:
+    """Trace and compile the function into ``library``, which appears whole or not at all, and only if it is the function."""
     from torch._inductor import aot_compile, config
     from torch._inductor.utils import fresh_inductor_cache as fresh_cache  # this name is there from PyTorch 2.7 to 2.15
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -173,9 +194,7 @@ def _build(take: Take, example: tuple[Learner, Batch, Knobs], library: Path) -> 
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = iter(tensors)
-        learner, batch, knobs = (with_leaves(tree, given) for tree in example)
-        learner, metrics = take(learner, batch, knobs)
-        return (*leaves(learner), metrics)
+        return tuple(leaves(function(*(with_leaves(tree, given) for tree in example))))
 
     graph = make_fx(flat)(*tensors)
     for node in graph.graph.nodes:
