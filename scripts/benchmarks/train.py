@@ -26,6 +26,7 @@ PEERS = {  # name and file of the adapter: what must be installed
     "rsl_rl": "rsl-rl-lib",
     "tianshou": "tianshou",
     "sb3_contrib": "sb3-contrib",
+    "rejax": "rejax",
 }
 REMEMBER = ("sb3_contrib",)  # peers of the workloads with memory, and of no other
 WORLDS = ("torch", "gymnasium", "mujoco", "pybullet", "pybullet-envs-gymnasium")

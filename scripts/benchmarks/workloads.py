@@ -33,6 +33,8 @@ class Workload(NamedTuple):
 _SIZES = {"W1": (1, 2048, 10, 64), "W2": (8, 256, 10, 64), "W3": (32, 128, 4, 1024)}
 _CHEETAH = ("HalfCheetah-v5", ["env=mujoco", "env.id=HalfCheetah-v5"])
 _BULLET_CHEETAH = ("HalfCheetahBulletEnv-v0", ["env=halfcheetah"])
+_PENDULUM = ("Pendulum-v1", ["env=batched", "env.task=pendulum"])
+_MANY = (4096, 32, 5, 32_768)
 _ZOO_ANT = Workload(
     *("zoo-ant", "AntBulletEnv-v0", ["env=ant"], 16, 512, 20, 128),
     hidden=[256, 256],
@@ -49,6 +51,8 @@ WORKLOADS = {
     for w in (
         *(Workload(name, *_CHEETAH, *sizes, [64, 64]) for name, sizes in _SIZES.items()),
         *(Workload(f"{name}-bullet", *_BULLET_CHEETAH, *sizes, [64, 64]) for name, sizes in _SIZES.items()),
+        *(Workload(f"{name}-batched", *_PENDULUM, *_SIZES[name], [64, 64]) for name in ("W2", "W3")),
+        Workload("many-batched", *_PENDULUM, *_MANY, [64, 64]),
         _ZOO_ANT,
         Workload("W2-memory", *_CHEETAH, *_SIZES["W2"], [64], memory=64),
     )
