@@ -1,6 +1,6 @@
 """The world: environments behind one vector protocol. Knows nothing of the trainer.
 
-Importing it gives the Bullet tasks to gymnasium: ``gymnasium.make("envs/AntBullet-v0")``.
+Importing it gives the Bullet tasks to gymnasium: ``gymnasium.make("envs/AntBullet-v0")``, and one world of each batched task.
 """
 
 from gymnasium import register
@@ -18,3 +18,6 @@ for _name, _where, _steps in (
     ("ArachneBullet", "arachne:Arachne", 1000),
 ):
     register(f"envs/{_name}-v0", entry_point=f"envs.bullet.{_where}", max_episode_steps=_steps)
+
+for _name, _task in (("Pendulum", "pendulum"), ("CartPoleSwingUp", "cartpole_swingup"), ("Reacher", "reacher")):
+    register(f"envs/{_name}-v0", entry_point="envs.batched.single:Single", kwargs={"task": _task})

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from envs.device import on_device
 from ppo.control.progress import Progress, Seen
 from ppo.control.stop import Limits
 from ppo.loss.objective import GRADIENT, NATURAL
@@ -19,7 +20,7 @@ _KLS = (1e-9, 1e9)  # far below and far above any target
 def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: bool) -> dict[str, str]:
     """{group or key: why it changes nothing, and what would make it count}.
 
-    options: the bound functions of kl, stop, objective, clip, penalty, lr and value, by group. critic: whether the loss
+    options: the bound functions of kl, stop, objective, clip, penalty, lr, value and env, by group. critic: whether the loss
     has the critic's term. Nothing here lists what goes with what: each option is called twice, with one input changed.
     """
     limits = [options["stop"](target) for target in (0.01, 0.02)]
@@ -36,6 +37,8 @@ def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: 
         found["clip"] = f"objective={_name(options['objective'])} has no clip range; objective=ppo would"
     if not critic:
         found["value"] = "coef.value=0 leaves the critic out of the loss"
+    if on_device(options["env"]):
+        found["workers"] = "a world on a device is one program, which no process can share"
     return found
 
 

@@ -10,7 +10,7 @@ from ppo.run.effects import said, unread
 def lines(config):
     def lines(*words: str) -> list[str]:
         cfg = config(*words)
-        groups = ("kl", "stop", "objective", "clip", "penalty", "lr", "value")
+        groups = ("kl", "stop", "objective", "clip", "penalty", "lr", "value", "env")
         options = {group: strategy(group, cfg[group]) for group in groups}
         return said(words, unread(options, target_kl=cfg.target_kl, critic=cfg.coef.value > 0))
 
@@ -27,6 +27,7 @@ def lines(config):
         ("stop=none", "objective=none", "clip.eps=0.1"),
         ("stop=none", "objective=trpo", "target_kl=0.01", "clip=linear"),
         ("stop=none", "coef.value=0", "value=huber"),
+        ("env=batched", "workers=1"),
     ],
 )
 def test_the_last_word_changes_nothing_and_that_is_said(lines, words):

@@ -2,11 +2,14 @@
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 from envs.batched import cartpole
 from envs.batched.pendulum import Pendulum
 from envs.batched.reacher import ARENA, RADIUS, Reacher
+from envs.batched.tasks import TASKS
 
 
 def test_the_pendulum_is_gymnasiums():
@@ -75,3 +78,25 @@ def test_the_reacher_reaches_and_hits():
     moved = task.move(at, torch.ones(1, 2))[0]  # semi-implicit: speed 0.05 * 4, then 0.05 of that
     torch.testing.assert_close(moved[0, 2:4], torch.full((2,), 0.2))
     torch.testing.assert_close(moved[0, :2], torch.tensor([0.91, 0.11]))
+
+
+@pytest.mark.parametrize(
+    ("id", "name"), [("Pendulum", "pendulum"), ("CartPoleSwingUp", "cartpole_swingup"), ("Reacher", "reacher")]
+)
+def test_one_world_is_an_environment_of_gymnasium(id, name):
+    """gymnasium's own checker passes it, and it steps as the batched world does from the same numbers."""
+    env = gymnasium.make(f"envs/{id}-v0").unwrapped
+    check_env(env, skip_render_check=True)
+    task = TASKS[name]()
+    first, _ = env.reset(seed=3)
+    drawn = np.random.default_rng(3)  # what gymnasium makes of a seed
+    state = task.begin(torch.tensor(drawn.random((1, task.draws), np.float32)))
+    np.testing.assert_array_equal(first, task.observe(state)[0])
+    action, clock = 0.1 * torch.ones(1, task.action_space.shape[0]), 0
+    truncated = terminated = False
+    while not (truncated or terminated):
+        state, reward, ended = task.move(state, action)
+        obs, paid, terminated, truncated, _ = env.step(action[0].numpy())
+        clock += 1
+        assert (paid, terminated, truncated) == (reward.item(), bool(ended), clock == task.limit)
+        np.testing.assert_array_equal(obs, task.observe(state)[0])
