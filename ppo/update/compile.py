@@ -51,7 +51,8 @@ def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable
     Anything that fails (no compiler, a corrupt cache, unsupported code, a compiled step that is not the eager one) is
     reported in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
-    return step._replace(take=compile_whole(step.take, _taken, choice, planned_steps, agree=agree))
+    take = compile_whole(step.take, _taken, choice, planned_steps, agree=agree)
+    return step if take is step.take else step._replace(take=take)
 
 
 def _taken(given: tuple, tensors: list[Tensor]) -> tuple[Learner, Tensor]:
