@@ -79,9 +79,9 @@ def _in_tensors(act: Act) -> Act:
     def acting(obs: Tensor, noise: Tensor, memory: Any) -> tuple[Tensor, tuple[Tensor, ...], Any]:
         carried = () if len(memory) == 0 else memory.numpy()
         action, policy, carried = act(obs.numpy(), noise, carried)
-        shape = (len(obs), -1)
         after = () if len(carried) == 0 else torch.from_numpy(carried)
-        return torch.from_numpy(action), tuple(torch.from_numpy(x).expand(*shape) for x in policy), after
+        parameters = (torch.from_numpy(x) for x in policy)  # a deviation that no row differs in is one row
+        return torch.from_numpy(action), tuple(x if x.ndim > 1 else x.expand(len(obs), -1) for x in parameters), after
 
     return acting
 
