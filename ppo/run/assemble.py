@@ -156,7 +156,9 @@ def assemble(cfg: DictConfig) -> Parts:
             duals, move = build_duals(chosen["objective"].keywords, partial(adam, **cfg.adam), flat)
             loss = loss._replace(terms=(*loss.terms, *decoupled()), duals=move)
         if (compiles := getattr(envs, "compile", None)) is not None:  # a world whose step is one function of tensors
-            compiles(partial(compile_whole, choice=str(cfg.compile).lower(), planned=cfg.total_steps // cfg.num_envs))
+            planned = cfg.total_steps // cfg.num_envs
+            choice = str(cfg.compile).lower()
+            compiles(partial(compile_whole, choice=choice, planned=planned, what="the world's step"))
         step = build_step(
             evaluate,
             loss,
