@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppo import api
+from ppo.api.fit import _words
 from ppo.config.foreign import current
 from ppo.config.options import plain
 from ppo.config.renamed import words_of_today
@@ -32,7 +32,7 @@ def test_todays_words_are_left_alone(capsys):
 
 
 def test_from_python_it_is_read_too(capsys):
-    assert api._words(["reference=initial"], {"reference__direction": "reverse"}, None) == (
+    assert _words(["reference=initial"], {"reference__direction": "reverse"}, None) == (
         "reference=initial",
         "reference.kl='exact'",  # a text from Python is quoted
     )

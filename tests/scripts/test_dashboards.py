@@ -10,7 +10,7 @@ import pytest
 from ppo.logging import metrics
 from ppo.logging.band import band
 from scripts import wandb_dashboard
-from tests.logging.test_wandb_online import KEY, Server
+from tests.logging.server import KEY, Server
 
 ROOT = wandb_dashboard.Path(__file__).parents[2]
 
