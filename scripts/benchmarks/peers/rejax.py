@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from pkgutil import resolve_name
 
 from scripts.benchmarks.workloads import Workload
 
@@ -21,7 +22,7 @@ def main() -> None:
     w, iterations = Workload(**json.loads(sys.argv[1])), int(sys.argv[2])
     if w.env != TASK:
         sys.exit(f"error: rejax is measured on {TASK} alone")
-    jax, PPO = importlib.import_module("jax"), importlib.import_module("rejax").PPO
+    jax, PPO = importlib.import_module("jax"), resolve_name("rejax:PPO")
     began = time.perf_counter()
     agent = PPO.create(
         env=TASK,
