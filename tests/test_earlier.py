@@ -112,6 +112,7 @@ def test_it_is_played_exported_compared_and_examined(run, capsys):
     assert trial.failed is None and trial.config["lr"]["_target_"] == "ppo.control.lr.linear"
 
 
+@pytest.mark.slow
 def test_it_is_exported(run):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

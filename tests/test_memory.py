@@ -21,7 +21,11 @@ SHORT = ("env.task=clock", *SMALL)  # episodes of ten steps
 PENDULUM = ("env=gym", "env.id=Pendulum-v1", "action=tanh", "normalise.obs=true", "normalise.reward=true")
 
 
-@pytest.mark.parametrize("network", [(), ("network=lstm", "lr.value=2e-2")], ids=["gru", "lstm"])
+@pytest.mark.parametrize(
+    "network",
+    [(), pytest.param(("network=lstm", "lr.value=2e-2"), marks=pytest.mark.slow)],
+    ids=["gru", "lstm"],
+)
 def test_a_cue_is_remembered_until_it_is_asked_for(finished, network):
     """Return 1; half of that for who forgets."""
     rows = finished(*CUE, *GRU, *network, "eval.every=0", "eval.episodes=20").rows

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -28,6 +29,12 @@ def sick(config, tmp_path):
         return tmp_path / "run"
 
     return run
+
+
+@pytest.fixture
+def left(finished, tmp_path):
+    """What such a run left, to do with as one likes; its folder."""
+    return lambda: shutil.copytree(finished(*SICK).folder, tmp_path / "run")
 
 
 def rows(folder):
@@ -89,8 +96,8 @@ def test_a_long_run_is_not_diagnosed_at_every_update(history, config, monkeypatc
 # Afterwards
 
 
-def test_a_diagnosis_reads_as_advice(sick, capsys):
-    folder = sick()
+def test_a_diagnosis_reads_as_advice(left, capsys):
+    folder = left()
     capsys.readouterr()
     assert command.main([str(folder)]) == 0
     text = capsys.readouterr().out
@@ -114,8 +121,8 @@ def test_a_diagnosis_on_a_terminal_that_is_not_utf8(history, tmp_path, monkeypat
     assert b"KL(old?new) after an update" in out.buffer.getvalue() and b"ufe und mehr" in out.buffer.getvalue()
 
 
-def test_what_if_is_a_table(sick, capsys):
-    folder = sick()
+def test_what_if_is_a_table(left, capsys):
+    folder = left()
     capsys.readouterr()
     assert (
         command.main([str(folder), "--what-if", "kl=k1_clamped,exact", "target_kl=0.01", "stop=minibatch,rollback"])
@@ -129,8 +136,8 @@ def test_what_if_is_a_table(sick, capsys):
     )
 
 
-def test_a_failed_run_says_why(sick, capsys):
-    folder = sick()
+def test_a_failed_run_says_why(left, capsys):
+    folder = left()
     about = json.loads((folder / "run.json").read_text()) | {
         "status": "failed",
         "reason": "EnvError: the floor is gone",
@@ -144,14 +151,14 @@ def test_a_failed_run_says_why(sick, capsys):
 
 
 @pytest.mark.parametrize("damage", ["missing", "rows", "config", "threshold", "value", "nothing"])
-def test_a_mistake_is_one_line(sick, capsys, tmp_path, damage):
+def test_a_mistake_is_one_line(left, capsys, tmp_path, damage):
     folder, words = tmp_path / "run", []
     if damage == "nothing":
         arguments = []
     elif damage == "missing":
         arguments = [str(tmp_path / "nowhere")]
     else:
-        arguments = [str(sick())]
+        arguments = [str(left())]
         if damage == "rows":
             (folder / "metrics.jsonl").write_text("{}\nno\n{}\n")
         elif damage == "config":
@@ -164,8 +171,8 @@ def test_a_mistake_is_one_line(sick, capsys, tmp_path, damage):
     assert err.startswith("error: ") and err.count("\n") == 1
 
 
-def test_a_run_without_its_configuration_is_read_all_the_same(sick, capsys):
-    folder = sick()
+def test_a_run_without_its_configuration_is_read_all_the_same(left, capsys):
+    folder = left()
     (folder / "config.yaml").unlink()
     assert command.main([str(folder)]) == 0
     OmegaConf.save({}, folder / "config.yaml")

@@ -143,7 +143,9 @@ def named_first(history: History, live: list[str], cause: str) -> list[str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("cause", "words"), [*FAULTS[:2], BLIND], ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:])
+    ("cause", "words"),
+    [*(pytest.param(*fault, marks=pytest.mark.slow) for fault in FAULTS[:2]), BLIND],
+    ids=lambda x: x if isinstance(x, str) else " ".join(x[-2:]),
 )
 def test_a_planted_cause_is_named_first(examined, cause, words):
     assert bool(named_first(*examined(*words), cause)) == (words != BLIND.values[1])

@@ -151,7 +151,7 @@ def test_state_continues_bit_for_bit(open_vector, workers, played):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("played", [4, 11, 23])
+@pytest.mark.parametrize("played", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (11, 23))])
 def test_state_continues_where_episodes_are_of_different_lengths(open_vector, workers, played):
     """3, 7 and 11 steps. What was continued has the state of what went on, and a group that was told once is kept."""
     env, other = (open_vector(uneven, 3, workers, "Told") for _ in range(2))

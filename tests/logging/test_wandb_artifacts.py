@@ -57,6 +57,7 @@ def test_a_run_starts_from_what_an_earlier_one_left_with_wandb(go, server, capfd
     assert "return " in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_latest_is_what_was_left_last(go, server):
     first, second = go(*KEPT), go(*KEPT, "seed=2", name="second")
     server.artifacts.made[1]["name"] = (name := server.artifacts.made[0]["name"])

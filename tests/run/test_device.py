@@ -63,6 +63,7 @@ def test_held_out_states_are_visited_there(finished):
     assert all(math.isfinite(row["reference/kl_held_out"]) for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["reacher"])
 def test_the_doctor_finds_no_fault_in_it(task):
     name, make, config = environment_of(["batched", f"env.task={task}"])

@@ -193,7 +193,7 @@ with ranks.joined(20.0):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("none", ""),
+        pytest.param("none", "", marks=pytest.mark.slow),
         ("parameters", "RankLost: rank {rank} of 2 has other parameters than the others"),
         ("world", "NotFinite: rank 1: it gave NaN"),
     ],
@@ -220,6 +220,7 @@ def test_a_worker_of_a_part_that_dies_before_its_first_step_is_named():
         envs.reset(0)
 
 
+@pytest.mark.slow
 def test_environments_that_cannot_be_shared_evenly_are_refused_in_one_line(tmp_path):
     folder = tmp_path / "run"
     codes, said = ended(begun(*PENDULUM, "num_envs=5", "num_steps=64", ranks=2, folder=folder), folder)

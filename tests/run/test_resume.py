@@ -79,8 +79,8 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize(
     "words",
-    [(), ADAPTIVE, MATCHED, BY_STEP, OUTER, VMPO],
-    ids=["plain", "adaptive", "matched", "by step", "outer", "vmpo"],
+    [(), MATCHED, *(pytest.param(words, marks=pytest.mark.slow) for words in (ADAPTIVE, BY_STEP, OUTER, VMPO))],
+    ids=["plain", "matched", "adaptive", "by step", "outer", "vmpo"],
 )
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(go, tmp_path, words):
     """Network, optimiser, statistics, schedules, random numbers, episodes and evaluations: the last number of all."""

@@ -104,6 +104,7 @@ def _fail():
     raise ValueError("no space\nleft on device")
 
 
+@pytest.mark.slow
 def test_the_other_process_says_in_one_line_what_it_raised():
     with pytest.raises(RuntimeError, match="^no space$"):
         subject._apart(_fail)
