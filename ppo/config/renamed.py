@@ -19,7 +19,7 @@ RENAMED = {
         "direction": Renamed(
             "kl",
             {"forward": "reverse", "reverse": "exact"},
-            "the words are those of kl=, the reference being the old policy",
+            "its two words mean what they mean in kl=, the reference being the old policy",
         )
     }
 }
