@@ -286,6 +286,13 @@ def test_a_verdict_says_its_sentences(tmp_path):
         ppo.compare(tmp_path / "nothing.csv")
 
 
+def test_factors_and_keys_are_one_text_or_several():
+    from ppo.compare.arms import split
+
+    assert split("target_kl") == split(["target_kl"]) == ["target_kl"]
+    assert split("kl, norm") == split(["kl", "norm"]) == ["kl", "norm"] and split("") == split(()) == []
+
+
 def test_importing_it_is_light():
     import subprocess
 

@@ -41,27 +41,30 @@ def verdict(
     by: str | Sequence[str] = "",
     baseline: str | None = None,
     window: int | None = None,
-    allow: Sequence[str] = (),
+    within: str | Sequence[str] = (),
+    x: str | None = None,
+    allow: str | Sequence[str] = (),
     sequential: bool = False,
     alpha: float = 0.05,
 ) -> Verdict:
     """Compare the arms of the runs below ``paths``: ``ppo.compare("outputs/sweep", by="kl", baseline="kl=exact")``.
 
-    The options are those of ``scripts/compare_runs.py``; docs/comparing.md explains them. Raises CompareError.
+    The options are those of ``scripts/compare_runs.py`` that say what is compared; docs/comparing.md explains them. Raises
+    CompareError.
     """
-    from ppo.compare.compare import compare
+    from ppo.compare.arms import split
+    from ppo.compare.distance import compared
     from ppo.compare.load import load as trials
 
-    factors = [
-        word.strip() for text in ([by] if isinstance(by, str) else by) for word in text.split(",") if word.strip()
-    ]
     return Verdict(
-        compare(
+        compared(
             trials([Path(path) for path in paths]),
-            by=factors,
+            by=split(by),
+            within=split(within),
+            x=x,
             baseline=baseline,
             window=window,
-            allow=list(allow),
+            allow=split(allow),
             alpha=alpha,
             sequential=sequential,
         )

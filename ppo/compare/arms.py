@@ -16,6 +16,12 @@ UNKNOWN = ("git.commit", "git.dirty", "python")  # a run may not know these of i
 Arms = dict[str, list[Trial]]
 
 
+def split(texts: str | Sequence[str]) -> list[str]:
+    """``["kl,norm", "lr.value"]``, or one such text -> ["kl", "norm", "lr.value"]."""
+    listed = [texts] if isinstance(texts, str) else texts
+    return [word.strip() for text in listed for word in text.split(",") if word.strip()]
+
+
 def group(trials: Sequence[Trial], by: Sequence[str]) -> Arms:
     """Label -> runs, in the order they were found. A label is ``kl=exact,norm=none``, or the arm's name in a table.
 

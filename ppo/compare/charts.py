@@ -1,4 +1,5 @@
-"""The curves and rows of a comparison's page: learning curves, final windows, P(A > B), profile, and the trust region."""
+"""The curves and rows of a comparison's page: learning curves, return over distance, final windows, P(A > B), profile, and the
+trust region."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -34,6 +35,7 @@ def choices(comparison: Comparison) -> list[Choice]:
 def charts(comparison: Comparison) -> list[Curves | Rows]:
     """All of them, of every environment and endpoint, those that are looked at first in front."""
     return [
+        *_distances(comparison),
         *_curves(comparison),
         *_finals(comparison),
         *_improvements(comparison),
@@ -52,6 +54,34 @@ def _curves(comparison: Comparison) -> Iterator[Curves]:
                 when = {"env": [env], "endpoint": [f"{curve}/final", f"{curve}/auc"]}
                 note = f"A thin line a seed, the mean and its pointwise {100 * level:g} % interval (t, over seeds)."
                 yield Curves(f"{env}: {name}", STEPS, lines, bands, note=note, group=env, when=when)
+
+
+def _distances(comparison: Comparison) -> Iterator[Curves]:
+    """With ``--x``: return over that metric, a line a method through its arms, with intervals both ways."""
+    found = comparison.verdict.get("distance", {"rows": []})
+    every, methods = arms(comparison), list(dict.fromkeys(row["method"] for row in found["rows"]))
+    for env in dict.fromkeys(row["env"] for row in found["rows"]):
+        lines, bands = [], []
+        for i, method in enumerate(methods):
+            points = [row for row in found["rows"] if (row["env"], row["method"]) == (env, method)]
+            for row in points:
+                x, y, arm = row["x"], row["return"], every.index(row["arm"])
+                marked = f", not at its distance: {'; '.join(row['marks'])}" if row["marks"] else ""
+                style = "rings" if marked else "dots"
+                lines.append(Line(f"mean{marked}", np.array([x]), np.array([y]), arm_colour(i), arm, style))
+                if np.isfinite(row["x_ci"]).all():
+                    ends = f"interval of {found['x']}"
+                    lines.append(Line(ends, np.array(row["x_ci"]), np.full(2, y), arm_colour(i), arm, "thin"))
+            if points:
+                x, y, low, high = np.array([[row["x"], row["return"], *row["return_ci"]] for row in points]).T
+                bands.append(Band(method, x, y, low, high, arm_colour(i)))
+        endpoint = next(row["endpoint"] for row in found["rows"] if row["env"] == env)
+        note = (
+            f"{endpoint}. A dot an arm, a ring one that is not at its distance; means over seeds, and"
+            f" {100 * (1 - comparison.verdict['alpha']):g} % intervals of both."
+        )
+        label = f"{found['x']}, mean over updates"
+        yield Curves(f"{env}: return over {found['x']}", label, lines, bands, note=note, when={"env": [env]})
 
 
 def _panels(comparison: Comparison) -> Iterator[Curves]:

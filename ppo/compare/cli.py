@@ -7,13 +7,11 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
-from ppo.compare import distance, distance_plot, page, report
-from ppo.compare.compare import compare
+from ppo.compare import distance, page, report
+from ppo.compare.arms import split
 from ppo.compare.load import load
 from ppo.compare.printed import console, stream_that_fits
 from ppo.compare.trial import CompareError
-from ppo.config.extras import needs
-from ppo.logging.base import first_line
 from ppo.page.html import write
 
 
@@ -28,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--by", default="", help="what was changed: groups or dotted keys, such as kl,norm,lr.value")
     p.add_argument("--baseline", help="the arm to compare with (norm=none); without it every two arms are compared")
     p.add_argument("--within", default="", help="compare only arms that have the same value of these factors of --by")
-    p.add_argument("--x", metavar="METRIC", help="return over this metric, such as kl/final: a table, CSV and picture")
+    p.add_argument("--x", metavar="METRIC", help="return over this metric, such as kl/final: a table, CSV and curves")
     p.add_argument("--window", type=int, metavar="K", help="final endpoint: mean of the last K evaluations [a tenth]")
     p.add_argument("--allow", action="append", default=[], metavar="KEY", help="keys that may differ; may be repeated")
     p.add_argument("--sequential", action="store_true", help="decide by a test that may be looked at after every seed")
@@ -51,30 +49,28 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     stream_that_fits(sys.stdout)
     stream_that_fits(sys.stderr)
-    by, within = _words([args.by]), _words([args.within])
-    if args.x and not within:
-        within = [factor for factor in by if factor in distance.DISTANCES]
     try:
-        comparison = compare(
+        comparison = distance.compared(
             load(args.paths),
-            by=by,
-            within=within,
+            x=args.x,
+            by=split(args.by),
+            within=split(args.within),
             baseline=args.baseline,
             window=args.window,
-            allow=_words(args.allow),
+            allow=split(args.allow),
             alpha=args.alpha,
             sequential=args.sequential,
         )
-        if args.x:
-            comparison.verdict["distance"] = {"x": args.x, "rows": distance.distances(comparison, args.x)}
-        args.out.mkdir(parents=True, exist_ok=True)
+        _folder(args.out)
         report.write_json(comparison.verdict, args.out / "verdict.json")
+        if args.x:
+            distance.write_csv(comparison.verdict["distance"]["rows"], args.x, args.out / "distance.csv")
     except (CompareError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     _to_reader(lambda: report.show(comparison.verdict, console()))
     if args.x:
-        _over_distance(comparison.verdict["distance"], args.out)
+        _to_reader(lambda: distance.show(comparison.verdict["distance"]["rows"], args.x, console()))
     file = args.out / "report.html"
     try:
         write(file, page.of(comparison))
@@ -87,17 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _over_distance(found: dict, out: Path) -> None:
-    """Return over distance, printed and as distance.csv and distance.png."""
-    rows, x = found["rows"], found["x"]
-    _to_reader(lambda: distance.show(rows, x, console()))
+def _folder(out: Path) -> None:
+    """Make the folder. Raises CompareError where a file is in its place."""
     try:
-        distance.write_csv(rows, x, out / "distance.csv")
-        distance_plot.draw(rows, x, out / "distance.png")
-    except ImportError:
-        print(f"no picture distance.png: {needs('a picture', 'plots')}", file=sys.stderr)
-    except Exception as error:  # whatever a drawing library raises: the numbers are there
-        print(f"no picture distance.png: {first_line(error)}", file=sys.stderr)
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise CompareError(f"--out {out}: is a file, or in one; a folder was expected") from None
 
 
 def _to_reader(write: Callable[[], None]) -> None:
@@ -109,7 +100,3 @@ def _to_reader(write: Callable[[], None]) -> None:
         if not isinstance(error, BrokenPipeError):
             print(f"cannot print: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _words(texts: list[str]) -> list[str]:
-    return [word.strip() for text in texts for word in text.split(",") if word.strip()]

@@ -5,25 +5,38 @@ Methods with their papers' settings do not go equally far, so that comparing the
 """
 
 import csv
+import difflib
 import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from ppo.compare.arms import factors
-from ppo.compare.compare import PRIMARY, Comparison
+from ppo.compare.compare import PRIMARY, Comparison, compare
 from ppo.compare.printed import print_line, print_table
 from ppo.compare.sentence import number
 from ppo.compare.stats import mean_interval
 from ppo.compare.trial import CompareError, Trial
-from ppo.config.options import suggest
 from ppo.logging.files import write_atomically
 
 OFF = 0.15  # a reached KL that differs from its target by a larger share is marked
 DISTANCES = ("match_kl",)  # factors that are distances: arms are compared within one, unless --within says otherwise
+
+
+def compared(
+    trials: Sequence[Trial], *, by: Sequence[str], within: Sequence[str] = (), x: str | None = None, **options: Any
+) -> Comparison:
+    """``compare``, and with ``x`` return over that metric as ``verdict["distance"]``. Raises CompareError."""
+    if x and not within:
+        within = [factor for factor in by if factor in DISTANCES]
+    comparison = compare(trials, by=by, within=within, **options)
+    if x:
+        comparison.verdict["distance"] = {"x": x, "rows": distances(comparison, x)}
+    return comparison
 
 
 def distances(comparison: Comparison, x: str) -> list[dict]:
@@ -59,12 +72,18 @@ def distances(comparison: Comparison, x: str) -> list[dict]:
             }
             rows.append(row)
     if not rows:
-        known = {
-            name for arms in comparison.envs.values() for ts in arms.values() for t in ts for r in t.rows for name in r
-        }
-        raise CompareError(f"--x {x}: no run logged such a metric{suggest(x, sorted(known))}")
+        near = difflib.get_close_matches(x, sorted(_numbers(comparison)), 3, cutoff=0.0)
+        meant = f"nearest: {', '.join(near)}" if near else "there is none"
+        raise CompareError(f"--x {x}: no run logged such a metric; {meant}")
     envs = list(comparison.envs)
     return sorted(rows, key=lambda row: (envs.index(row["env"]), row["method"], row["x"]))
+
+
+def _numbers(comparison: Comparison) -> set[str]:
+    """The metrics that are numbers, of every run."""
+    trials = [trial for arms in comparison.envs.values() for runs in arms.values() for trial in runs]
+    rows = (row for trial in trials for row in trial.rows)
+    return {name for row in rows for name, value in row.items() if isinstance(value, int | float)}
 
 
 def over_updates(trial: Trial, metric: str) -> float:

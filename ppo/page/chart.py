@@ -32,7 +32,7 @@ class Line(NamedTuple):
     y: np.ndarray
     colour: str
     arm: int | None = None  # whose switch hides it
-    style: Literal["thin", "line", "dots"] = "line"
+    style: Literal["thin", "line", "dots", "rings"] = "line"
 
 
 class Band(NamedTuple):
@@ -44,7 +44,7 @@ class Band(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     colour: str
-    arm: int | None = None
+    arm: int | None = None  # None: of no arm, so that its name stands beside the title
     step: bool = False  # constant from each x to the next
 
 

@@ -3,11 +3,13 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
+from ppo.compare.charts import arms, charts
 from ppo.compare.cli import main
 from ppo.compare.compare import compare
-from ppo.compare.distance import distances, marks
+from ppo.compare.distance import compared, distances, marks
 from ppo.compare.load import load
 from ppo.compare.trial import CompareError
 
@@ -62,9 +64,23 @@ def test_arms_are_compared_within_a_distance_and_corrected_over_all(matched, qui
     assert len(primary) == 1 or "over 2 tests" in primary[0]["sentence"]
 
 
-def test_the_command_prints_and_writes_the_curve(matched, tmp_path, capsys, quick, monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr("ppo.compare.cli._pictures", lambda *_: {}, raising=False)
+def test_the_page_has_a_line_a_method_through_its_arms(matched, quick):
+    comparison = compared(load([matched]), by=["kl", "target_kl"], within=["target_kl"], x="kl/final")
+    chart = charts(comparison)[0]
+    assert chart.title == "Toy-v0: return over kl/final" and [band.name for band in chart.bands] == [
+        "kl=exact",
+        "kl=k1",
+    ]
+    rows = comparison.verdict["distance"]["rows"]
+    np.testing.assert_array_equal(chart.bands[1].x, [row["x"] for row in rows[2:]])
+    np.testing.assert_array_equal(chart.bands[1].high, [row["return_ci"][1] for row in rows[2:]])
+    points = [line for line in chart.lines if line.style in ("dots", "rings")]
+    assert [line.style for line in points] == ["dots", "dots", "rings", "rings"]
+    assert [line.arm for line in points] == [arms(comparison).index(row["arm"]) for row in rows]
+    assert points[2].name == "mean, not at its distance: reached 0.0061 of 0.01"
+
+
+def test_the_command_prints_and_writes_the_curve(matched, tmp_path, capsys, quick):
     out = tmp_path / "out"
     assert (
         main([str(matched), "--by", "kl,target_kl", "--within", "target_kl", "--x", "kl/final", "--out", str(out)]) == 0
@@ -77,18 +93,29 @@ def test_the_command_prints_and_writes_the_curve(matched, tmp_path, capsys, quic
     assert len(rows) == 4 and rows[2]["marked"] == "reached 0.0061 of 0.01" and rows[0]["target_kl"] == "0.01"
     assert float(rows[0]["kl/final mean"]) == pytest.approx(0.0102 * 1.03)
     assert len(json.loads((out / "verdict.json").read_text())["distance"]["rows"]) == 4
-    assert (out / "distance.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    assert "Toy-v0: return over kl/final" in page
 
 
 def test_mistakes_are_one_line(matched, tmp_path, capsys, quick):
-    out = ["--out", str(tmp_path / "out")]
+    out, file = ["--out", str(tmp_path / "out")], tmp_path / "file"
+    file.touch()
     for words, said in (
         (["--by", "kl,target_kl", "--x", "kl/finl"], "--x kl/finl: no run logged such a metric"),
+        (["--by", "kl,target_kl", "--x", "nope"], "--x nope: no run logged such a metric; nearest: "),
+        (["--by", "kl,target_kl", "--out", str(file)], f"--out {file}: is a file, or in one; a folder was expected"),
         (["--by", "kl,target_kl", "--within", "norm"], "--within norm: is no factor of --by kl,target_kl"),
     ):
-        assert main([str(matched), *words, *out]) == 2
+        assert main([str(matched), *out, *words]) == 2
         err = capsys.readouterr().err
-        assert err.count("\n") == 1 and said in err
+        assert err.count("\n") == 1 and said in err and err.count(",") < 4
+
+
+def test_one_seed_has_a_point_and_no_interval(run_folder, tmp_path, quick):
+    run_folder([1.0, 2.0])
+    assert main([str(tmp_path / "runs"), "--by", "kl", "--x", "kl/final", "--out", str(tmp_path / "out")]) == 0
+    chart = charts(compared(load([tmp_path / "runs"]), by=["kl"], x="kl/final"))[0]
+    assert [line.style for line in chart.lines] == ["dots"] and np.isnan(chart.bands[0].low).all()
 
 
 def test_a_table_has_no_distance(trial, quick):

@@ -24,11 +24,11 @@ def example() -> str:
         Curves(
             NAME,
             "steps",
-            [Line("a", x, gap, "a0", 0, "thin"), Line("b", one, one, "a1", 1, style="dots")],
+            [Line("a", x, gap, "a0", 0, "thin"), Line("b", one, one, "a1", 1, style="rings")],
             [Band("mean", x, gap, gap - 1, gap + 1, "a0", 0, step=True)],
             group="steps",
         ),
-        Curves("bands", "steps", [], [Band("mean", x, gap, gap - 1, gap + 1, "a0", 0)], when={"k": ["one"]}),
+        Curves("bands", "steps", [], [Band("mean", x, gap, gap - 1, gap + 1, "a0")], when={"k": ["one"]}),
         Curves("kl", "steps", [Line("kl", x, np.abs(gap) / 100, "faint")], scale="kl"),
         Curves("log", "steps", [Line("loss", x, gap, "plain")], scale="log"),
         Curves("empty", "steps", [Line("none", nothing, nothing, "plain")]),

@@ -2,7 +2,8 @@
 const HEIGHT = 260;
 const FONT = "11px system-ui, sans-serif";
 const LINTHRESH = data.edges[data.edges.length - 1]; // of the KL: above its last band the scale is logarithmic
-const WIDTHS = { thin: 1, line: 1.6, dots: 0, middle: 2.4, step: 2.4 };
+const WIDTHS = { thin: 1, line: 1.6, dots: 0, rings: 0, middle: 2.4, step: 2.4 };
+const apart = (item) => item.style === "dots" || item.style === "rings"; // points that no line joins
 
 function curves(chart, box) {
   const lines = chart.lines.map((line) => ({ ...line, x: data.xs[line.x] }));
@@ -81,20 +82,23 @@ function curves(chart, box) {
   function above(u) {
     within(u, 4, (ctx, px, py) => {
       for (const item of all.filter(shown)) {
-        ctx.fillStyle = colour(item.colour);
+        ctx.strokeStyle = colour(item.colour);
+        ctx.lineWidth = 1.6 * devicePixelRatio;
         item.y.forEach((y, i) => {
           const alone = item.y[i - 1] == null && item.y[i + 1] == null; // no line leads to it
-          if (y == null || (item.style !== "dots" && !alone)) return;
+          if (y == null || (!apart(item) && !alone)) return;
           ctx.beginPath();
           ctx.arc(px(item.x[i]), py(y), (item.low ? 4 : 3) * devicePixelRatio, 0, 2 * Math.PI);
+          ctx.fillStyle = colour(item.style === "rings" ? "paper" : item.colour);
           ctx.fill();
+          if (item.style === "rings") ctx.stroke();
         });
       }
     });
   }
 
   const thin = Math.max(0.12, Math.min(0.45, 12 / lines.length)); // of many lines, each is fainter
-  const paths = { dots: () => null, step: uPlot.paths.stepped({ align: 1 }) };
+  const paths = { dots: () => null, rings: () => null, step: uPlot.paths.stepped({ align: 1 }) };
   const [first, last] = view();
   const [bottom, top] = heights([first, last]);
   const axis = { stroke: () => colour("muted"), grid: { stroke: () => colour("grid"), width: 1 }, font: FONT, ticks: { show: false } };

@@ -26,8 +26,8 @@ function hover(u, everything, shown) {
       const k = at - item.x[i] > item.x[next] - at ? next : i;
       if (item.y[k] == null) continue;
       const [x, y] = [u.valToPos(item.x[k], "x"), u.valToPos(item.y[k], "y")];
-      let away = Math.hypot((x - left) * (item.style === "dots" ? 1 : 0.2), y - top);
-      if (item.style !== "dots" && next !== i && item.y[i] != null && item.y[next] != null && !item.step) {
+      let away = Math.hypot((x - left) * (apart(item) ? 1 : 0.2), y - top);
+      if (!apart(item) && next !== i && item.y[i] != null && item.y[next] != null && !item.step) {
         const share = (at - item.x[i]) / (item.x[next] - item.x[i] || 1); // on the line between two points
         if (share >= 0 && share <= 1) {
           away = Math.abs(u.valToPos(item.y[i], "y") * (1 - share) + u.valToPos(item.y[next], "y") * share - top);
@@ -56,7 +56,7 @@ function hover(u, everything, shown) {
     ctx.lineWidth = item.low ? 4 : 2.5;
     ctx.beginPath();
     let pen = false;
-    if (item.style !== "dots") {
+    if (!apart(item)) {
       item.x.forEach((step, i) => {
         if (item.y[i] == null) { pen = false; return; }
         const [px, py] = [u.valToPos(step, "x"), u.valToPos(item.y[i], "y")];

@@ -7,13 +7,21 @@ function draw(entry) {
   Object.assign(entry, make(entry.chart, entry.box));
 }
 
+// Bands that belong to no arm, and have no chip above.
+const named = (chart) => (chart.bands || []).filter((band) => band.arm == null);
+
 for (const chart of data.charts) {
   const box = make("div", { className: chart.kind });
   const save = make("button", { type: "button", className: "save", textContent: "PNG", title: "save as a picture" });
   const head = make("figcaption", {}, make("b", { textContent: chart.title }));
   if (chart.kind === "curves") head.append(save);
+  const legend = make("div", { className: "legend" }, ...named(chart).map((band) => {
+    const swatch = make("i", { className: "swatch" });
+    swatch.style.background = `var(--${band.colour})`;
+    return make("span", {}, swatch, band.name);
+  }));
   const foot = make("p", { textContent: chart.note, hidden: !chart.note });
-  const entry = { chart, box, figure: make("figure", { className: `of-${chart.kind}` }, head, box, foot) };
+  const entry = { chart, box, figure: make("figure", { className: `of-${chart.kind}` }, head, legend, box, foot) };
   save.addEventListener("click", () => savePicture(entry));
   drawn.push(entry);
   place.append(entry.figure);
@@ -87,7 +95,8 @@ controls.append(whole);
 function savePicture({ chart, canvas }) {
   if (!canvas) return;
   const ratio = devicePixelRatio;
-  const names = chart.bands.length || chart.lines.some((line) => line.arm != null) ? data.arms.filter((_, i) => !state.hidden.has(i)) : [];
+  const own = named(chart);
+  const names = own.length ? own : chart.bands.length || chart.lines.some((line) => line.arm != null) ? data.arms.filter((_, i) => !state.hidden.has(i)) : [];
   const picture = make("canvas", { width: canvas.width, height: canvas.height + (26 + 16 * names.length) * ratio });
   const ctx = picture.getContext("2d");
   ctx.fillStyle = colour("paper");
