@@ -19,9 +19,9 @@ from ppo.compare.arms import factors
 from ppo.compare.compare import PRIMARY, Comparison, compare
 from ppo.compare.printed import print_line, print_table
 from ppo.compare.sentence import number
-from ppo.compare.stats import mean_interval
 from ppo.compare.trial import CompareError, Trial
 from ppo.logging.files import write_atomically
+from ppo.page.thin import mean_interval
 
 OFF = 0.15  # a reached KL that differs from its target by a larger share is marked
 DISTANCES = ("match_kl",)  # factors that are distances: arms are compared within one, unless --within says otherwise
@@ -65,9 +65,9 @@ def distances(comparison: Comparison, x: str) -> list[dict]:
                 "n": len(values),
                 "failed": int(sampled[label].failed.sum()),
                 "x": float(went.mean()),
-                "x_ci": mean_interval(went, level=level),
+                "x_ci": _interval(went, level),
                 "return": float(values.mean()),
-                "return_ci": mean_interval(values, level=level),
+                "return_ci": _interval(values, level),
                 "marks": marks(arms[label]),
             }
             rows.append(row)
@@ -77,6 +77,11 @@ def distances(comparison: Comparison, x: str) -> list[dict]:
         raise CompareError(f"--x {x}: no run logged such a metric; {meant}")
     envs = list(comparison.envs)
     return sorted(rows, key=lambda row: (envs.index(row["env"]), row["method"], row["x"]))
+
+
+def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    _, low, high = mean_interval(values[:, None], level=level)
+    return float(low[0]), float(high[0])
 
 
 def _numbers(comparison: Comparison) -> set[str]:

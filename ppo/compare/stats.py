@@ -34,14 +34,6 @@ def summary(x: np.ndarray, *, level: float = 0.95, seed: int = 0) -> dict:
     }
 
 
-def mean_interval(x: np.ndarray, *, level: float = 0.95) -> Interval:
-    """The t interval of the mean of one arm; NaN below two values."""
-    if len(x) < 2:
-        return NAN, NAN
-    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1) * np.std(x, ddof=1)) / math.sqrt(len(x))
-    return float(np.mean(x)) - half, float(np.mean(x)) + half
-
-
 def iqm(x: np.ndarray, axis: int = -1) -> np.ndarray | float:
     """Interquartile mean: the mean without the lowest and the highest floor(n / 4) values.
 

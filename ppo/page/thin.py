@@ -34,12 +34,12 @@ def interpolated(runs: Sequence[Curve], *, points: int = 200) -> tuple[np.ndarra
 
 
 def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[runs, P] -> mean, low, high [P] over the runs that are there: t interval; no width below two runs."""
+    """[runs, P] -> mean, low, high [P] over the runs that are there: t interval; NaN below two runs."""
     n = np.isfinite(values).sum(0)
     total = np.nansum(values, 0)
     mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
     squares = np.nansum((values - mean) ** 2, 0)
-    se = np.sqrt(np.divide(squares, n * (n - 1), out=np.zeros(len(n)), where=n > 1))
+    se = np.sqrt(np.divide(squares, n * (n - 1), out=np.full(len(n), np.nan), where=n > 1))
     half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * se
     return mean, mean - half, mean + half
 

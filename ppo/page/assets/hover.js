@@ -70,7 +70,7 @@ function hover(u, everything, shown) {
     ctx.arc(found.x, found.y, 4.5, 0, 2 * Math.PI);
     ctx.fill();
     const arm = item.arm == null ? [] : [data.arms[item.arm].name];
-    const range = item.low ? ` (${figure(item.low[k], true)} to ${figure(item.high[k], true)})` : "";
+    const range = item.low && item.low[k] != null ? ` (${figure(item.low[k], true)} to ${figure(item.high[k], true)})` : "";
     const at = `${u.axes[0].label || "x"} ${figure(item.x[k], true)}`;
     showTip([...arm, `${item.name}: ${figure(item.y[k], true)}${range}`, at], x, y);
   }
