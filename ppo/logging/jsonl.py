@@ -83,8 +83,8 @@ def read(path: Path | str) -> list[dict[str, Any]]:
     lines = Path(path).read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty or torn
         try:
-            row = _row(json.loads(line))
-        except (ValueError, RecursionError) as error:
+            row = parsed(line)
+        except ValueError as error:
             raise ValueError(f"{path}, line {number}: not a row of metrics ({error})") from None
         if "update" in row:
             while rows and rows[-1].get("update", -1) >= row["update"]:
@@ -101,8 +101,12 @@ def _restored(name: str, value: Any) -> Any:
     return _TO_FLOAT.get(value, value) if isinstance(value, str) else value
 
 
-def _row(found: object) -> dict[str, Any]:
-    """``found`` with its non-finite numbers restored. Raises ValueError where it is not what ``Jsonl.log`` writes."""
+def parsed(line: bytes) -> dict[str, Any]:
+    """One line, its non-finite numbers restored. Raises ValueError where it is not what ``Jsonl.log`` writes."""
+    try:
+        found = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(error) from None
     if not isinstance(found, dict):
         raise ValueError("no JSON object")
     row = {name: _restored(name, value) for name, value in found.items()}

@@ -4,7 +4,6 @@ Cells then write what they say into ``output.txt`` of their own folder. Without 
 say it where the sweep was started.
 """
 
-import json
 import re
 import sys
 import threading
@@ -20,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ppo.logging import jsonl
 from ppo.logging.console import is_terminal
 from ppo.run.folder import run_json
 
@@ -57,8 +57,8 @@ def look(sweep: Path, token: str, over: dict[str, Row]) -> list[Row]:
 
 def _row(folder: Path) -> Row:
     said = run_json(folder)
-    first, last = _ends(folder / "metrics.jsonl")
-    values = (row[name] for name in ("eval/return", "train/return") for row in (last, first) if name in row)
+    latest, last = _ends(folder / "metrics.jsonl")
+    values = (latest[name] for name in ("eval/return", "train/return") if isinstance(latest.get(name), int | float))
     return Row(
         name=folder.name,
         status=said.get("status", "begins"),
@@ -71,7 +71,8 @@ def _row(folder: Path) -> Row:
 
 
 def _ends(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what the last rows say of each metric that the last one lacks, the last row)."""
+    """(the latest value of each metric within the last ``_TAIL`` bytes, the last whole row); both empty where there is
+    none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
@@ -81,13 +82,11 @@ def _ends(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for line in lines:
         with suppress(ValueError):  # the first may be a part of one, the last may be being written
-            row = json.loads(line)
-            if isinstance(row, dict):
-                rows.append(row)
-    merged: dict[str, Any] = {}
+            rows.append(jsonl.parsed(line))
+    latest: dict[str, Any] = {}
     for row in rows:
-        merged |= row
-    return merged, rows[-1] if rows else {}
+        latest |= row
+    return latest, rows[-1] if rows else {}
 
 
 def _total(folder: Path) -> int:

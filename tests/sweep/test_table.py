@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -57,6 +58,13 @@ def test_what_the_folders_of_this_sweep_say(sweep):
     assert [*done] == ["env=x,kl=a,seed=1"] and rows[2].reason == "EnvError: the floor is gone"
     (sweep / "env=x,kl=a,seed=1" / "metrics.jsonl").unlink()  # not read again
     assert look(sweep, "t", done) == rows
+
+
+def test_a_return_that_is_not_finite_is_shown(tmp_path):
+    cell(tmp_path, "a", status="running", steps=(20,))
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"env_steps": 20, "time/wall": 2.0, "train/return": "NaN"}\n')
+    (row,) = look(tmp_path, "t", {})
+    assert np.isnan(row.value) and any(" nan " in line for line in drawn(tmp_path, [row], 1))
 
 
 def test_the_time_left_is_that_of_all_cells(sweep):
