@@ -17,6 +17,8 @@ from ppo.config.options import ConfigError
 from ppo.logging import jsonl
 from ppo.run.folder import run_json
 
+_NUMBERS = ("update", "kl/final", "update/steps", "update/planned")  # what every row of a run holds
+
 
 class DoctorError(ConfigError):
     """What was given cannot be examined. One line: what, and what would help."""
@@ -174,8 +176,24 @@ def load(run: Path) -> History:
     if not rows or not all("update" in row and "kl/final" in row for row in rows):
         failed = ending(folder)
         raise DoctorError(f"{folder}: metrics.jsonl holds no update{f'; the run failed: {failed}' if failed else ''}")
-    resumed = [int(earlier["update"]) for earlier in run_json(folder).get("resumed") or ()]
-    return History(rows, current(config) if isinstance(config, dict) and config else {}, resumed)
+    for number, row in enumerate(rows, start=1):
+        for name in _NUMBERS:
+            if not isinstance(row.get(name), int | float):
+                raise DoctorError(f"{folder}: metrics.jsonl, row {number}: {name} is no number; the file is damaged")
+    if not all(row["update/planned"] > 0 for row in rows):
+        raise DoctorError(f"{folder}: metrics.jsonl: update/planned is not above 0; the file is damaged")
+    return History(rows, current(config) if isinstance(config, dict) and config else {}, _resumed(folder))
+
+
+def _resumed(folder: Path) -> list[int]:
+    """The updates after which the run was resumed. Raises DoctorError where ``run.json`` has no such list."""
+    found = run_json(folder).get("resumed") or []
+    try:
+        return [int(earlier["update"]) for earlier in found]
+    except (TypeError, ValueError, KeyError):
+        raise DoctorError(
+            f"{folder}: run.json: resumed is no list of {{update: number}}; the file is damaged"
+        ) from None
 
 
 def ending(run: Path) -> str | None:

@@ -69,7 +69,9 @@ def summary(history: History) -> list[Text]:
 def _kl(history: History) -> list[Text]:
     """Level, bands by phase, and pattern of the KL."""
     kl = history.kl
-    level = f"KL(old‖new) after an update: median {middle(kl):.3g}, largest {np.nanmax(kl):.3g}"
+    known = not np.isnan(kl).all()
+    said = f"median {middle(kl):.3g}, largest {np.nanmax(kl):.3g}" if known else "unknown"
+    level = f"KL(old‖new) after an update: {said}"
     if history.option("target_kl"):
         level += f"; target_kl={history.option('target_kl'):g}"
     lines = [Text(level)]

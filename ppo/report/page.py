@@ -38,7 +38,9 @@ def _parts(folder: Path, title: str, history: History, about: Mapping[str, Any])
     yield CHARTS
     yield section("Videos", films(folder))
     yield section("Configuration", table(("key", "value"), _settings(history.config)), folded=True)
-    yield section("Where it comes from", _command(about), table(("what", "value"), _origin(folder, about)))
+    yield section(
+        "Where it comes from", _command(about), table(("what", "value"), _origin(folder, about, len(history.resumed)))
+    )
     versions = about.get("versions")
     packages = sorted(versions.items()) if isinstance(versions, dict) else []
     yield section("Packages", table(("package", "version"), [[str(a), str(b)] for a, b in packages]), folded=True)
@@ -90,7 +92,7 @@ def _command(about: Mapping[str, Any]) -> str:
     return command(str(about["command"])) if about.get("command") else ""
 
 
-def _origin(folder: Path, about: Mapping[str, Any]) -> list[list[str]]:
+def _origin(folder: Path, about: Mapping[str, Any], resumed: int) -> list[list[str]]:
     """Code, machine and folder, as the run wrote them down."""
     git: Any = about.get("git")
     git = git if isinstance(git, dict) else {}
@@ -101,7 +103,7 @@ def _origin(folder: Path, about: Mapping[str, Any]) -> list[list[str]]:
         "platform": about.get("platform"),
         "cores": about.get("cpu_count"),
         "processes": about.get("ranks"),
-        "resumed": len(about["resumed"]) if about.get("resumed") else None,
+        "resumed": resumed or None,
         "folder": folder.resolve(),
     }
     return [[name, str(value)] for name, value in facts.items() if value is not None]

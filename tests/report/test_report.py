@@ -117,6 +117,12 @@ def test_videos_are_within_and_what_is_too_large_is_named(run, monkeypatch):
     assert any("huge.webm" in text for text in read.within("p"))
 
 
+def test_a_link_out_of_the_folder_is_not_embedded(run, tmp_path):
+    (tmp_path / "private.gif").write_bytes(b"GIF")
+    (run / "here.gif").symlink_to(tmp_path / "private.gif")
+    assert sources(page_of(run)) == []
+
+
 def test_where_it_is_written_and_how_it_is_shown(run, tmp_path, monkeypatch, capsys):
     shown = []
     monkeypatch.setattr("webbrowser.open", shown.append)
@@ -149,6 +155,31 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
         assert main([str(given)]) == 2
         line = capsys.readouterr().err
         assert line.startswith("error: ") and line.count("\n") == 1 and said in line, line
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("run.json", '{"resumed": true}', "resumed is no list"),
+        ("metrics.jsonl", '{"update": 1, "kl/final": 0.1, "update/steps": 1}\n', "row 1: update/planned is no number"),
+        (
+            "metrics.jsonl",
+            '{"update": 1, "kl/final": 0.1, "update/steps": 1, "update/planned": "NaN"}\n',
+            "not above 0",
+        ),
+    ],
+)
+def test_a_damaged_file_is_one_line(run, capsys, file, text, said):
+    (run / file).write_text(text)
+    assert main([str(run)]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and said in line
+
+
+def test_a_run_whose_kl_is_not_known_has_a_page(run, recwarn):
+    row = {"update": 1, "env_steps": 1000, "kl/final": "NaN", "update/steps": 1, "update/planned": 1}
+    (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert "KL(old‖new) after an update: unknown" in page_of(run) and not recwarn.list
 
 
 def test_a_gap_is_no_zero(run):
