@@ -16,7 +16,7 @@ from envs.fault import keep
 from ppo.config.options import ConfigError, plain
 from ppo.run import checkpoint
 from ppo.run.artifact import located
-from ppo.run.episodes import play
+from ppo.run.episodes import MAX_STEPS, SEED, check_seed, play
 from ppo.run.film import check_path, film
 from ppo.run.folder import import_from_here
 from ppo.run.policy import Act, Policy, restored
@@ -50,19 +50,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
     parser.add_argument("words", nargs="*", metavar="env.KEY=VALUE", help="another task than it was trained on")
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
-    parser.add_argument("--seed", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--stochastic", action="store_true", help="sampled actions, as train/return is measured with")
-    parser.add_argument("--max-steps", type=int, default=100_000, help="an episode that is longer has no end")
+    parser.add_argument("--max-steps", type=int, default=MAX_STEPS, help="an episode that is longer has no end")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
 
 
 def checked(args: argparse.Namespace, *counts: str) -> Path:
-    """The checkpoint that the arguments name. ConfigError where one of the ``counts`` is below 1, CheckpointError where
-    there is no run."""
+    """The checkpoint that the arguments name. ConfigError where one of the ``counts`` is below 1 or the seed below 0,
+    CheckpointError where there is no run."""
     for name in counts:
         if (given := getattr(args, name)) is not None and given < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {given}: must be at least 1")
+    check_seed(args.seed, "--seed ")
     run = located(args.run)
     if not run.exists():
         raise checkpoint.CheckpointError(f"{run}: no such run or checkpoint")

@@ -10,6 +10,7 @@ from envs.display import missing_display
 from ppo.config.options import ConfigError
 from ppo.evaluate import acting, arguments, checked, env_options, fail
 from ppo.run import checkpoint
+from ppo.run.artifact import is_one
 from ppo.run.folder import import_from_here
 from ppo.run.policy import restored
 from ppo.run.watch import HELP, watch
@@ -43,10 +44,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def in_place_of_a_window(args: argparse.Namespace) -> str:
-    """The command that films the same policy."""
-    folder = args.run if args.run.is_dir() else args.run.parent
+    """The command that films the same episode, into the run folder; of what wandb keeps, into the current one."""
+    folder = Path() if is_one(args.run) else args.run if args.run.is_dir() else args.run.parent
     words = ["python", "-m", "ppo.evaluate", str(args.run), *args.words]
-    words += [] if args.checkpoint == "latest" else ["--checkpoint", args.checkpoint]
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    for name in ("checkpoint", "seed", "max_steps", "device"):
+        if (given := getattr(args, name)) != parser.get_default(name):
+            words += [f"--{name.replace('_', '-')}", str(given)]
     words += [word for name in args.trust for word in ("--trust", name)]
     words += ["--stochastic"] if args.stochastic else []
     return shlex.join([*words, "--episodes", "1", "--video", str(Path(folder, "videos", "play.mp4"))])

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+import ppo
 from envs.base import Step
 from ppo import evaluate
+from ppo.config.options import ConfigError
 from ppo.logging.base import Run
 from ppo.run.checkpoint import find, load
 from ppo.train import train
@@ -51,6 +53,14 @@ def test_a_policy_can_be_played_on_another_task(pendulum, capsys):
             evaluate.main([str(pendulum), word])
         assert ended.value.code == 2
         assert said in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
+def test_a_seed_below_zero_is_one_line(pendulum, capsys):
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main([str(pendulum), "--seed", "-1"])
+    assert ended.value.code == 2 and capsys.readouterr().err == "error: --seed -1: must be at least 0\n"
+    with ppo.load(pendulum) as policy, pytest.raises(ConfigError, match="seed=-1"):
+        policy.evaluate(1, seed=-1)
 
 
 def test_evaluation_leaves_the_checkpoint_as_it_was(pendulum):

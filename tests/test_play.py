@@ -1,5 +1,6 @@
 """``python -m ppo.play``: a window, or the command that films where there is none."""
 
+import argparse
 import shlex
 import sys
 
@@ -41,6 +42,7 @@ def test_without_a_display_the_command_that_films_is_named_and_works(pendulum, n
     ("words", "said"),
     [
         (["--speed", "2"], "--speed 2: must be above 0 and at most 1"),
+        (["--seed", "-1"], "--seed -1: must be at least 0"),
         (["--episodes", "0"], "--episodes 0: must be at least 1"),
         (["seed=3"], "write env.KEY=VALUE"),
     ],
@@ -50,6 +52,17 @@ def test_a_mistake_is_one_line(pendulum, words, said, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         play.main([str(pendulum), *words])
     assert ended.value.code == 2 and said in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
+def test_the_command_that_films_says_what_was_not_the_default(no_display, monkeypatch, tmp_path):
+    def words(*typed):
+        parser = argparse.ArgumentParser()
+        evaluate.arguments(parser)
+        return shlex.split(play.in_place_of_a_window(parser.parse_args(typed)))[3:]
+
+    assert words("wandb:a/b/c") == ["wandb:a/b/c", "--episodes", "1", "--video", "videos/play.mp4"]
+    given = ["--seed", "7", "--max-steps", "9", "--device", "cuda"]
+    assert words(str(tmp_path), *given)[1:7] == given
 
 
 def test_it_plays_the_episodes_of_an_evaluation(pendulum, capsys, monkeypatch):

@@ -17,7 +17,7 @@ from ppo.config.options import ConfigError
 from ppo.run.artifact import located
 from ppo.run.checkpoint import find
 from ppo.run.checkpoint import load as read_checkpoint
-from ppo.run.episodes import play
+from ppo.run.episodes import SEED, check_seed, play
 from ppo.run.film import check_path, film
 from ppo.run.folder import import_from_here
 from ppo.run.policy import Act, restored, sampled
@@ -89,26 +89,29 @@ class Policy:
             action, memory = act(rows, torch.as_tensor(np.asarray(memory)) if len(memory) else memory)
         return action[0] if given.ndim == 1 else action, np.asarray(memory)
 
-    def evaluate(self, episodes: int = 20, *, stochastic: bool = False, seed: int = 1_000_000) -> np.ndarray:
+    def evaluate(self, episodes: int = 20, *, stochastic: bool = False, seed: int = SEED) -> np.ndarray:
         """The returns of so many episodes in environments of its own, made for this."""
         if episodes < 1:
             raise ConfigError(f"episodes={episodes}: must be at least 1")
+        check_seed(seed)
         with self._anew(episodes) as policy:
             return play(policy.envs, _acting(policy, stochastic, seed), seed, episodes)[0]
 
-    def film(self, path: str | os.PathLike, *, stochastic: bool = False, seed: int = 1_000_000) -> str:
+    def film(self, path: str | os.PathLike, *, stochastic: bool = False, seed: int = SEED) -> str:
         """Write an episode to ``path``, an .mp4 or .gif (the extra ``video``); what was written, in words. Raises EnvError
         where the environment does not draw with ``render_mode="rgb_array"``."""
         file = Path(path).absolute()  # an environment may change the working directory
         check_path(file, "film")
+        check_seed(seed)
         with self._anew(1, render_mode="rgb_array") as policy:
             return film(policy.envs, _acting(policy, stochastic, seed), seed, file)
 
     def watch(
-        self, episodes: int | None = None, *, speed: float = 1.0, stochastic: bool = False, seed: int = 1_000_000
+        self, episodes: int | None = None, *, speed: float = 1.0, stochastic: bool = False, seed: int = SEED
     ) -> None:
         """Play in a window, in real time, until somebody types q; as ``python -m ppo.play`` does. Raises EnvError where there
         is no display."""
+        check_seed(seed)
         with self._anew(1, render_mode="human") as policy:
             watch(policy.envs, _acting(policy, stochastic, seed), seed, print, episodes=episodes, speed=speed)
 

@@ -7,8 +7,19 @@ import numpy as np
 import torch
 
 from envs.base import EnvError, VectorEnv
+from ppo.config.options import ConfigError
 from ppo.network.acting import one_thread
 from ppo.run.policy import Act, forget
+
+SEED = 1_000_000  # of evaluations, far from the seeds of training; conf/config.yaml has it as well
+MAX_STEPS = 100_000  # an episode that is longer has no end; conf/config.yaml has it as well
+FPS = 30.0  # of an environment that names no other
+
+
+def check_seed(seed: int, what: str = "seed=") -> None:
+    """Raise ConfigError where no episode begins with ``seed``; ``what`` gave it."""
+    if seed < 0:
+        raise ConfigError(f"{what}{seed}: must be at least 0")
 
 
 @torch.no_grad()
@@ -20,7 +31,7 @@ def play(
     episodes: int | None = None,
     before_step: Callable[[], None] = lambda: None,
     *,
-    max_steps: int = 100_000,
+    max_steps: int = MAX_STEPS,
     begin: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(returns, lengths) of ``episodes``, by default one in every sub-environment; episode i begins as seed i does.

@@ -14,11 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from envs.base import EnvError, VectorEnv
 from ppo.config.extras import needs
 from ppo.config.options import ConfigError, strategy
-from ppo.run.episodes import play
+from ppo.run.episodes import FPS, MAX_STEPS, play
 from ppo.run.policy import Act
 
 _GIF_FPS = 50  # more, and viewers show a GIF in slow motion
-_FPS = 30.0  # of an environment that names no other
 
 
 def check_path(path: Path, what: str = "--video") -> None:
@@ -43,12 +42,12 @@ def check_installed(what: str) -> None:
         raise ConfigError(needs(what, "video"))
 
 
-def film(envs: VectorEnv, act: Act, seed: int, path: Path, *, max_steps: int = 100_000) -> str:
+def film(envs: VectorEnv, act: Act, seed: int, path: Path, *, max_steps: int = MAX_STEPS) -> str:
     """Play an episode in the first sub-environment, made with ``render_mode="rgb_array"``, and write the states that were
     acted on to ``path``; what was written, in words. Raises EnvError where the environment does not draw.
 
     A frame is written as it comes: an hour of film needs no more memory than a second (a GIF does)."""
-    fps, states = envs.fps or _FPS, 0
+    fps, states = envs.fps or FPS, 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with _whole(path) as part, (_gif if path.suffix == ".gif" else _mp4)(part, fps) as add:
 

@@ -30,6 +30,7 @@ from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
 from ppo.network.memory import Recurrent, unroll
 from ppo.run import checkpoint
+from ppo.run.episodes import SEED
 from ppo.run.policy import Policy, forget, restored
 
 FORMAT = "proximal-policy-1"
@@ -125,7 +126,7 @@ def export(
     which: str = "latest",
     trust: Sequence[str] = (),
     observations: int = 1000,
-    seed: int = 1_000_000,
+    seed: int = SEED,
 ) -> dict:
     """Write ``out`` and beside it its certificate, ``out`` with the suffix ``.json``; returns the certificate.
 

@@ -11,10 +11,9 @@ from types import ModuleType
 from typing import TextIO
 
 from envs.base import VectorEnv
-from ppo.run.episodes import play
+from ppo.run.episodes import FPS, MAX_STEPS, play
 from ppo.run.policy import Act
 
-_FPS = 30.0  # of an environment that names no other
 _LATE = 0.2  # s: what is later than this is not caught up with
 
 HELP = "keys, typed in this terminal: r restarts with another start, space pauses, q quits"
@@ -37,7 +36,7 @@ def watch(
     *,
     episodes: int | None = None,
     speed: float = 1.0,
-    max_steps: int = 100_000,
+    max_steps: int = MAX_STEPS,
     keys: Read | None = None,
 ) -> None:
     """Play episode after episode in the one sub-environment, made with ``render_mode="human"``, and ``say`` how each ended.
@@ -46,7 +45,7 @@ def watch(
     at most 1, as windows keep to it themselves. ``keys(seconds)`` waits so long for one; by default ``typed`` does.
     """
     with typed(sys.stdin) if keys is None else _given(keys) as read:
-        pace = Pace(speed * (envs.fps or _FPS), read)
+        pace = Pace(speed * (envs.fps or FPS), read)
         try:
             for number in itertools.count() if episodes is None else range(episodes):
                 try:

@@ -5,6 +5,7 @@ from functools import partial
 import gymnasium
 import numpy as np
 import pytest
+import yaml
 
 import ppo.doctor.watch
 import ppo.run.evaluation
@@ -12,9 +13,11 @@ import ppo.train
 from envs.base import EnvError
 from envs.vector import vector
 from ppo.config.options import ConfigError
+from ppo.config.schema import CONF
 from ppo.logging import jsonl
 from ppo.logging.base import Run
 from ppo.run import checkpoint
+from ppo.run.episodes import MAX_STEPS, SEED
 from ppo.run.evaluation import Schedule, play
 from ppo.run.folder import run_json
 from ppo.train import train
@@ -22,6 +25,11 @@ from tests.envs.toy import Counter
 from tests.run.test_resume import assert_same
 
 LONG = ("env.task=target", "total_steps=384", "eval.every=128", "lr.value=1e-2")  # three updates, evaluated each
+
+
+def test_training_and_the_commands_evaluate_alike():
+    said = yaml.safe_load((CONF / "config.yaml").read_text())["eval"]
+    assert (int(said["seed"]), int(said["max_steps"])) == (SEED, MAX_STEPS)
 
 
 class Cut(Exception):
