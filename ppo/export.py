@@ -8,6 +8,7 @@ from envs.base import EnvError
 from envs.fault import keep
 from ppo.config.options import ConfigError
 from ppo.run import checkpoint
+from ppo.run.artifact import is_one, located
 from ppo.run.folder import import_from_here
 from ppo.run.onnx_file import ExportError, export
 
@@ -17,20 +18,24 @@ __all__ = ["ExportError", "export", "main"]
 def main(argv: list[str] | None = None) -> None:
     """Command line. Exit code 2 on bad input or a policy that cannot be exported."""
     parser = argparse.ArgumentParser(description="Write a run's policy as one ONNX file, and check it.")
-    parser.add_argument("run", type=Path, help="a run folder, or a checkpoint file")
+    parser.add_argument("run", type=Path, help="a run folder, a checkpoint file, or wandb:ENTITY/PROJECT/NAME")
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or the name of a numbered one")
-    parser.add_argument("--out", type=Path, help="default: policy.onnx in the run folder, or beside the checkpoint")
+    parser.add_argument(
+        "--out", type=Path, help="default: policy.onnx in the run folder or beside the checkpoint; of wandb: here"
+    )
     parser.add_argument("--observations", type=int, default=1000, help="recorded for the check")
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="let it name this package")
     args = parser.parse_args(argv)
     import_from_here()
-    out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "policy.onnx"
     try:
+        run = located(args.run)
+        folder = Path() if is_one(args.run) else run if run.is_dir() else run.parent
+        out = args.out or folder / "policy.onnx"
         if args.observations < 1:
             raise ConfigError(f"--observations {args.observations}: must be at least 1")
         if out.suffix != ".onnx":
             raise ConfigError(f"--out {out}: the file must end in .onnx")
-        said = export(args.run, out, which=args.checkpoint, trust=args.trust, observations=args.observations)
+        said = export(run, out, which=args.checkpoint, trust=args.trust, observations=args.observations)
     except (ExportError, ConfigError, EnvError, checkpoint.CheckpointError) as error:
         keep(error)
         print(f"error: {error}", file=sys.stderr)

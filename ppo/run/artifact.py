@@ -1,7 +1,8 @@
 """Policies that wandb keeps: ``init=wandb:ENTITY/PROJECT/NAME[:ALIAS]`` names one, which is fetched once.
 
 What ``logger.artifacts=true`` uploads is a run folder in small: its checkpoints, its configuration and the ONNX file. So
-wherever a run folder can be named, one of these can.
+wherever a policy is taken from a run one of these can be named (``init=``, ``reference.run=``, ``ppo.load``, ``ppo.evaluate``,
+``ppo.play``, export); metrics it has none, so that the doctor and the report need the run folder itself.
 """
 
 import os
