@@ -33,6 +33,7 @@ def test_without_a_display_the_command_that_films_is_named_and_works(pendulum, n
     command = said.partition("film instead: ")[2]
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "ppo.evaluate"]
+    pytest.importorskip("pygame")  # draws the pendulum
     evaluate.main(words[3:])
     assert (pendulum / "videos" / "play.mp4").stat().st_size > 0
     assert "video: " in (out := capsys.readouterr().out) and "8 states" in out
