@@ -156,6 +156,8 @@ def test_another_run_starts_from_the_statistics_of_this_one(go, tmp_path, capsys
     for name in ("obs_moments.count", "reward_scale.moments.count"):
         assert (old[name], new[name]) == (256, 512)
     assert "another scale" not in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"was trained with network.std_type=log"):  # else read as deviations
+        go(*words, init, "network.std_type=scalar", name="scalar")
     go(*words, init, name="raw")
     assert (
         "was trained with normalise.reward=true: its critic predicts returns of another scale"
