@@ -44,6 +44,15 @@ def bind(cfg: DictConfig, required: Collection[str] = GROUPS) -> dict[str, parti
     return chosen
 
 
+def need_continuous(cfg: DictConfig, chosen: dict[str, partial]) -> None:
+    """What only a policy with a mean can have; for worlds whose actions are discrete. Raises ConfigError."""
+    for group, name, what in (("project", "trpl", "project"), ("objective", "vmpo", "bound apart from the deviations")):
+        _require(
+            getattr(chosen[group].func, "__name__", "") != name, group, name, f"discrete actions have no mean to {what}"
+        )
+    _require(cfg.rpo == 0, "rpo", cfg.rpo, "discrete actions have no mean to move")
+
+
 def _require(holds: bool, key: str, value: Any, wrong: str) -> None:
     if not holds:
         raise ConfigError(f"{key}={'null' if value is None else value}: {wrong}")
@@ -94,15 +103,16 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
     if named("objective", "vmpo"):
-        require(
-            not named("network", "categorical"), "objective", "discrete actions have no means and deviations to bound"
-        )
         apart = "objective=vmpo compares the samples of a minibatch, so they stay together"
         require(cfg.micro_batches == 1, "micro_batches", apart)
     if named("project", "trpl"):
-        require(not named("network", "categorical"), "project", "discrete actions have no mean to project")
         require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")
-    require(cfg.rpo == 0 or not named("network", "categorical"), "rpo", "discrete actions have no mean to move")
+    if named("outer", "step"):
+        require(
+            not named("objective", "trpo"),
+            "outer",
+            "objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none",
+        )
     if said.get("network", {}).get("squash"):
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")
     for group, options in _NEED_TARGET_KL.items():

@@ -136,6 +136,14 @@ def test_its_discrete_actions_have_the_probabilities_that_it_says(policy, space)
         assert ((shares - p).abs() <= 4 * (p * (1 - p) / 20_000).sqrt()).all()
 
 
+@pytest.mark.parametrize(
+    "word", ["project=trpl", "objective=vmpo", "rpo=0.1", "project=trpl network=categorical"], ids=lambda word: word
+)
+def test_what_needs_a_mean_is_refused_where_actions_are_discrete(mine, config, word):
+    with pytest.raises(ConfigError, match=f"^{word.split()[0]}: discrete actions have no mean"):
+        assemble(config(*mine, "env=gym", "env.id=CartPole-v1", "stop=none", "clip=none", *word.split()))
+
+
 def test_a_critic_of_quantiles_is_refused(mine, config):
     with pytest.raises(ConfigError, match="^network: its critic gives one number; value=quantile"):
         assemble(config(*mine, "value=quantile"))
