@@ -159,6 +159,8 @@ def test_what_it_says_of_itself():
     steps(env, 2)
     assert env.log() == pytest.approx({"clock": 1.5, "two": 2.0})
     assert env.log() == {}
+    steps(env, 3), steps(env, 1)  # of a reset on: an evaluation never asks
+    assert env.log() == pytest.approx({"clock": 1.0, "two": 2.0})
 
 
 @pytest.mark.parametrize("final", [False, True])
