@@ -99,6 +99,10 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
 
     if named("objective", "trpo"):
         require(named("demo", "none", None), "demo", "objective=trpo takes no demonstrations")
+        beyond = "objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none"
+        require(not named("outer", "step"), "outer", beyond)
+        still = "objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing; lr=constant"
+        require(not named("lr", "adaptive_kl_step"), "lr", still)
     if named("objective", "spo", "aspo", "soft"):
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
@@ -107,12 +111,6 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
         require(cfg.micro_batches == 1, "micro_batches", apart)
     if named("project", "trpl"):
         require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")
-    if named("outer", "step"):
-        require(
-            not named("objective", "trpo"),
-            "outer",
-            "objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none",
-        )
     if said.get("network", {}).get("squash"):
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")
     for group, options in _NEED_TARGET_KL.items():
