@@ -27,7 +27,6 @@ class Simulator:
     def __init__(self, make: Callable[[], Any], num_envs: int, device: torch.device, name: str, *, random_start: bool):
         self.name, self.num_envs, self.device = name, num_envs, device
         self._make, self._random_start = make, random_start
-        self._log: dict[str, list[Tensor]] = {}
         self._sim: Any = self._made()
 
     def _made(self) -> Any:
@@ -50,7 +49,8 @@ class Simulator:
         return self._groups.row("get_observations()", obs)
 
     def _begin(self) -> None:
-        """All episodes begin here."""
+        """All episodes begin here. What was said of earlier ones and never asked for, as in an evaluation, is let go."""
+        self._log: dict[str, list[Tensor]] = {}
         self._tally = Tally.empty(self.num_envs, self.device)
 
     def _spread(self, seed: int) -> None:

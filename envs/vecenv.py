@@ -68,17 +68,18 @@ class Foreign(Simulator):
     def reset(self, seed: int, *, first: int = 0) -> Tensor:
         """Start every world anew, by ``seed`` where the simulator takes one; ``obs [N, O]``."""
         sim, number, call = self._alive("reset"), self._seed(seed, first), "get_observations()"
+        again = callable(getattr(sim, "reset", None))
+        if not again and self._fresh is None:
+            self.close()
+            self._sim = sim = self._made()
         if callable(getattr(sim, "seed", None)):
             self._call("seed()", sim.seed, number)
-        if callable(getattr(sim, "reset", None)):
+        if again:
             given, call = self._call("reset()", sim.reset), "reset()"
             given = given[0] if isinstance(given, tuple) else given
             given = given if isinstance(given, Mapping) else self._seen()
             obs = self._groups.row(call, given)
         else:
-            if self._fresh is None:
-                self.close()
-                self._sim = self._made()
             obs = self._groups.row(call, self._seen()) if self._fresh is None else self._fresh
         self._spread(number)
         self._begin()

@@ -137,7 +137,8 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> 
                 f"cannot resume exactly: {error}; exact_resume=false resumes with new episodes"
             ) from error
         obs = parts.envs.reset(cfg.seed + state.env_steps)
-        state = state._replace(memory=parts.start.memory, recalled=parts.start.recalled)
+        scale = state.reward_scale._replace(discounted=parts.start.reward_scale.discounted)
+        state = state._replace(memory=parts.start.memory, recalled=parts.start.recalled, reward_scale=scale)
     record.resumed(state, moved(parts.schedule, state, saved.meta["config"]["total_steps"]))
     return state, obs
 

@@ -80,12 +80,14 @@ class Finished:
 
     @property
     def result(self) -> float:
-        """The final window of its deterministic evaluations, as a comparison reads it; NaN without one."""
+        """The final window of its deterministic evaluations, as a comparison reads it; without one (``eval.episodes=0``), of
+        the returns in training; NaN where no episode ended."""
         return endpoint(self.folder)
 
     def __repr__(self) -> str:
         status = run_json(self.folder).get("status")
-        return f"<run {self.folder}: {status}, {len(self.metrics.rows)} updates, evaluation {self.result:,.1f}>"
+        what = "evaluation" if "eval/return" in self.metrics else "return in training"
+        return f"<run {self.folder}: {status}, {len(self.metrics.rows)} updates, {what} {self.result:,.1f}>"
 
 
 def fit(

@@ -114,15 +114,15 @@ class Tensors:
         return list(zip(returns[ended].tolist(), lengths[ended].tolist(), strict=True))
 
     def _check(self) -> None:
-        looked = {name: getattr(self._rollout, name) for name in ("action", "next_obs", "reward")}
+        looked = {name: getattr(self._rollout, name) for name in ("obs", "action", "next_obs", "reward")}
         # The cheap question first: whatever is not finite makes a sum so. (So may very large values.)
         if torch.isfinite(sum(x.sum().float() for x in looked.values())):
             return
-        for what, x in looked.items():
-            spoilt = (~torch.isfinite(x)).flatten(2).any(-1) if x.ndim > 2 else ~torch.isfinite(x)
-            if spoilt.any():
-                t, index = spoilt.nonzero()[0].tolist()
-                raise NotFinite(
-                    f"{self._name}: the {what} of sub-environment {index} is not finite in step {t} of the rollout: "
-                    f"{x[t, index].tolist()}"
-                )
+        spoilt = {what: (~torch.isfinite(x)).view(*x.shape[:2], -1).any(-1).nonzero() for what, x in looked.items()}
+        firsts = [(*where[0].tolist(), what) for what, where in spoilt.items() if len(where)]
+        if firsts:  # of the first step the first in the order of a step: what follows is spoilt by it
+            t, index, what = min(firsts, key=lambda first: first[0])
+            raise NotFinite(
+                f"{self._name}: the {what} of sub-environment {index} is not finite in step {t} of the rollout: "
+                f"{looked[what][t, index].tolist()}"
+            )

@@ -44,6 +44,15 @@ def bind(cfg: DictConfig, required: Collection[str] = GROUPS) -> dict[str, parti
     return chosen
 
 
+def need_continuous(cfg: DictConfig, chosen: dict[str, partial]) -> None:
+    """What only a policy with a mean can have; for worlds whose actions are discrete. Raises ConfigError."""
+    for group, name, what in (("project", "trpl", "project"), ("objective", "vmpo", "bound apart from the deviations")):
+        _require(
+            getattr(chosen[group].func, "__name__", "") != name, group, name, f"discrete actions have no mean to {what}"
+        )
+    _require(cfg.rpo == 0, "rpo", cfg.rpo, "discrete actions have no mean to move")
+
+
 def _require(holds: bool, key: str, value: Any, wrong: str) -> None:
     if not holds:
         raise ConfigError(f"{key}={'null' if value is None else value}: {wrong}")
@@ -90,19 +99,18 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
 
     if named("objective", "trpo"):
         require(named("demo", "none", None), "demo", "objective=trpo takes no demonstrations")
+        beyond = "objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none"
+        require(not named("outer", "step"), "outer", beyond)
+        still = "objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing; lr=constant"
+        require(not named("lr", "adaptive_kl_step"), "lr", still)
     if named("objective", "spo", "aspo", "soft"):
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
     if named("objective", "vmpo"):
-        require(
-            not named("network", "categorical"), "objective", "discrete actions have no means and deviations to bound"
-        )
         apart = "objective=vmpo compares the samples of a minibatch, so they stay together"
         require(cfg.micro_batches == 1, "micro_batches", apart)
     if named("project", "trpl"):
-        require(not named("network", "categorical"), "project", "discrete actions have no mean to project")
         require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")
-    require(cfg.rpo == 0 or not named("network", "categorical"), "rpo", "discrete actions have no mean to move")
     if said.get("network", {}).get("squash"):
         require(named("action", "tanh"), "network.squash", "the entropy is that of tanh, so it needs action=tanh")
     for group, options in _NEED_TARGET_KL.items():

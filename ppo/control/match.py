@@ -7,9 +7,9 @@ Settings from papers do not go equally far, so that a comparison of them compare
     log s <- log s + gain * clip(1 - KL / target, -3, 1)       after all later ones: there, on average
 
 within the widths' bounds. KL is kl/final: exact, of the parameters that were kept; it goes about with the square of a
-width. Summed up, the second line says that over n such updates mean KL / target = 1 - log(s_n / s_0) / (gain n) while
-neither clip nor bound interferes: the mean becomes the target whatever the noise. With log(target / KL) in its place the
-geometric mean would.
+width. Where stop=rollback undid an epoch it is how far that went: what was kept says nothing of the width. Summed up, the
+second line says that over n such updates mean KL / target = 1 - log(s_n / s_0) / (gain n) while neither clip nor bound
+interferes: the mean becomes the target whatever the noise. With log(target / KL) in its place the geometric mean would.
 """
 
 import math
@@ -26,15 +26,15 @@ class Matched(NamedTuple):
     """What is remembered between two updates. The mean is 0 before the first."""
 
     scale: float = 1.0
-    kl: float = 0.0  # of the last update
+    kl: float = 0.0  # of the last update, or of what it had to undo
     mean: float = 0.0  # of all updates after the jumps; while there are none, of these
     updates: int = 0
 
-    def saw(self, kl: float) -> "Matched":
-        """After an update that ended with this KL."""
+    def saw(self, kl: float, undone: float | None = None) -> "Matched":
+        """After an update that ended with this KL, and had to undo an epoch that went as far as ``undone``."""
         n = self.updates + 1
         count = n - JUMPS if n > JUMPS else n
-        return self._replace(kl=kl, mean=self.mean + (kl - self.mean) / count, updates=n)
+        return self._replace(kl=kl if undone is None else undone, mean=self.mean + (kl - self.mean) / count, updates=n)
 
 
 class Match(NamedTuple):
@@ -44,8 +44,9 @@ class Match(NamedTuple):
     knobs: tuple[Knob, ...]
 
     def __call__(self, last: Matched) -> Matched:
-        """The scale of the next update. NaN counts as too far; a KL of 0, of an update that was refused, as nothing."""
-        if last.kl == 0:
+        """The scale of the next update. NaN counts as too far; a KL of 0, or less by rounding, of an
+        update that was refused, as nothing."""
+        if last.kl <= 0:
             return last
         times = last.kl / self.target if math.isfinite(last.kl) else math.inf
         by = max(-1.0, min(1.0, -math.log(times) / 2)) if last.updates <= JUMPS else GAIN * max(-FARTHEST, 1 - times)

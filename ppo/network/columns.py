@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+_ALL = "['0:'] sees all of them, null what the world has for it"
+
 
 class Columns(nn.Module):
     """``obs[..., index]``; the first layer of a network that does not see everything. Columns in a row cost no copy."""
@@ -34,10 +36,10 @@ def choose(wanted: Sequence[int | str] | None, size: int, names: Mapping[str, ra
     if wanted is None:
         return None
     if not wanted:
-        raise ValueError("[]: names no column; null sees all of them")
+        raise ValueError(f"[]: names no column; {_ALL}")
     found = {column for entry in wanted for column in _entry(entry, size, names)}
     if not found:
-        raise ValueError(f"[{','.join(map(str, wanted))}]: names parts that have no column; null sees all of them")
+        raise ValueError(f"[{','.join(map(str, wanted))}]: names parts that have no column; {_ALL}")
     return sorted(found) if len(found) < size else None
 
 

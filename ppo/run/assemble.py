@@ -16,7 +16,7 @@ from envs.base import ActionSpace, VectorEnv
 from envs.device import make, on_device
 from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
-from ppo.config.check import bind
+from ppo.config.check import bind, need_continuous
 from ppo.config.options import ConfigError
 from ppo.control.lr import adaptive_kl_step
 from ppo.control.match import Match
@@ -91,6 +91,8 @@ def assemble(cfg: DictConfig) -> Parts:
     envs = make(chosen["env"], which, cfg.workers, device)
     envs.time_limit = cfg.env_timeout or math.inf
     try:
+        if not isinstance(envs.action_space, Box):
+            need_continuous(cfg, chosen)
         generator = torch.Generator().manual_seed(cfg.seed)
         quantiles = chosen["value"].keywords.get("quantiles", 1)
         network = build_network(chosen["network"], envs, generator, observe=cfg.observe, quantiles=quantiles).to(device)

@@ -13,20 +13,20 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from envs.base import VectorEnv
-from envs.fault import closing
+from envs.fault import RAISED, closing, raised
 from ppo.buffer.collect import collect
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
 from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.loss.reference import Reference
+from ppo.network import own
 from ppo.network.actor_critic import ActorCritic, ObsSize, widen
 from ppo.network.categorical import ActionSize, categorical
 from ppo.network.columns import Columns, choose
 from ppo.network.flat import flatten
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
-from ppo.network.own import Own
 from ppo.run import checkpoint
 from ppo.run.artifact import located
 
@@ -60,16 +60,32 @@ def build_network(
         else:
             network = _seeded(option, inputs, actions, generator)
             if not isinstance(network, ActorCritic):
-                network = Own(network, (sees, knows), envs.action_space)
+                network = own.Own(network, (sees, knows), envs.action_space)
         for role, columns in seen.items():
             if columns:
                 getattr(network, role).insert(0, Columns(columns))
         widen(network, quantiles)
     except ConfigError:
         raise
-    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # no memory for a network so large
+    except (ValueError, MemoryError, OverflowError) as error:  # no memory for a network so large
         raise ConfigError(f"network: {' '.join(str(error).split())}") from error
+    except RAISED as error:
+        if not _ours(option):
+            theirs = raised("network: its code", _beyond_ours(error))
+            raise ConfigError(str(theirs)) from theirs
+        if isinstance(error, RuntimeError):
+            raise ConfigError(f"network: {' '.join(str(error).split())}") from error
+        raise
     return network
+
+
+def _beyond_ours(error: BaseException) -> BaseException:
+    """Its traceback from where a network's code was asked, so that the place that is told is one of that code."""
+    theirs = trace = error.__traceback__
+    while trace and trace.tb_next:
+        asked = trace.tb_frame.f_code.co_filename in (__file__, own.__file__)
+        trace, theirs = trace.tb_next, trace.tb_next if asked else theirs
+    return error.with_traceback(theirs)
 
 
 def _fitting(option: Callable, envs: VectorEnv) -> ActionSize:
@@ -139,8 +155,8 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale)
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"init={cfg.init}: {error}") from error
     theirs, ours = plain(foreign(meta.get("config"), _trusted(cfg), Path(cfg.init))), plain(cfg)
-    told = (("network", "_target_"), ("network", "activation"), ("observe", "actor"), ("observe", "critic"))
-    for group, key in (*told, ("normalise", "obs")):
+    of_network = (("network", key) for key in ("_target_", "activation", "std_type"))  # of one size, of another meaning
+    for group, key in (*of_network, ("observe", "actor"), ("observe", "critic"), ("normalise", "obs")):
         if theirs[group].get(key) != ours[group].get(key):
             raise ConfigError(f"init={cfg.init}: was trained with {group}.{key}={theirs[group].get(key)}")
     if theirs["normalise"]["reward"] != ours["normalise"]["reward"]:

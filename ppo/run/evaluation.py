@@ -11,6 +11,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from envs.base import EnvError, VectorEnv, WorkerLost
+from envs.chance import kept
 from envs.device import hosted
 from envs.device import make as build
 from envs.fault import closing, keep
@@ -80,6 +81,10 @@ class Evaluation:
         if sink is None or not schedule.due(state) or sink.has("eval/return"):
             return
         self._foresee(sink)
+        with kept():  # a simulator may draw from numbers that the process shares: training's go on as if nobody looked
+            self._evaluate(sink, state)
+
+    def _evaluate(self, sink: Sink, state: State) -> None:
         began = time.perf_counter()
         try:
             try:
@@ -103,7 +108,7 @@ class Evaluation:
             "eval/episodes": len(returns),
             "time/eval": time.perf_counter() - began,
         }
-        if schedule.stochastic:
+        if self._schedule.stochastic:
             metrics["eval/stochastic"] = 1
         sink.extend(metrics, mean)
         self._film(sink, state)

@@ -54,9 +54,11 @@ def final(values: Sequence[float] | np.ndarray, window: int | None = None) -> fl
 
 def endpoint(folder: Path) -> float:
     """What the run in ``folder`` is worth: the final window of its deterministic evaluations, as a comparison reads it,
-    and not its best one, which would reward luck. NaN where there was none."""
-    values = [float(row["eval/return"]) for row in read(folder / "metrics.jsonl") if "eval/return" in row]
-    return final(values) if values else float("nan")
+    and not its best one, which would reward luck. Where there was none, that of the episodes in training, whose actions are
+    sampled; NaN where none ended."""
+    rows = list(read(folder / "metrics.jsonl"))
+    curves = ([float(row[name]) for row in rows if name in row] for name in ("eval/return", "train/return"))
+    return next((final(values) for values in curves if values), float("nan"))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from envs.device import make, on_device
 from envs.fault import closing
+from ppo.buffer.data import leaves
 from ppo.config import auto
 from ppo.config.check import bind
 from ppo.run import ranks
@@ -30,6 +31,8 @@ def resolve(cfg: DictConfig) -> DictConfig:
             cfg.workers = auto.workers(env, cfg.num_envs // ranks.size(), cores)
         if cfg.threads == "auto":
             network = build_network(chosen["network"], env, torch.Generator(), observe=cfg.observe)
-            cfg.threads = auto.threads(network, env.observation_space.shape[0], cfg.minibatch_size, cores)
+            memory = leaves(network.empty_memory(cfg.minibatch_size // network.chunk))
+            size = env.observation_space.shape[0]
+            cfg.threads = auto.threads(lambda obs: network(obs, *memory), size, cfg.minibatch_size, cores)
     cfg.workers, cfg.threads = ranks.gather([cfg.workers, cfg.threads])[0]
     return cfg

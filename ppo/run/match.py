@@ -23,7 +23,7 @@ def matching(
     if match_kl is None:
         return None
     knobs = [knob for group in _HOLD if group not in unread for knob in knobs_of(group, chosen[group])]
-    follows = any(differs(chosen[group], "target_kl") for group in ("clip", "penalty"))
+    follows = any(differs(chosen[group], "target_kl") for group in ("clip", "penalty") if group not in unread)
     if target_kl is not None and (follows or steps_of(chosen["objective"]) == NATURAL):
         knobs.append(Knob("target_kl", target_kl, TARGET_KL))
     if not knobs:

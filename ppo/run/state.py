@@ -34,15 +34,16 @@ class State(NamedTuple):
 
         How far an update went is the chosen estimator at its end, or the KL of what it had to undo.
         """
+        undone = halt is not None and halt.undone
         seen = Seen(
-            kl=float(halt.value if halt and halt.undone else metrics["kl/chosen"]),
+            kl=float(halt.value if undone else metrics["kl/chosen"]),
             clip_fraction=float(metrics.get("clip/fraction", 0.0)),
             reference_kl=_number(metrics, "reference/kl"),
             demo_ratio=_number(metrics, "bc/ppo_ratio"),
         )
         chosen = self.chosen
         if chosen.match:
-            chosen = chosen._replace(match=chosen.match.saw(float(metrics["kl/final"])))
+            chosen = chosen._replace(match=chosen.match.saw(float(metrics["kl/final"]), halt.value if undone else None))
         return self._replace(chosen=chosen, seen=seen, advantage_scale=_number(metrics, "advantage/scale"))
 
 

@@ -55,12 +55,15 @@ def build_outer(option: Callable, box: tuple[Flat, Flat], limit: float = math.in
     """``outer(learner before, learner after the inner steps, knobs, kl) -> (learner, metrics)``.
 
     ``kl(params)`` is the exact KL of the whole batch. Where it is above ``limit`` the step is halved until it is not, and
-    after so many halvings not taken. ``box``: of the network's parameters, see ``flat.box``.
+    after so many halvings not taken; the velocity then takes the same share of the inner steps. Where these moved nothing
+    (each was refused, or undone) there is no outer step either. ``box``: of the network's parameters, see ``flat.box``.
     """
 
     def outer(
         start: Learner, end: Learner, knobs: Knobs, kl: Callable[[Flat], Tensor]
     ) -> tuple[Learner, dict[str, Tensor]]:
+        if torch.equal(start.params, end.params):
+            return end, {"outer/step": start.params.new_zeros(())}
         before = torch.zeros_like(start.params) if isinstance(start.velocity, tuple) else start.velocity
         whole, velocity = option(start.params, end.params, before, **knobs.of("outer"))
         share, params = 1.0, whole.clamp(*box)
@@ -69,6 +72,9 @@ def build_outer(option: Callable, box: tuple[Flat, Flat], limit: float = math.in
             params = (start.params + share * (whole - start.params)).clamp(*box)
             if share == 0:
                 break
+        if share < 1:
+            taken = start.params + share * (end.params - start.params)
+            _, velocity = option(start.params, taken, before, **knobs.of("outer"))
         kept = () if isinstance(start.velocity, tuple) else velocity
         return end._replace(params=params, velocity=kept), {"outer/step": whole.new_tensor(share)}
 

@@ -96,6 +96,28 @@ def test_a_world_that_breaks_is_named_after_the_rollout():
         roll(Breaking(Pendulum(), 4, torch.device("cpu")), network_of("mlp"), 10)
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (
+            "obs",
+            "the obs of sub-environment 2 is not finite in step 3",
+        ),  # of a reset: nobody acted on a wrong number before
+        ("next_obs", "the next_obs of sub-environment 2 is not finite in step 2"),
+    ],
+)
+def test_the_first_number_that_is_not_finite_is_told_and_not_what_it_spoilt(spoilt, said):
+    class Breaking(Batched):
+        def step(self, action):
+            broken = (torch.arange(4) == 2) & (self.state()["length"] == 2)
+            step = super().step(action)
+            seen = torch.where(broken[:, None], math.nan, step.obs)
+            return step._replace(**dict.fromkeys(("obs", spoilt), seen))
+
+    with pytest.raises(NotFinite, match=said):
+        roll(Breaking(Pendulum(), 4, torch.device("cpu")), network_of("mlp"), 10)
+
+
 def test_large_numbers_are_no_broken_ones():
     class Large(Batched):
         def step(self, action):

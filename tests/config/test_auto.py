@@ -47,3 +47,10 @@ def test_numbers_are_left_alone_and_the_given_configuration_too(config):
     got = resolve(asked)
     assert asked.workers == asked.threads == "auto"
     assert got.workers == 0 and got.threads >= 1
+
+
+def test_threads_of_a_network_with_memory(config, monkeypatch):
+    monkeypatch.setattr(auto, "usable_cores", lambda processes=1: 2)
+    monkeypatch.setattr(auto, "_seconds", lambda turn, times: turn() or 1.0)
+    words = ("network=lstm", "network.hidden=8", "network.chunk=16", "minibatch_size=32", "num_steps=16")
+    assert resolve(config("threads=auto", *words)).threads == 1

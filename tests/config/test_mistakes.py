@@ -62,7 +62,7 @@ MISTAKES = [
     (["kl._target_=os.system"], ["kl._target_", "os.system", "no option of kl", "trust="]),
     (["kl._target_=ppo.loss.kl.k9"], ["kl._target_", "ppo.loss.kl.k9"]),
     (["observe.actor=[gyro]"], ["observe.actor=gyro", "no such columns", "no names, only numbers"]),
-    (["observe.actor=[]"], ["observe.actor=[]", "names no column", "null sees all"]),
+    (["observe.actor=[]"], ["observe.actor=[]", "names no column", "['0:'] sees all"]),
     (
         ["env=gym", "env.id=Pendulum-v1", "env.wrappers=[{_target_: os.system}]"],
         ["env.wrappers[0]._target_", "os.system", "gymnasium.wrappers", "trust=[PACKAGE]"],

@@ -226,6 +226,14 @@ def test_the_defaults_pass(config):
         ),
         ("clip=adaptive", "target_kl=null: clip=adaptive needs one"),
         ("penalty=adaptive", "target_kl=null: penalty=adaptive needs one"),
+        (
+            "objective=trpo target_kl=0.01 outer=step",
+            "outer=step: objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none",
+        ),
+        (
+            "objective=trpo target_kl=0.01 lr=adaptive_kl_step stop=none",
+            "lr=adaptive_kl_step: objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing",
+        ),
         ("objective=trpo target_kl=0.01 demo=npz", "demo=npz: objective=trpo takes no demonstrations"),
     ],
 )

@@ -8,9 +8,11 @@ import pytest
 from ppo.config.options import option
 from ppo.control.match import GAIN, JUMPS, Match, Matched
 from ppo.control.progress import Progress, Seen
-from ppo.control.schedule import Schedule
+from ppo.control.schedule import Chosen, Schedule
 from ppo.control.width import Knob, Width, knobs_of, widened
 from ppo.loss.objective import dpo
+from ppo.run.state import State
+from ppo.update.loop import Halt
 
 EPS = Knob("clip.eps", 0.2, Width(0.005, 3.0))
 
@@ -49,7 +51,19 @@ def test_the_scale_moves_by_hand_computed_factors():
     ):
         assert match(Matched(1.5, kl, updates=5)).scale == pytest.approx(1.5 * factor), kl
     assert match(Matched(scale=1.5, kl=0.0)).scale == 1.5  # an update that was refused
+    assert match(Matched(scale=1.5, kl=-1e-12)).scale == 1.5  # as rounding may leave it
     assert match(Matched()).scale == 1.0  # the first one
+
+
+def test_an_epoch_that_was_undone_counts_as_far_as_it_went_and_the_mean_as_what_was_kept():
+    start = State((), (), (), Chosen(1e-3, 0.8, 1.2, {}, Matched()))  # ty: ignore[invalid-argument-type]
+    metrics = {"kl/chosen": 0.0, "kl/final": 0.0}
+    undone = Halt("rollback", "kl/exact", 0.04, 0.03, 1, 8, undone=True)
+    saw = start.note(metrics, undone).chosen.match
+    assert saw == Matched(kl=0.04, mean=0.0, updates=1)
+    assert Match(0.01, (EPS,))(saw).scale == pytest.approx(0.5)
+    stopped = undone._replace(undone=False)
+    assert start.note(metrics | {"kl/final": 0.02}, stopped).chosen.match == Matched(kl=0.02, mean=0.02, updates=1)
 
 
 def test_the_scale_stays_where_every_width_is_within_its_bounds():

@@ -1,7 +1,9 @@
 """A simulator of many worlds with rsl_rl's interface whose every answer is known, for the tests."""
 
+import random
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 
@@ -54,6 +56,18 @@ class Still(Clocks):
         zeros = torch.zeros(self.num_envs, device=self.device)
         extras = {"time_outs": zeros > 0, "log": {"zero": zeros}} | ({"final_obs": self.groups()} if self.final else {})
         return self.groups(), zeros, zeros.long(), extras
+
+
+class Noisy(Clocks):
+    """Seeds the numbers that the process shares and draws its rewards from them, as large simulators do."""
+
+    def seed(self, seed):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)  # noqa: NPY002
+
+    def step(self, actions):
+        groups, reward, *rest = super().step(actions)
+        drawn = random.random() + np.random.rand() + torch.rand(self.num_envs)  # noqa: NPY002
+        return groups, reward + drawn, *rest
 
 
 def make(num_envs, device, **kwargs):

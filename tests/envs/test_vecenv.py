@@ -102,6 +102,18 @@ def test_observations_are_asked_for_once_and_a_world_without_reset_is_made_anew(
     assert env._sim is not first and env._sim.looks == 1
 
 
+def test_it_is_the_new_one_that_is_seeded_before_it_is_looked_at():
+    class Seeded(simulators.Clocks):
+        def seed(self, seed):
+            self.seeded, self.looked = seed, self.looks
+
+    env = world(make=Seeded)
+    env.reset(0)
+    first = env._sim
+    env.reset(1)
+    assert env._sim is not first and env._sim.looked == 0 and env._sim.seeded != first.seeded
+
+
 class Resettable(simulators.Clocks):
     """As many are in truth."""
 
@@ -147,6 +159,8 @@ def test_what_it_says_of_itself():
     steps(env, 2)
     assert env.log() == pytest.approx({"clock": 1.5, "two": 2.0})
     assert env.log() == {}
+    steps(env, 3), steps(env, 1)  # of a reset on: an evaluation never asks
+    assert env.log() == pytest.approx({"clock": 1.0, "two": 2.0})
 
 
 @pytest.mark.parametrize("final", [False, True])

@@ -48,7 +48,7 @@ def test_columns_are_chosen_by_number_range_and_name(wanted, found):
         (["5:12"], "columns 0 to 9"),
         (["feets"], "feets: no such columns; did you mean feet?"),
         (["knee"], "knee: no such columns; there are imu/gyro, imu/acc, feet, hidden, none"),
-        (["none"], "[none]: names parts that have no column; null sees all"),
+        (["none"], "[none]: names parts that have no column; ['0:'] sees all"),
     ],
     ids=str,
 )

@@ -21,9 +21,14 @@ def test_what_training_returns_is_the_endpoint_of_a_comparison(config, tmp_path)
     assert value == endpoint(tmp_path) == worth(read_run(tmp_path), "eval/final")
 
 
-def test_a_run_without_an_evaluation_is_worth_nothing_known(tmp_path):
+def test_a_run_without_an_evaluation_is_worth_its_returns_in_training_and_without_these_nothing_known(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"update": 1}\n')
     assert str(endpoint(tmp_path)) == "nan"
+    rows = [f'{{"update": {n}, "train/return": {n}}}\n' for n in range(2, 22)]
+    (tmp_path / "metrics.jsonl").write_text("".join(['{"update": 1}\n', *rows]))
+    assert endpoint(tmp_path) == 20.5  # of the last two of twenty
+    (tmp_path / "metrics.jsonl").write_text("".join([*rows, '{"update": 22, "eval/return": 7}\n']))
+    assert endpoint(tmp_path) == 7
 
 
 def test_two_that_ask_for_one_folder_get_two(tmp_path):

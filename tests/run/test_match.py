@@ -41,6 +41,10 @@ def test_every_method_has_its_width_and_it_starts_where_the_method_does(config, 
         ("clip=none", "match_kl=0.01: nothing here has a width that could be moved; clip=fixed would"),
         ("objective=none", "match_kl=0.01: nothing here has a width that could be moved; clip=fixed would"),
         (
+            "objective=none clip=adaptive target_kl=0.01",
+            "match_kl=0.01: nothing here has a width that could be moved; clip=fixed would",
+        ),
+        (
             "stop=minibatch target_kl=0.01",
             "match_kl=0.01: stop=minibatch ends updates at a KL of 0.015 and would hold it as well; stop=none, or a limit "
             "of at least 0.03",

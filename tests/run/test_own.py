@@ -11,6 +11,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
+from envs.fault import keep
 from ppo import evaluate, export
 from ppo.config.options import ConfigError
 from ppo.network.distributions import Categorical, Gaussian, Several
@@ -134,6 +135,38 @@ def test_its_discrete_actions_have_the_probabilities_that_it_says(policy, space)
     for chosen, p in zip(action.reshape(20_000, -1).T, every, strict=True):
         shares = torch.bincount(chosen, minlength=3) / 20_000
         assert ((shares - p).abs() <= 4 * (p * (1 - p) / 20_000).sqrt()).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "line"),
+    [
+        ("raise KeyError('width')", "KeyError: 'width' .*mynet.py:2 in net"),
+        ("return Given(lambda obs: obs.means)", "AttributeError: .*no attribute 'means' .*mynet.py:2 in <lambda>"),
+        ("return Given(lambda obs: obs @ obs)", "RuntimeError: .*mynet.py:2 in <lambda>"),
+    ],
+    ids=["made", "called", "shapes"],
+)
+def test_what_its_code_raises_is_one_line_with_the_place_and_the_traceback_beside_it(
+    monkeypatch, config, tmp_path, made, line
+):
+    (tmp_path / "mynet.py").write_text(
+        f"def net(obs_size, action_size, generator):\n    {made}\n\nfrom tests.run.test_own import Given\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"^network: its code raised {line}") as error:
+        assemble(config("network._target_=mynet.net", "trust=[mynet]"))
+    sys.modules.pop("mynet")
+    assert "\n" not in str(error.value) and "mynet.py" in error.value.__cause__.traceback
+    keep(error.value, tmp_path)
+    assert str(error.value).endswith("traceback.txt")
+
+
+@pytest.mark.parametrize(
+    "word", ["project=trpl", "objective=vmpo", "rpo=0.1", "project=trpl network=categorical"], ids=lambda word: word
+)
+def test_what_needs_a_mean_is_refused_where_actions_are_discrete(mine, config, word):
+    with pytest.raises(ConfigError, match=f"^{word.split()[0]}: discrete actions have no mean"):
+        assemble(config(*mine, "env=gym", "env.id=CartPole-v1", "stop=none", "clip=none", *word.split()))
 
 
 def test_a_critic_of_quantiles_is_refused(mine, config):

@@ -14,6 +14,7 @@ import torch
 import ppo.train
 from envs.base import WorkerLost
 from ppo import cli
+from ppo.buffer.rewards import RewardScale
 from ppo.config.options import ConfigError
 from ppo.logging import jsonl
 from ppo.logging.base import Run
@@ -156,6 +157,8 @@ def test_another_run_starts_from_the_statistics_of_this_one(go, tmp_path, capsys
     for name in ("obs_moments.count", "reward_scale.moments.count"):
         assert (old[name], new[name]) == (256, 512)
     assert "another scale" not in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"was trained with network.std_type=log"):  # else read as deviations
+        go(*words, init, "network.std_type=scalar", name="scalar")
     go(*words, init, name="raw")
     assert (
         "was trained with normalise.reward=true: its critic predicts returns of another scale"
@@ -225,7 +228,14 @@ def test_an_environment_that_no_seed_governs_is_refused_or_begins_new_episodes(g
     go(*words, name="run", cut=2)
     with pytest.raises(ConfigError, match="not determined by seed and actions; exact_resume=false"):
         go(*words, name="run")
+    begun, move = [], RewardScale.update
+    monkeypatch.setattr(
+        RewardScale, "update", lambda scale, *a, **k: begun.append(scale.discounted) or move(scale, *a, **k)
+    )
     go(*words, "exact_resume=false", name="run")
+    assert (
+        len(begun) == 1 and not begun[0].any()
+    )  # the returns of episodes that nobody goes on with are none of the new ones
     assert [row["update"] for row in jsonl.read(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
 
 

@@ -30,6 +30,13 @@ def test_an_evaluation_plays_whole_episodes(finished):
     assert last["eval/length"] == 4.5 and last["eval/episodes"] == 2
 
 
+def test_an_evaluation_leaves_the_random_numbers_of_training_as_they_were(trained):
+    noisy = (*WORDS, "env.make=tests.envs.simulators.Noisy", "total_steps=512")
+    (often, _), (never, _) = (trained(*noisy, word, name=word) for word in ("eval.every=128", "eval.episodes=0"))
+    assert sum("eval/return" in row for row in often) == 4
+    assert [row["train/return"] for row in often] == [row["train/return"] for row in never]
+
+
 def test_it_is_resumed_with_new_episodes_where_that_is_asked_for(config, tmp_path):
     run = Run(tmp_path / "run", "run", {})
     train(config(*WORDS, "eval.episodes=0"), run)

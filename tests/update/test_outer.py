@@ -11,6 +11,7 @@ from ppo.loss import kl, norm
 from ppo.network.flat import box
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
+from ppo.update.optim import Learner
 from ppo.update.outer import build_outer
 from ppo.update.step import Guards, build_step
 
@@ -77,3 +78,30 @@ def test_momentum_is_remembered(updated):
     _, after, _, _ = updated(1.0, momentum=0.5, updates=2)
     assert after.velocity.abs().max() > 0
     assert updated(1.0)[1].velocity == ()
+
+
+@pytest.fixture
+def stepped(numbers):
+    """Of a learner with a velocity, whose inner steps led to ``end``; how far it goes stands for the KL."""
+
+    def run(limit, end):
+        start, wide = Learner.start(X[0])._replace(velocity=X[2]), (torch.full((2,), -9.0), torch.full((2,), 9.0))
+        step = build_outer(option("outer", "step", sigma=1.0, momentum=0.5), wide, limit)
+        return step(start, start._replace(params=end), numbers(), lambda params: (params - X[0]).abs().max())
+
+    return run
+
+
+def test_the_velocity_takes_the_share_that_was_taken_by_hand(stepped):
+    after, metrics = stepped(1.0, X[1])  # the whole step moves by (0.8, -1.4), the half by (0.4, -0.7)
+    assert metrics["outer/step"] == 0.5
+    torch.testing.assert_close(after.params, torch.tensor([1.4, 1.3]))
+    torch.testing.assert_close(after.velocity, torch.tensor([0.1 + 0.25, 0.2 - 0.5]))  # 0.5 v + d / 2
+    after, _ = stepped(0.0, X[1])
+    torch.testing.assert_close(after.velocity, torch.tensor([0.1, 0.2]))
+
+
+def test_momentum_alone_moves_nothing(stepped):
+    """Every inner step was refused, or all were undone: the update was none."""
+    after, metrics = stepped(math.inf, X[0])
+    assert torch.equal(after.params, X[0]) and torch.equal(after.velocity, X[2]) and metrics["outer/step"] == 0
