@@ -1,8 +1,9 @@
 """Does everything run on this device? ``python scripts/check_device.py --device cuda``, on a machine that has one.
 
-Every word of kl, stop, objective, norm and network trains a few updates, eager and compiled, in a world of the host and in one
-on the device; then a run is cut off and resumed, and the speed of thousands of worlds is measured. Ends in a table of what
-failed, how far the first minibatch was from ratio 1, and how long an update took. Exit code 1 where anything failed.
+Every word of the groups that make an update trains for a few of them, eager and compiled, in a world of the host and in one on
+the device; then a run is cut off and resumed, and the speed of thousands of worlds is measured. Ends in a table of what
+failed, how far the first minibatch was from ratio 1, and how long an update took. Exit code 1 where anything failed, 2 where
+there is no such device.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import ppo
-from ppo.config.options import yamls
+from ppo.config.options import ConfigError, yamls
+from ppo.run.build import torch_device
 
 WORLDS = {
     "host": ["env=gym", "env.id=Pendulum-v1", "num_envs=8", "workers=0"],
@@ -27,9 +29,14 @@ WORLDS = {
 }
 SMALL = ["logger=none", "num_steps=16", "epochs=2", "network.actor=[32]", "network.critic=[32]", "target_kl=0.01"]
 SMALL += ["eval.episodes=2", "eval.every=0", "minibatch_size=64", "norm=minibatch"]
-GROUPS = ("kl", "stop", "objective", "norm", "network")
+GROUPS = ("kl", "stop", "objective", "norm", "network", "project", "outer", "lr", "value", "penalty", "clip")
 LEFT_OUT = {"network=categorical"}  # its actions are discrete, those of both worlds are not
-MEMORY = ["network.hidden=16", "network.chunk=8"]
+ALSO = {  # what a word needs beside it
+    "network=gru": ["network.hidden=16", "network.chunk=8"],
+    "network=lstm": ["network.hidden=16", "network.chunk=8"],
+    "lr=adaptive_kl_step": ["stop=none"],
+    "match_kl=0.01": ["stop=none"],
+}
 
 
 class Tried(NamedTuple):
@@ -46,19 +53,15 @@ class Tried(NamedTuple):
 
 
 def words() -> Iterator[str]:
-    """Every word of the groups, one at a time."""
+    """Every word of the groups, one at a time; and the key that moves widths."""
     for group in GROUPS:
         yield from (f"{group}={name}" for name in yamls(group) if f"{group}={name}" not in LEFT_OUT)
+    yield "match_kl=0.01"
 
 
 def tried(world: str, word: str, how: str, *more: str) -> Tried:
     """A run of three updates with this word."""
-    given = [
-        *SMALL,
-        *WORLDS[world],
-        *(MEMORY if word == "network=gru" else []),
-        f"compile={str(how == 'compiled').lower()}",
-    ]
+    given = [*SMALL, *WORLDS[world], *ALSO.get(word, []), f"compile={str(how == 'compiled').lower()}"]
     given += [word, *more]
     count = next(int(x.partition("=")[2]) for x in reversed(given) if x.startswith("num_envs="))
     length = next(int(x.partition("=")[2]) for x in reversed(given) if x.startswith("num_steps="))
@@ -97,6 +100,11 @@ def main() -> int:
     parser.add_argument("--eager", action="store_true", help="compile nothing")
     parser.add_argument("--worlds", type=int, default=4096, help="of the last measurement; 0: none")
     args = parser.parse_args()
+    try:
+        torch_device(args.device)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     began, device = time.perf_counter(), f"device={args.device}"
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") and torch.cuda.is_available() else "processor"
     print(f"PyTorch {torch.__version__}, {args.device}: {name}", flush=True)
