@@ -76,6 +76,7 @@ def test_the_file_acts_as_the_policy_does_and_says_what_it_is(run, words):
     np.testing.assert_allclose(played, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_discrete_policy_gives_the_number_of_its_action(run):
     import onnxruntime

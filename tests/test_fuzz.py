@@ -68,6 +68,7 @@ tree = st.recursive(
 )
 
 
+@pytest.mark.slow
 @tries(40)
 @given(data=st.data())
 def test_any_configuration_of_a_checkpoint_is_ours_or_refused(saved, data):
@@ -97,6 +98,7 @@ def read_or_refused(read, path: Path):
     return []
 
 
+@pytest.mark.slow
 @tries(200)
 @given(content=lines, run=st.sampled_from(["metrics.jsonl", "config.yaml", "run.json"]))
 @example(b"7\n", "metrics.jsonl")

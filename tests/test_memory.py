@@ -33,6 +33,7 @@ def test_a_cue_is_remembered_until_it_is_asked_for(finished, network):
     assert max(row["check/first_log_ratio"] for row in rows) < 1e-4 and max(row["check/acting"] for row in rows) < 1e-4
 
 
+@pytest.mark.slow
 def test_without_memory_it_is_not(finished):
     rows = finished(*CUE, "eval.every=0", "eval.episodes=20").rows
     assert max(row["train/return"] for row in rows) < 0.7
@@ -76,7 +77,9 @@ def test_parts_of_a_minibatch_have_the_gradient_of_the_whole(trained):
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("reference=initial", "reference.held_out=8", "normalise.warmup=true")], ids=["plain", "reference"]
+    "words",
+    [(), pytest.param(("reference=initial", "reference.held_out=8", "normalise.warmup=true"), marks=pytest.mark.slow)],
+    ids=["plain", "reference"],
 )
 def test_a_run_that_was_cut_off_within_an_episode_goes_on_bit_for_bit(go, tmp_path, words):  # noqa: F811
     """The memory of policy and reference is in the checkpoint."""
@@ -119,6 +122,7 @@ def test_a_policy_is_evaluated_episode_by_episode(finished, capsys):
     assert "return 1.00" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_exported_policy_remembers_as_well(finished, tmp_path):
     """A whole episode at a time, each row its own; the actor's memory is all that the file needs."""
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -193,6 +193,7 @@ def test_only_actions_of_the_space_are_sent():
     assert found["fuzz"].level == "ok"
 
 
+@pytest.mark.slow
 def test_a_slow_environment_is_examined_within_the_time():
     began = time.monotonic()
     found = examine(lambda num_envs: vector(lambda index: Slow(), num_envs, 0, "slow"), seconds=2.0)

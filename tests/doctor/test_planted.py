@@ -220,6 +220,7 @@ HEALTHY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("words", HEALTHY, ids=lambda words: " ".join((words[0], *words[-2:])))
 def test_nothing_is_found_in_a_healthy_run_neither_at_its_end_nor_on_the_way(examined, words):

@@ -33,7 +33,9 @@ def played(what: str, workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("what", ["constructor", "reset", "step", "render", "close"])
+@pytest.mark.parametrize(
+    "what", ["reset", "step", *(pytest.param(x, marks=pytest.mark.slow) for x in ("constructor", "render", "close"))]
+)
 def test_an_exception_is_one_line_with_its_place(what, workers):
     with pytest.raises(EnvError, match=r"Misread: .*sub-environment 1\b.*raised KeyError: 'left_foot'") as error:
         played(what, workers)

@@ -111,6 +111,7 @@ def test_options_take_the_place_of_what_a_multirun_derives(tmp_path):
     assert [len(tag) for tag in run["tags"]] == [64] and run["tags"][0].startswith("ttt")  # a longer one is refused
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_costs_the_timeout_and_no_key_is_written(tmp_path, deaf, monkeypatch, capfd):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", deaf)

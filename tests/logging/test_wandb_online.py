@@ -60,6 +60,7 @@ def test_a_resumed_run_goes_on_under_its_id(tmp_path, server):
     assert server.exit[first.run_id] == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_costs_neither_the_run_nor_its_end(tmp_path, server, capfd):
     logger = Forgiving(wandb(Run(tmp_path / "run", "a", {}), finish_timeout=1.0))
     capfd.readouterr()

@@ -113,6 +113,7 @@ def test_a_run_that_goes_on_keeps_finite_weights(late, tmp_path, policy):
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
+@pytest.mark.slow
 def test_skip_keeps_the_steps_before_the_refused_one_and_rollback_none(late, tmp_path):
     """Without a normaliser the other minibatches know nothing of the one bad sample, the first of the second update."""
     words = ("env.id=Late-first", "num_envs=1", "num_steps=128", "norm=none")

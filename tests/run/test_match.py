@@ -87,6 +87,7 @@ def test_a_width_within_the_step_is_data_of_the_step(config):
     assert not torch.equal(plain(*given), narrow(*given))
 
 
+@pytest.mark.slow
 def test_a_target_that_no_width_reaches_is_said_once(trained, capsys):
     rows, _ = trained("match_kl=5", "env.task=target", "total_steps=2048")
     assert rows[-1]["match/at_bound"] == 1 and rows[0]["match/at_bound"] == 0

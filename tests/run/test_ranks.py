@@ -195,7 +195,7 @@ with ranks.joined(20.0):
     [
         pytest.param("none", "", marks=pytest.mark.slow),
         ("parameters", "RankLost: rank {rank} of 2 has other parameters than the others"),
-        ("world", "NotFinite: rank 1: it gave NaN"),
+        pytest.param("world", "NotFinite: rank 1: it gave NaN", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_wrong_on_one_rank_is_told_on_all(tmp_path, fault, said):

@@ -94,6 +94,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(go, tmp_path, words):
     assert len(seed_episodes["actions"]) > 0  # the cuts fell into running episodes
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_may_change_on_the_way(go, tmp_path):
     go(*PENDULUM, *LONG, name="whole")
     for workers, cut in ((0, 3), (2, 2), (1, None)):

@@ -122,6 +122,7 @@ def test_an_unknown_name_ends_the_program_with_what_there_is():
     assert list(pick("W2,W1", WORKLOADS)) == ["W2", "W1"] and pick("", WORKLOADS) == {}
 
 
+@pytest.mark.slow
 def test_a_program_is_killed_with_its_children_when_its_time_is_over(tmp_path: Path):
     script = (
         "import subprocess, sys, time\n"

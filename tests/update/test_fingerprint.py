@@ -26,6 +26,7 @@ def printed() -> dict:
     return json.loads(subprocess.run(command, cwd=root, env=env, check=True, capture_output=True).stdout)
 
 
+@pytest.mark.slow
 def test_every_choice_makes_another_program_and_the_same_choices_make_the_same(printed):
     steps = printed["steps"]
     digests = list(steps.values())
