@@ -40,13 +40,14 @@ def test_threads_are_one_unless_more_are_clearly_faster(monkeypatch):
     assert auto.threads(network, 3, 8, cores=1) == 1
 
 
-def test_numbers_are_left_alone_and_the_given_configuration_too(config):
+def test_numbers_are_left_alone_and_the_given_configuration_too(config, monkeypatch):
+    monkeypatch.setattr(auto, "_seconds", lambda call, times: 1e-6)  # short, however busy the machine is
     cfg = config("workers=2", "threads=3")
     assert resolve(cfg) is cfg
     asked = config("workers=auto", "threads=auto")
     got = resolve(asked)
     assert asked.workers == asked.threads == "auto"
-    assert got.workers in (0, 1, 2) and got.threads >= 1  # measured: on a busy machine it may be any of them
+    assert got.workers == 0 and got.threads >= 1
 
 
 def test_threads_of_a_network_with_memory(config, monkeypatch):
