@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from gymnasium.spaces import Box, flatdim
@@ -39,36 +39,39 @@ class World(VecEnv):
         return self.get_observations(), torch.as_tensor(reward, dtype=torch.float32), done, extras
 
 
-def train(w: Workload, iterations: int, lap: Callable[[], None]) -> None:
-    network = {
-        "class_name": "MLPModel",
-        "hidden_dims": w.hidden,
-        "activation": w.activation,
-        "obs_normalization": True,
-    }
-    gaussian = {"class_name": "GaussianDistribution", "init_std": math.exp(w.log_std), "std_type": "log"}
-    algorithm = {
+def settings(w: Workload, *, std_type: str, **algorithm: Any) -> dict[str, Any]:
+    """The runner's: the numbers of a workload, and what ``algorithm`` says beside them."""
+    network = {"class_name": "MLPModel", "hidden_dims": w.hidden, "activation": w.activation, "obs_normalization": True}
+    gaussian = {"class_name": "GaussianDistribution", "init_std": math.exp(w.log_std), "std_type": std_type}
+    of_workload = {
         "class_name": "PPO",
         "num_learning_epochs": w.epochs,
         "num_mini_batches": w.batch // w.minibatch,
         "clip_param": w.clip,
         "lam": w.lam,
-        "value_loss_coef": 0.5,
-        "entropy_coef": 0.0,
         "learning_rate": w.lr,
-        "max_grad_norm": 0.5,
-        "use_clipped_value_loss": False,
         "schedule": "fixed",
-        "normalize_advantage_per_mini_batch": True,
     }
-    cfg = {
+    return {
         "num_steps_per_env": w.num_steps,
         "save_interval": 10**9,
         "obs_groups": {"actor": ["policy"], "critic": ["policy"]},
         "actor": network | {"distribution_cfg": gaussian},
         "critic": dict(network),
-        "algorithm": algorithm,
+        "algorithm": of_workload | algorithm,
     }
+
+
+def train(w: Workload, iterations: int, lap: Callable[[], None]) -> None:
+    cfg = settings(
+        w,
+        std_type="log",
+        value_loss_coef=0.5,
+        entropy_coef=0.0,
+        max_grad_norm=0.5,
+        use_clipped_value_loss=False,
+        normalize_advantage_per_mini_batch=True,
+    )
     runner = OnPolicyRunner(World(w), cfg, log_dir=None, device="cpu")
     runner.alg.optimizer.param_groups[0]["eps"] = 1e-5
     runner.logger.log = then(runner.logger.log, lap)

@@ -5,7 +5,6 @@ step of each update, the mean over the rollout.
 """
 
 import json
-import math
 import sys
 import time
 from typing import Any, cast
@@ -13,6 +12,7 @@ from typing import Any, cast
 import torch
 from rsl_rl.runners import OnPolicyRunner
 
+from scripts.benchmarks.peers.rsl_rl import settings
 from scripts.benchmarks.pendulums import Pendulums
 from scripts.benchmarks.workloads import Workload
 
@@ -26,39 +26,20 @@ def first_kl(alg: Any) -> float:
         return alg.actor.get_kl_divergence(old, alg.actor.output_distribution_params).mean().item()
 
 
-def settings(w: Workload) -> dict[str, Any]:
-    """The runner's, for a workload."""
-    network = {"class_name": "MLPModel", "hidden_dims": w.hidden, "activation": w.activation, "obs_normalization": True}
-    gaussian = {"class_name": "GaussianDistribution", "init_std": math.exp(w.log_std), "std_type": "scalar"}
-    algorithm = {
-        "class_name": "PPO",
-        "num_learning_epochs": w.epochs,
-        "num_mini_batches": w.batch // w.minibatch,
-        "clip_param": w.clip,
-        "gamma": 0.99,
-        "lam": w.lam,
-        "value_loss_coef": 1.0,
-        "entropy_coef": 0.01,
-        "learning_rate": w.lr,
-        "max_grad_norm": 1.0,
-        "use_clipped_value_loss": True,
-        "schedule": "fixed",
-    }
-    return {
-        "num_steps_per_env": w.num_steps,
-        "save_interval": 10**9,
-        "obs_groups": {"actor": ["policy"], "critic": ["policy"]},
-        "actor": network | {"distribution_cfg": gaussian},
-        "critic": dict(network),
-        "algorithm": algorithm,
-    }
-
-
 def main() -> None:
     w, iterations, threads = Workload(**json.loads(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    runner = OnPolicyRunner(cast(Any, Pendulums(w.num_envs)), settings(w), log_dir=None, device="cpu")
+    cfg = settings(
+        w,
+        std_type="scalar",
+        gamma=0.99,
+        value_loss_coef=1.0,
+        entropy_coef=0.01,
+        max_grad_norm=1.0,
+        use_clipped_value_loss=True,
+    )
+    runner = OnPolicyRunner(cast(Any, Pendulums(w.num_envs)), cfg, log_dir=None, device="cpu")
     told: dict[str, list[float]] = {"rollout": [], "update": [], "first_kl": []}
 
     def note(collect_time: float, learn_time: float, **_: Any) -> None:

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 from sb3_contrib import RecurrentPPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from scripts.benchmarks.peers.common import ACTIVATIONS, main, makers
-from scripts.benchmarks.peers.sb3 import Laps
+from scripts.benchmarks.peers.common import main
+from scripts.benchmarks.peers.sb3 import Laps, settings
 from scripts.benchmarks.workloads import Workload
 
 
@@ -22,25 +21,7 @@ def in_pieces(samples: Callable, chunk: int) -> Callable:
 
 
 def train(w: Workload, iterations: int, lap: Callable[[], None]) -> None:
-    model = RecurrentPPO(
-        "MlpLstmPolicy",
-        VecNormalize(VecMonitor(DummyVecEnv(makers(w))), gamma=0.99),
-        n_steps=w.num_steps,
-        batch_size=w.minibatch,
-        n_epochs=w.epochs,
-        learning_rate=w.lr,
-        clip_range=w.clip,
-        gae_lambda=w.lam,
-        policy_kwargs={
-            "net_arch": {"pi": w.hidden, "vf": w.hidden},
-            "activation_fn": ACTIVATIONS[w.activation],
-            "ortho_init": w.orthogonal,
-            "log_std_init": w.log_std,
-            "lstm_hidden_size": w.memory,
-        },
-        seed=1,
-        device="cpu",
-    )
+    model = RecurrentPPO("MlpLstmPolicy", **settings(w, lstm_hidden_size=w.memory))
     buffer = model.rollout_buffer
     buffer._get_samples = in_pieces(buffer._get_samples, w.chunk)
     model.learn(iterations * w.batch, callback=Laps(lap))
