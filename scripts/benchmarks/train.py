@@ -27,6 +27,7 @@ PEERS = {  # name and file of the adapter: what must be installed
     "tianshou": "tianshou",
     "sb3_contrib": "sb3-contrib",
     "rejax": "rejax",
+    "rltools": "rltools",
 }
 REMEMBER = ("sb3_contrib",)  # peers of the workloads with memory, and of no other
 WORLDS = ("torch", "gymnasium", "mujoco", "pybullet", "pybullet-envs-gymnasium")

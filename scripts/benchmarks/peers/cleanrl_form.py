@@ -13,7 +13,8 @@ from gymnasium.spaces import flatdim
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from scripts.benchmarks.peers.common import ACTIVATIONS, main, make
+from scripts.benchmarks.peers.activations import ACTIVATIONS
+from scripts.benchmarks.peers.common import main, make
 from scripts.benchmarks.workloads import Workload
 
 

@@ -1,4 +1,4 @@
-"""What the adapters share: worlds, activations, and the clock. Imports neither ``ppo`` nor ``envs``."""
+"""What the adapters share: worlds and the clock. Imports neither ``ppo`` nor ``envs``, nor PyTorch, which not all need."""
 
 import json
 import sys
@@ -7,12 +7,9 @@ from collections.abc import Callable
 from functools import partial
 
 import gymnasium
-import torch
-from torch import nn
 
 from scripts.benchmarks.workloads import Workload
 
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 Train = Callable[[Workload, int, Callable[[], None]], None]
 
 
@@ -22,7 +19,8 @@ def main(train: Train) -> None:
     Prints one JSON line: the seconds of each iteration. The first contains the set-up and is not to be counted.
     """
     workload, iterations, threads = Workload(**json.loads(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-    torch.set_num_threads(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
     laps = [time.perf_counter()]
     train(workload, iterations, lambda: laps.append(time.perf_counter()))
     print("\n" + json.dumps({"seconds": [b - a for a, b in zip(laps, laps[1:])]}), flush=True)

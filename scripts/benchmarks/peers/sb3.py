@@ -7,7 +7,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from scripts.benchmarks.peers.common import ACTIVATIONS, main, makers
+from scripts.benchmarks.peers.activations import ACTIVATIONS
+from scripts.benchmarks.peers.common import main, makers
 from scripts.benchmarks.workloads import Workload
 
 

@@ -12,7 +12,8 @@ from skrl.resources.preprocessors.torch import RunningStandardScaler
 from skrl.trainers.torch import SequentialTrainer
 from torch import nn
 
-from scripts.benchmarks.peers.common import ACTIVATIONS, main, then, vector
+from scripts.benchmarks.peers.activations import ACTIVATIONS
+from scripts.benchmarks.peers.common import main, then, vector
 from scripts.benchmarks.workloads import Workload
 
 

@@ -14,7 +14,8 @@ from tianshou.utils.net.continuous import ContinuousActorProbabilistic, Continuo
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from scripts.benchmarks.peers.common import ACTIVATIONS, main, makers, then
+from scripts.benchmarks.peers.activations import ACTIVATIONS
+from scripts.benchmarks.peers.common import main, makers, then
 from scripts.benchmarks.workloads import Workload
 
 
