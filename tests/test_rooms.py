@@ -19,7 +19,7 @@ ALLOWED = {  # what a room imports of the house: modules, rooms, or one name of 
     "ppo.logging": (EXTRAS,),
     "ppo.buffer": ("envs", "ppo.network"),
     "ppo.loss": ("envs", "ppo.network", "ppo.buffer.data", "ppo.control.progress", "ppo.control.width", ERRORS, EXTRAS),
-    "ppo.update": ("ppo.network", "ppo.buffer", "ppo.loss", "ppo.control", "ppo.logging.files"),
+    "ppo.update": ("envs.native", "ppo.network", "ppo.buffer", "ppo.loss", "ppo.control", "ppo.logging.files"),
     "ppo.config": ("envs",),
     "ppo.doctor": ("envs", "ppo.logging", "ppo.config", "ppo.run.folder"),
     "ppo.page": ("ppo.logging",),

@@ -24,6 +24,7 @@ import cloudpickle
 import torch
 from torch import Tensor
 
+from envs.native import cache_folder
 from ppo.buffer.data import leaves, with_leaves
 from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
@@ -92,11 +93,6 @@ def compile_whole(
         return chosen(*given)
 
     return first_compiled
-
-
-def cache_folder() -> Path:
-    """Where compiled steps are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "exactkl" / "compile"
 
 
 def _compiled(what: str, function: Callable, back: Callable[[tuple, list[Tensor]], Any], *example: Any) -> Callable:
