@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ import torch
 from torch import Tensor
 
 from envs.native import cache_folder
-from ppo.buffer.data import leaves, with_leaves
+from ppo.buffer.data import Batch, leaves, with_leaves
+from ppo.buffer.minibatches import unstack
 from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
-from ppo.update.step import Step
+from ppo.update.passes import Native, native_pass
+from ppo.update.step import Knobs, Step, one_by_one
 
 try:
     import fcntl
@@ -53,7 +56,21 @@ def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable
     reported in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
     take = compile_whole(step.take, _taken, choice, planned_steps, agree=agree)
-    return step if take is step.take else step._replace(take=take)
+    return step if take is step.take else step._replace(take=take, over=partial(_over, take))
+
+
+def _over(
+    take: "AtFirstCall", learner: Learner, minibatches: Batch, knobs: Knobs, rows: Tensor, leave: bool
+) -> tuple[Learner, int]:
+    """``Step.over``, in one call where the compiled step can be had so."""
+    compiled = take.chosen(learner, next(iter(unstack(minibatches))), knobs)
+    carried, stacked, fixed = (leaves(tree) for tree in (learner, minibatches, knobs))
+    tensors = [*carried, *(x[0] for x in stacked), *fixed]
+    if not isinstance(compiled, Compiled) or compiled.native is None or not compiled.fits(tensors):
+        return one_by_one(take, learner, minibatches, knobs, rows, leave)
+    stopped = next(i for i, x in enumerate(carried) if x is learner.stopped)
+    last, done = compiled.native(carried, stacked, fixed, rows, stopped, leave)
+    return with_leaves(learner, last), done
 
 
 def _taken(given: tuple, tensors: list[Tensor]) -> tuple[Learner, Tensor]:
@@ -69,7 +86,7 @@ def compile_whole(
     *,
     what: str = "the gradient step",
     agree: Callable = bool,
-) -> Callable:
+) -> Any:
     """A pure ``function`` of trees of tensors, compiled at its first call, or as it is; see ``compile_step``.
 
     back: its result, of its arguments and of the tensors of its result. planned: calls of the whole run.
@@ -77,45 +94,68 @@ def compile_whole(
     """
     if not agree(choice == "true" or (choice == "auto" and planned >= PAYS_FROM and _has_compiler())):
         return function
-    chosen: Callable | None = None
+    return AtFirstCall(what, function, back, agree)
 
-    def first_compiled(*given: Any) -> Any:
-        nonlocal chosen
-        if chosen is None:
+
+class AtFirstCall:
+    """A function that is compiled when it is first called, for arguments of these shapes; as it is where that fails."""
+
+    def __init__(self, what: str, function: Callable, back: Callable, agree: Callable):
+        self._what, self._function, self._back, self._agree = what, function, back, agree
+        self._chosen: Callable | None = None
+
+    def __call__(self, *given: Any) -> Any:
+        return self.chosen(*given)(*given)
+
+    def chosen(self, *example: Any) -> Callable:
+        """The compiled function, or the function itself."""
+        if self._chosen is None:
+            chosen: Callable = self._function
             try:
-                chosen = _compiled(what, function, back, *given)
+                chosen = _compiled(self._what, self._function, self._back, *example)
             except Exception as error:  # whatever a compiler raises; the function is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 _say(f"compile: failed, the run goes on without it ({why})")
-                chosen = function
-            if not agree(chosen is not function):
-                chosen = function
-        return chosen(*given)
-
-    return first_compiled
+            self._chosen = chosen if self._agree(chosen is not self._function) else self._function
+        return self._chosen
 
 
-def _compiled(what: str, function: Callable, back: Callable[[tuple, list[Tensor]], Any], *example: Any) -> Callable:
+class Compiled:
+    """A library's function for arguments of the shapes that it was built for; for others the function that it was made of."""
+
+    def __init__(
+        self, function: Callable, back: Callable, shapes: list[torch.Size], library: Path, device: torch.device
+    ):
+        self._function, self._back, self._shapes, self._library = function, back, shapes, library
+        self._run = _load(library, device)
+        self._on_cpu = device.type == "cpu"
+
+    def __call__(self, *given: Any) -> Any:
+        tensors = leaves(given)
+        return self._back(given, self._run(tensors)) if self.fits(tensors) else self._function(*given)
+
+    def fits(self, tensors: list[Tensor]) -> bool:
+        """The library believes what it is told: other shapes would read beyond the end of the data."""
+        return [x.shape for x in tensors] == self._shapes and all(x.is_contiguous() for x in tensors)
+
+    @cached_property
+    def native(self) -> Native | None:
+        """Many calls in one, on the CPU."""
+        return native_pass(self._library) if self._on_cpu else None
+
+
+def _compiled(what: str, function: Callable, back: Callable[[tuple, list[Tensor]], Any], *example: Any) -> Compiled:
     """The compiled function for arguments of these shapes."""
     tensors = leaves(example)
-    shapes = [x.shape for x in tensors]
     library = cache_folder() / f"{_hash(function, tensors)}.so"
     with _alone(library):
         began = None if _whole(library) else time.perf_counter()
         if began is not None:
             _say(f"compile: {what}, once for this configuration and machine; compile=false does without")
             _apart(_build, function, example, library)
-    run = _load(library, tensors[0].device)
+    compiled = Compiled(function, back, [x.shape for x in tensors], library, tensors[0].device)
     if began is not None:
         _say(f"compile: done in {time.perf_counter() - began:.0f} s; later runs load it")
-
-    def compiled(*given: Any) -> Any:
-        tensors = leaves(given)
-        # The library believes what it is told: other shapes would read beyond the end of the data.
-        if [x.shape for x in tensors] != shapes or not all(x.is_contiguous() for x in tensors):
-            return function(*given)
-        return back(given, run(tensors))
-
     return compiled
 
 

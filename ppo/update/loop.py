@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppo.buffer.data import Batch, tree_map
-from ppo.buffer.minibatches import blank, random_order, shuffle, unstack
+from ppo.buffer.minibatches import blank, random_order, shuffle
 from ppo.control.stop import Limits
 from ppo.update.measure import Measured
 from ppo.update.natural import Finish, stay
@@ -141,7 +141,6 @@ def run_epochs(
     leave_early = batch.value.device.type == "cpu"
     ends, scale, taken = [], None, 0
     table = Table.of(tuple(bound.step.reduce), bound.epochs * (samples // bound.minibatch_size), batch.value)
-    rows = table.rows.unbind()
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
     orders = [random_order(samples, bound.chunk, generator) for _ in range(bound.epochs)]
     noises = [batch.noise] * bound.epochs
@@ -157,12 +156,8 @@ def run_epochs(
             flips = ((advantage.sign() != raw.sign()) & mask).sum()
             zeroed = ((advantage == 0) & (raw != 0) & mask).sum()
         minibatches = minibatches._replace(advantage=advantage)
-        for minibatch in unstack(minibatches):
-            learner, row = bound.step(learner, minibatch, knobs)
-            rows[taken].copy_(row)
-            taken += 1
-            if leave_early and learner.stopped:
-                break
+        learner, steps = bound.step.pass_over(learner, minibatches, knobs, table.rows[taken:], leave_early)
+        taken += steps
         learner, end = _end_of_epoch(bound, learner, before, table.part(slice(first, taken)), batch)
         ends.append(end)
         if leave_early and learner.stopped:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import grad, grad_and_value
 
 from ppo.buffer.data import Batch, tree_map
+from ppo.buffer.minibatches import unstack
 from ppo.loss.kl import FAMILY, Estimator, name_of
 from ppo.loss.terms import KL_OF_DEVIATIONS, KL_OF_MEANS, At, Term
 from ppo.network.distributions import Policy
@@ -166,9 +167,30 @@ class Step(NamedTuple):
     take: Callable[[Learner, Batch, Knobs], tuple[Learner, Tensor]]
     reduce: dict[str, Reduce]  # of each metric, in the order of a row
     watch: str  # the metric that Knobs.limit bounds
+    over: Callable[..., tuple[Learner, int]] | None = None  # ``one_by_one`` of this step, in one call of compiled code
 
     def __call__(self, learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Float[Tensor, " metrics"]]:
         return self.take(learner, batch, knobs)
+
+    def pass_over(
+        self, learner: Learner, minibatches: Batch, knobs: Knobs, rows: Float[Tensor, "K metrics"], leave: bool
+    ) -> tuple[Learner, int]:
+        """A step with each of the minibatches ``[K, M, ...]``: the learner after the last one, and how many there were. Their
+        rows go to ``rows``. ``leave``: none after the one at which the learner stopped."""
+        over = self.over or partial(one_by_one, self.take)
+        return over(learner, minibatches, knobs, rows, leave)
+
+
+def one_by_one(
+    take: Callable, learner: Learner, minibatches: Batch, knobs: Knobs, rows: Tensor, leave: bool
+) -> tuple[Learner, int]:
+    """``Step.pass_over``, a call a step."""
+    for taken, minibatch in enumerate(unstack(minibatches), 1):
+        learner, row = take(learner, minibatch, knobs)
+        rows[taken - 1].copy_(row)
+        if leave and learner.stopped:
+            break
+    return learner, taken
 
 
 def _of_all(batch: Batch) -> Tensor:

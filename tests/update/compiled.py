@@ -15,7 +15,9 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
+from envs.native import cache_folder
 from ppo.buffer.data import Batch, Pairs, leaves, tree_map
+from ppo.buffer.minibatches import random_order, shuffle
 from ppo.config.options import option
 from ppo.control.stop import Limits
 from ppo.logging.base import Run
@@ -30,7 +32,8 @@ from ppo.update.duals import build_duals
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.optim import Learner, adam, follow_kl
-from ppo.update.step import GOING, Guards, Knobs, Loss, build_step
+from ppo.update.passes import native_pass
+from ppo.update.step import GOING, LIMIT, Guards, Knobs, Loss, Step, build_step, one_by_one
 
 NETWORKS = {
     "gsde": ("gsde", {}),
@@ -139,12 +142,30 @@ def same(words: list[str]) -> None:
         g = torch.Generator().manual_seed(1)
         state, _, _ = update(bound, learner, batch, first, g)
         ends.append(update(bound._replace(limits=limits), state, batch, second, g)[:2])
+        if step is not eager:
+            minibatches = shuffle(batch, 64, random_order(256, network.chunk, g))
+            for leave, limit, taken in ((True, math.inf, 4), (True, 0.0, 1), (False, 0.0, 4)):
+                knobs = second._replace(limit=torch.tensor(limit))
+                one_call(step, state, minibatches, knobs, leave, taken)
     (one, halt), (two, other) = ends
     assert halt and other and halt.reason == other.reason == limits.name, (halt, other)
     assert (halt.epoch, halt.minibatch) == (other.epoch, other.minibatch), (halt, other)
     for x, y in zip(leaves(one), leaves(two), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-6)
     assert (one.params - learner.params).abs().max() > 0.01
+
+
+def one_call(step: Step, learner: Learner, minibatches: Batch, knobs: Knobs, leave: bool, expected: int) -> None:
+    """A pass in one call of compiled code is, to the bit, that of a call a step, and leaves where it should."""
+    assert step.over is not None and native_pass(next(cache_folder().glob("[0-9a-f]*.so"))) is not None
+    ends = []
+    for over in (step.over, partial(one_by_one, step.take)):
+        rows = torch.full((len(minibatches.value), len(step.reduce)), -1.0)
+        after, taken = over(learner, minibatches, knobs, rows, leave)
+        ends.append([*leaves(after), rows, torch.tensor(taken)])
+        assert taken == expected and after.stopped == (GOING if knobs.limit > 0 else LIMIT)
+    for x, y in zip(*ends, strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=0)
 
 
 def sigma() -> None:

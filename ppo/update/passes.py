@@ -1,0 +1,149 @@
+"""A pass over the minibatches as one call of compiled code: between the steps there is no way back to Python."""
+
+import ctypes
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs import native
+
+_SOURCE = Path(__file__).with_name("passes.c")
+_STEPS = {  # what a library exports
+    "run": "AOTInductorModelContainerRun",
+    "create": "AOTInductorModelContainerCreateWithDevice",
+    "delete": "AOTInductorModelContainerDelete",
+}
+_SHIM = {  # what PyTorch exports for libraries, in the order of the C struct
+    "wrap": "aoti_torch_create_tensor_from_blob",
+    "data_of": "aoti_torch_get_data_ptr",
+    "drop": "aoti_torch_delete_tensor_object",
+}
+Pass = Callable[[list[Tensor], list[Tensor], list[Tensor], Tensor, int, bool], tuple[list[Tensor], int]]
+
+
+class _Torch(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("run", *_SHIM)]
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("axes", ctypes.c_int64),
+        ("sizes", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("dtype", ctypes.c_int32),
+        ("jump", ctypes.c_int64),
+        ("bytes", ctypes.c_int64),
+    ]
+
+
+class Native:
+    """Calls of a step that PyTorch compiled into ``library``, for the CPU. Raises OSError or AttributeError where its C
+    interface is not the one known here."""
+
+    def __init__(self, library: Path, ours: ctypes.CDLL):
+        step = ctypes.CDLL(str(library))
+        shim = ctypes.CDLL(str(next(Path(torch.__file__).parent.glob("lib/*torch_cpu*"))))
+        self._dtypes = {
+            dtype: getattr(shim, f"aoti_torch_dtype_{name}")()
+            for dtype, name in (
+                (torch.float32, "float32"),
+                (torch.float64, "float64"),
+                (torch.int64, "int64"),
+                (torch.bool, "bool"),
+            )
+        }
+        exported = [getattr(step, _STEPS["run"]), *(getattr(shim, name) for name in _SHIM.values())]
+        self._torch = _Torch(*(ctypes.cast(function, ctypes.c_void_p) for function in exported))
+        self._container = ctypes.c_void_p()
+        create = getattr(step, _STEPS["create"])
+        create.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p]
+        if create(ctypes.byref(self._container), 1, b"cpu", None):
+            raise OSError(f"{library.name}: cannot be opened")
+        self._delete = getattr(step, _STEPS["delete"])
+        self._pass = ours["pass"]
+        self._pass.restype = ctypes.c_int64
+        self._pass.argtypes = [
+            ctypes.POINTER(_Torch),
+            ctypes.c_void_p,
+            ctypes.POINTER(_Argument),
+            *[ctypes.c_int64] * 3,
+            ctypes.c_void_p,
+            *[ctypes.c_int64] * 2,
+            ctypes.c_int32,
+            ctypes.POINTER(ctypes.c_void_p),
+        ]
+
+    def __call__(
+        self,
+        carried: list[Tensor],
+        stacked: list[Tensor],
+        fixed: list[Tensor],
+        rows: Tensor,
+        stopped: int,
+        leave: bool,
+    ) -> tuple[list[Tensor], int]:
+        """Step after step with the next of each of ``stacked [K, ...]``, until there is none or, with ``leave``, until the
+        carried number ``stopped`` is not 0.
+
+        Returns what is carried after the last step, and how many there were; their rows are in ``rows``. All are
+        contiguous, of the shapes that the library was built for.
+        """
+        given = [*((x, x.shape, 0) for x in carried), *((x, x.shape[1:], _apart(x)) for x in stacked)]
+        given += [(x, x.shape, 0) for x in fixed]
+        arguments = (_Argument * len(given))(*(self._argument(*one) for one in given))
+        last = [torch.empty_like(x) for x in carried]
+        into = (ctypes.c_void_p * len(last))(*(x.data_ptr() for x in last))
+        done = self._pass(
+            self._torch,
+            self._container,
+            arguments,
+            len(given),
+            len(carried),
+            len(stacked[0]),
+            rows.data_ptr(),
+            rows.shape[1] * rows.element_size(),
+            stopped,
+            leave,
+            into,
+        )
+        if done < 0:
+            raise RuntimeError("the compiled gradient step failed within a pass over the minibatches")
+        return last, done
+
+    def _argument(self, x: Tensor, shape: tuple[int, ...], jump: int) -> _Argument:
+        axes = len(shape)
+        strides = x.stride()[x.ndim - axes :]
+        return _Argument(
+            data=x.data_ptr(),
+            axes=axes,
+            sizes=(ctypes.c_int64 * axes)(*shape),
+            strides=(ctypes.c_int64 * axes)(*strides),
+            dtype=self._dtypes[x.dtype],
+            jump=jump,
+            bytes=math.prod(shape) * x.element_size(),
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_container", None):
+            self._delete(self._container)
+
+
+def _apart(x: Tensor) -> int:
+    """Bytes from one row of it to the next."""
+    return x.stride(0) * x.element_size()
+
+
+def native_pass(library: Path) -> Any:
+    """``Native`` of this library; None where there is no compiler for the C of it, or PyTorch's interface is another."""
+    ours = native.load(_SOURCE)
+    if ours is None:
+        return None
+    try:
+        return Native(library, ours)
+    except (OSError, AttributeError, StopIteration):
+        return None
