@@ -14,6 +14,7 @@ from ppo.network.actor_critic import ActorCritic
 from ppo.network.columns import Columns
 from ppo.network.memory import GRU, LSTM, Cell, Recurrent
 from ppo.network.normaliser import ObsNormaliser
+from ppo.network.perceptron import native_perceptron
 
 Act = Callable[[Any, Tensor, Any], tuple[Any, tuple, Any]]
 _SMALL = 2048  # rows times widest layer; above it PyTorch's products are as fast
@@ -41,8 +42,8 @@ def actor(network: ActorCritic, normalise: ObsNormaliser, rows: int, world: torc
     All are arrays or, where the ``world`` lives on a device (the network's), tensors; ``noise`` is what ``network.noise``
     has for this step, ``memory`` [N, M] is what ``network`` carries to the next, () where that is nothing. With the
     parameters and statistics of now.
-    A small perceptron on the CPU is evaluated in numpy, where a tensor operation would cost several times the
-    arithmetic; every other network is simply called. The two agree to rounding.
+    A small perceptron on the CPU is evaluated in C, or without a compiler in numpy: a tensor operation would cost several
+    times the arithmetic. Every other network is simply called. They agree to rounding.
     """
     small = _perceptron(network, normalise, rows)
     if world is None:
@@ -103,10 +104,12 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
             steps.append(_IN_NUMPY[type(layer)])
         else:
             return None
+    head = network.numpy_head()
+    if not recurrent and (forward := native_perceptron(network.actor, normalise, rows)):
+        return lambda obs, noise, memory: (*head(*forward(obs), noise.numpy()), memory)
     mean, std = normalise.mean.numpy(), normalise.std.numpy()
     low, high = -normalise.clip, normalise.clip
     *hidden, last = steps
-    head = network.numpy_head()
     carry = _carry(recurrent) if recurrent else None
 
     def act(obs: np.ndarray, noise: Tensor, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from envs import native
 from ppo.config.options import option
 from ppo.network.acting import actor
 from ppo.network.actor_critic import ACTIVATIONS
 from ppo.network.normaliser import Moments, ObsNormaliser
+
+
+@pytest.fixture(params=[True, False], ids=["C", "numpy"])
+def compiler(request, monkeypatch):
+    """With one, and without."""
+    if not request.param:
+        monkeypatch.setattr(native, "load", lambda *_: None)
+
 
 HEADS = [("mlp", {}), ("mlp", {"std_type": "scalar"}), ("gsde", {}), ("state_std", {})]
 
@@ -17,7 +26,7 @@ HEADS = [("mlp", {}), ("mlp", {"std_type": "scalar"}), ("gsde", {}), ("state_std
 @pytest.mark.parametrize(("head", "options"), HEADS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("width", [16, 4096])  # small enough for numpy, and too large
-def test_actions_are_those_of_the_module(head, options, activation, width):
+def test_actions_are_those_of_the_module(compiler, head, options, activation, width):
     g = torch.Generator().manual_seed(0)
     build = option("network", head, actor=[width], critic=[4], activation=activation, log_std=-0.7, **options)
     network = build(3, 2, g)
@@ -34,7 +43,7 @@ def test_actions_are_those_of_the_module(head, options, activation, width):
 
 
 @pytest.mark.parametrize("width", [16, 4096])
-def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(width):
+def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(compiler, width):
     """10 000 rows of one observation: each action as often as stated, within four standard errors."""
     g, rows = torch.Generator().manual_seed(0), 10_000
     network = option("network", "categorical", actor=[width], critic=[4], orthogonal=False)(3, 4, g)
@@ -54,7 +63,7 @@ def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(wid
 
 
 @pytest.mark.parametrize("width", [16, 4096])
-def test_several_discrete_actions_are_those_of_the_module_and_have_its_probabilities(width):
+def test_several_discrete_actions_are_those_of_the_module_and_have_its_probabilities(compiler, width):
     """As above, each of the three by itself; none is one that it does not have."""
     g, rows, sizes = torch.Generator().manual_seed(0), 10_000, (2, 4, 3)
     network = option("network", "categorical", actor=[width], critic=[4], orthogonal=False)(3, sizes, g)
