@@ -27,6 +27,7 @@ PEERS = {  # name and file of the adapter: what must be installed
     "tianshou": "tianshou",
     "sb3_contrib": "sb3-contrib",
     "rejax": "rejax",
+    "sbx": "sbx-rl",
     "rltools": "rltools",
 }
 REMEMBER = ("sb3_contrib",)  # peers of the workloads with memory, and of no other
@@ -86,7 +87,8 @@ def ours(words: Sequence[str], threads: int) -> Measure:
 
     def measure(w: Workload, iterations: int, timeout: float) -> Sample | str:
         with tempfile.TemporaryDirectory() as folder:
-            fixed = (f"threads={threads}", f"hydra.run.dir={folder}/run", f"total_steps={iterations * w.batch}")
+            steps = (iterations + 1) * w.batch  # the warm-up's rollout is no iteration
+            fixed = (f"threads={threads}", f"hydra.run.dir={folder}/run", f"total_steps={steps}")
             done = run([sys.executable, "-m", "ppo.train", *recipe(w), *fixed, *words], limit(threads), timeout)
             if done.error:
                 return done.error
