@@ -36,7 +36,8 @@ def clip(action: Any, space: ActionSpace | Bounds) -> Any:
         return action + (torch.from_numpy(space.start).to(action.device) if isinstance(action, Tensor) else space.start)
     if isinstance(space, Bounds):
         return torch.clip(action, space.low, space.high).to(space.low.dtype)
-    return np.clip(action, space.low, space.high).astype(space.dtype, copy=False)
+    bounded = np.minimum(np.maximum(action, space.low), space.high)  # half of np.clip's cost on arrays this small
+    return bounded.astype(space.dtype, copy=False)
 
 
 def tanh(action: Any, space: ActionSpace | Bounds) -> Any:
