@@ -26,8 +26,7 @@ import torch
 from torch import Tensor
 
 from envs.native import cache_folder
-from ppo.buffer.data import Batch, leaves, with_leaves
-from ppo.buffer.minibatches import unstack
+from ppo.buffer.data import Batch, leaves, tree_map, with_leaves
 from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
@@ -63,11 +62,11 @@ def _over(
     take: "AtFirstCall", learner: Learner, minibatches: Batch, knobs: Knobs, rows: Tensor, leave: bool
 ) -> tuple[Learner, int]:
     """``Step.over``, in one call where the compiled step can be had so."""
-    compiled = take.chosen(learner, next(iter(unstack(minibatches))), knobs)
-    carried, stacked, fixed = (leaves(tree) for tree in (learner, minibatches, knobs))
-    tensors = [*carried, *(x[0] for x in stacked), *fixed]
-    if not isinstance(compiled, Compiled) or compiled.native is None or not compiled.fits(tensors):
+    first = tree_map(lambda x: x[0], minibatches)
+    compiled = take.chosen(learner, first, knobs)
+    if not isinstance(compiled, Compiled) or not compiled.native or not compiled.fits(leaves((learner, first, knobs))):
         return one_by_one(take, learner, minibatches, knobs, rows, leave)
+    carried, stacked, fixed = (leaves(tree) for tree in (learner, minibatches, knobs))
     stopped = next(i for i, x in enumerate(carried) if x is learner.stopped)
     last, done = compiled.native(carried, stacked, fixed, rows, stopped, leave)
     return with_leaves(learner, last), done

@@ -1,7 +1,6 @@
 """A pass over the minibatches as one call of compiled code: between the steps there is no way back to Python."""
 
 import ctypes
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,7 @@ class Native:
         }
         exported = [getattr(step, _STEPS["run"]), *(getattr(shim, name) for name in _SHIM.values())]
         self._torch = _Torch(*(ctypes.cast(function, ctypes.c_void_p) for function in exported))
+        self._arguments: Any = None
         self._container = ctypes.c_void_p()
         create = getattr(step, _STEPS["create"])
         create.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p]
@@ -93,16 +93,16 @@ class Native:
         Returns what is carried after the last step, and how many there were; their rows are in ``rows``. All are
         contiguous, of the shapes that the library was built for.
         """
-        given = [*((x, x.shape, 0) for x in carried), *((x, x.shape[1:], _apart(x)) for x in stacked)]
-        given += [(x, x.shape, 0) for x in fixed]
-        arguments = (_Argument * len(given))(*(self._argument(*one) for one in given))
+        arguments = self._described(carried, stacked, fixed)
+        for argument, x in zip(arguments, (*carried, *stacked, *fixed), strict=True):
+            argument.data = x.data_ptr()
         last = [torch.empty_like(x) for x in carried]
         into = (ctypes.c_void_p * len(last))(*(x.data_ptr() for x in last))
         done = self._pass(
             self._torch,
             self._container,
             arguments,
-            len(given),
+            len(arguments),
             len(carried),
             len(stacked[0]),
             rows.data_ptr(),
@@ -115,17 +115,23 @@ class Native:
             raise RuntimeError("the compiled gradient step failed within a pass over the minibatches")
         return last, done
 
-    def _argument(self, x: Tensor, shape: tuple[int, ...], jump: int) -> _Argument:
-        axes = len(shape)
-        strides = x.stride()[x.ndim - axes :]
+    def _described(self, carried: list[Tensor], stacked: list[Tensor], fixed: list[Tensor]) -> Any:
+        """What does not change from one pass to the next: everything but where the data are."""
+        if self._arguments is None:
+            given = [*((x, 0) for x in carried), *((x[0], _apart(x)) for x in stacked), *((x, 0) for x in fixed)]
+            self._arguments = (_Argument * len(given))(*(self._argument(*one) for one in given))
+        return self._arguments
+
+    def _argument(self, x: Tensor, jump: int) -> _Argument:
+        """``x`` as it is in one step; ``jump``: bytes to where it is in the next."""
+        numbers = ctypes.c_int64 * x.ndim
         return _Argument(
-            data=x.data_ptr(),
-            axes=axes,
-            sizes=(ctypes.c_int64 * axes)(*shape),
-            strides=(ctypes.c_int64 * axes)(*strides),
+            axes=x.ndim,
+            sizes=numbers(*x.shape),
+            strides=numbers(*x.stride()),
             dtype=self._dtypes[x.dtype],
             jump=jump,
-            bytes=math.prod(shape) * x.element_size(),
+            bytes=x.numel() * x.element_size(),
         )
 
     def __del__(self) -> None:
