@@ -110,7 +110,7 @@ class Vector(Plain):
 
     def state(self) -> list[dict]:
         """What ``set_state`` needs to continue bit for bit elsewhere; grows with the running episodes' lengths, up to
-        ``envs.shard.LONGEST`` steps. NoState, said once as well, where an episode cannot be replayed."""
+        ``envs.history.LONGEST`` steps. NoState, said once as well, where an episode cannot be replayed."""
         crew = self._alive("state")
         if not self._ready:
             raise EnvError(f"{self.name}: state() needs a reset() first")
