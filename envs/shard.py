@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from mmap import mmap
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -20,6 +20,19 @@ from envs.process import be_somewhere
 from envs.reader import Answer, Reader, Unreadable
 
 
+class Together(Protocol):
+    """Steps all sub-environments of a share in one call, to the same bits as their own ``step()``. They name no groups."""
+
+    def attach(self, rows: Arena, first: int) -> None:
+        """Take the rows of the share, whose first is sub-environment ``first``; called once, first."""
+        ...
+
+    def step(self) -> bool:
+        """With the actions of the rows: next_obs, reward, terminated, truncated. Whether an episode ended; what it raises is
+        raised by the sub-environment of the cursor."""
+        ...
+
+
 class Shard:
     """Sub-environments ``first .. first + count - 1`` of a vector, writing their rows of the arena.
 
@@ -29,13 +42,23 @@ class Shard:
 
     time_limit = float("inf")  # nobody watches over this process
 
-    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, first: int, count: int):
+    def __init__(
+        self,
+        make: Callable[[int], gymnasium.Env],
+        name: str,
+        first: int,
+        count: int,
+        *,
+        together: Callable[[list[gymnasium.Env]], Together | None] | None = None,
+    ):
+        """``together``: gives what steps all of them at once; None where each has to step by itself."""
         self.first, self.name = first, name
         self.envs: list[gymnasium.Env] = []
         try:
             for index in range(first, first + count):
                 self.envs.append(self._made(make, index))
             self.spaces = self._one_space()
+            self._together = together(self.envs) if together else None
         except BaseException:
             self.close()
             raise
@@ -89,6 +112,8 @@ class Shard:
         rows = part(whole, slice(self.first, self.first + len(self.envs)))
         self._action, self._step, self._length, self._cursor = rows
         self._cursor[0] = self.first
+        if self._together:
+            self._together.attach(rows, self.first)
         # The same memory in the shape the environments speak; a row takes any dtype and rounds to its own.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)
@@ -117,7 +142,7 @@ class Shard:
         out.group[:] = self._group  # the group in force during the transition, not that of the next episode
         self._history.add(self._action)
         self._length += 1
-        self._one_by_one()
+        self._one_by_one() if self._together is None else self._at_once(self._together)
         self._check_finite(out.next_obs)
         self._check_finite(out.reward)
         self._return += out.reward
@@ -135,6 +160,14 @@ class Shard:
             if terminated or truncated:
                 self._ended.append(i)
                 out.terminated[i], out.truncated[i] = terminated, truncated
+
+    def _at_once(self, together: Together) -> None:
+        try:
+            ended = together.step()
+        except RAISED as error:
+            raise self._raised(int(self._cursor[0]) - self.first, "step()", error) from error
+        if ended:
+            self._ended.extend(np.flatnonzero(self._step.terminated | self._step.truncated).tolist())
 
     def _as_taken(self, actions: np.ndarray) -> Iterable[Any]:
         """``actions [n, A]`` one by one, in the shape of the space and in memory of their own: an environment may keep or
