@@ -10,6 +10,7 @@ from gymnasium.wrappers import HumanRendering
 
 from envs.base import EnvError, Envs, VectorEnv
 from envs.display import check_window, draw_off_screen
+from envs.shard import Together
 from envs.vector import vector
 
 Wrap = Callable[[gymnasium.Env], gymnasium.Env]
@@ -97,10 +98,31 @@ def python(
 def mujoco(
     num_envs: Envs, workers: int, *, id: str, wrappers: list[dict[str, Any]], render_mode: str | None
 ) -> VectorEnv:
-    """A MuJoCo task of gymnasium: ``Hopper-v5``, ``Ant-v5`` ... (the older versions need bindings no longer made)."""
+    """A MuJoCo task of gymnasium: ``Hopper-v5``, ``Ant-v5`` ... (the older versions need bindings no longer made).
+
+    Robots as they come are stepped by C of our own, to the same bits; see ``envs.mujoco``.
+    """
     if not id.endswith("-v5"):
         raise EnvError(f"{id}: env=mujoco takes the v5 tasks of gymnasium, such as HalfCheetah-v5; others by env=gym")
-    return gym(num_envs, workers, id=id, kwargs={}, wrappers=wrappers, render_mode=render_mode)
+    make = partial(_make, id, partial(_compiled, id), _allowed(id, wrappers), render_mode)
+    return vector(make, num_envs, workers, id, together=_together)
+
+
+def _compiled(id: str, **drawn: Any) -> gymnasium.Env:
+    if find_spec("mujoco") is None:  # gymnasium says what is missing
+        return _registered(id, {}, **drawn)
+    from envs.mujoco.model import compiling
+
+    with compiling():
+        return _registered(id, {}, **drawn)
+
+
+def _together(envs: Sequence[gymnasium.Env]) -> Together | None:
+    if find_spec("mujoco") is None:  # a task of another package
+        return None
+    from envs.mujoco.share import together
+
+    return together(envs)
 
 
 def _make(

@@ -1,25 +1,36 @@
 """A share of the sub-environments, stepped one after the other in this process."""
 
 import math
-import operator
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from mmap import mmap
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from envs import metadata
 from envs.arena import Arena, arena, not_finite, part, spaces
 from envs.base import ActionSpace, EnvError, NoState, NotFinite, say_once
 from envs.fault import RAISED, first_of, raised
 from envs.flatten import columns, unpack
-from envs.generator import Globals, decoded, encoded, restore, state_of
+from envs.generator import Globals, decoded, restore, state_of
+from envs.history import History
 from envs.process import be_somewhere
 from envs.reader import Answer, Reader, Unreadable
 
-LONGEST = 10_000  # actions kept of a running episode: what is saved, and the time to replay it, must not grow for ever
+
+class Together(Protocol):
+    """Steps all sub-environments of a share in one call, to the same bits as their own ``step()``. They name no groups."""
+
+    def attach(self, rows: Arena, first: int) -> None:
+        """Take the rows of the share, whose first is sub-environment ``first``; called once, first."""
+        ...
+
+    def step(self) -> bool:
+        """With the actions of the rows: next_obs, reward, terminated, truncated. Whether an episode ended; what it raises is
+        raised by the sub-environment of the cursor."""
+        ...
 
 
 class Shard:
@@ -31,21 +42,28 @@ class Shard:
 
     time_limit = float("inf")  # nobody watches over this process
 
-    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, first: int, count: int):
+    def __init__(
+        self,
+        make: Callable[[int], gymnasium.Env],
+        name: str,
+        first: int,
+        count: int,
+        *,
+        together: Callable[[list[gymnasium.Env]], Together | None] | None = None,
+    ):
+        """``together``: gives what steps all of them at once; None where each has to step by itself."""
         self.first, self.name = first, name
         self.envs: list[gymnasium.Env] = []
         try:
             for index in range(first, first + count):
                 self.envs.append(self._made(make, index))
             self.spaces = self._one_space()
+            self._together = together(self.envs) if together else None
         except BaseException:
             self.close()
             raise
         self._seed = [0] * count
-        self._start: list[dict] = [{}] * count  # how the running episode began; "lost": why that is not known
-        self._log: deque[np.ndarray] = deque(maxlen=LONGEST)  # [n, A] actions of the last steps, as far as needed
-        self._steps = 0  # steps since reset
-        self._since = [0] * count  # the step at which the running episode began
+        self._history = History(count)
         self._return = np.zeros(count)
         self._group = np.arange(first, first + count)
         self._ended: list[int] = []  # whose episode ended in the last step
@@ -78,39 +96,24 @@ class Shard:
         return flat
 
     def _declared(self, size: int) -> dict[str, range]:
-        """The names of columns that a box cannot have: ``metadata["columns"] = {"gyro": [0, 3], ...}``, first and end."""
-        env = self.envs[0]
-        said = getattr(env, "metadata", None)
-        said = said.get("columns", {}) if isinstance(said, dict) else {}
-        if env.observation_space != getattr(env.unwrapped, "observation_space", None):
-            return {}  # a wrapper made another row of it: the names are of columns that are elsewhere now
         try:
-            found = {str(name): range(*map(operator.index, ends)) for name, ends in said.items()}
-        except (AttributeError, TypeError, ValueError):
-            found = None
-        if found is None or any(not columns or columns[-1] >= size or columns[0] < 0 for columns in found.values()):
-            raise EnvError(
-                f'{self.name}: its metadata["columns"] is {said}; needed is {{name: [first, end], ...}} within the {size} '
-                "columns of its observation"
-            )
-        return found
+            return metadata.columns(self.envs[0], size)
+        except EnvError as error:
+            raise EnvError(f"{self.name}: {error}") from None
 
     @property
     def fps(self) -> float | None:
         """Pictures a second, as the environment's metadata say; None where they do not."""
-        try:
-            fps = float(self.envs[0].metadata["render_fps"])
-        except Exception:  # anything may be there, or nothing
-            return None
-        return fps if 0 < fps < float("inf") else None
+        return metadata.fps(self.envs[0])
 
     def attach(self, memory: mmap | bytearray, num_envs: int) -> Arena:
         """Lay the arrays of all ``num_envs`` over ``memory`` and take the rows of this share; called once, first."""
         whole = arena(memory, num_envs, *self.spaces)
-        self._action, self._step, self._length, self._cursor = part(
-            whole, slice(self.first, self.first + len(self.envs))
-        )
+        rows = part(whole, slice(self.first, self.first + len(self.envs)))
+        self._action, self._step, self._length, self._cursor = rows
         self._cursor[0] = self.first
+        if self._together:
+            self._together.attach(rows, self.first)
         # The same memory in the shape the environments speak; a row takes any dtype and rounds to its own.
         self._obs = self._step.obs.reshape(-1, *self._observation_shape)
         self._next_obs = self._step.next_obs.reshape(-1, *self._observation_shape)
@@ -120,7 +123,8 @@ class Shard:
         """Start every sub-environment anew, each from its own seed."""
         before = Globals.now()
         self._seed = list(seeds)
-        self._restart()
+        self._history.restart()
+        self._no_end()
         for i in range(len(self.envs)):
             self._begin(i, {"seed": self._seed[i]})
         self._check_finite(self._step.obs)
@@ -132,13 +136,22 @@ class Shard:
 
     def step(self) -> None:
         """One step with the actions of the arena; an ended episode is followed by its reset at once."""
-        out, next_obs, cursor = self._step, self._next_obs, self._cursor
+        out = self._step
         if self._ended:
             self._no_end()
         out.group[:] = self._group  # the group in force during the transition, not that of the next episode
-        self._log.append(self._action.copy())
-        self._steps += 1
+        self._history.add(self._action)
         self._length += 1
+        self._one_by_one() if self._together is None else self._at_once(self._together)
+        self._check_finite(out.next_obs)
+        self._check_finite(out.reward)
+        self._return += out.reward
+        out.obs[:] = out.next_obs
+        if self._ended:
+            self._end()
+
+    def _one_by_one(self) -> None:
+        out, next_obs, cursor = self._step, self._next_obs, self._cursor
         for i, action in enumerate(self._as_taken(self._action)):
             cursor[0] = self.first + i
             next_obs[i], out.reward[i], terminated, truncated, group = self._advance(i, action)
@@ -147,12 +160,14 @@ class Shard:
             if terminated or truncated:
                 self._ended.append(i)
                 out.terminated[i], out.truncated[i] = terminated, truncated
-        self._check_finite(out.next_obs)
-        self._check_finite(out.reward)
-        self._return += out.reward
-        out.obs[:] = out.next_obs
-        if self._ended:
-            self._end()
+
+    def _at_once(self, together: Together) -> None:
+        try:
+            ended = together.step()
+        except RAISED as error:
+            raise self._raised(int(self._cursor[0]) - self.first, "step()", error) from error
+        if ended:
+            self._ended.extend(np.flatnonzero(self._step.terminated | self._step.truncated).tolist())
 
     def _as_taken(self, actions: np.ndarray) -> Iterable[Any]:
         """``actions [n, A]`` one by one, in the shape of the space and in memory of their own: an environment may keep or
@@ -178,8 +193,7 @@ class Shard:
             self._step.episode_length[i] = self._length[i]
             state = state_of(self.envs[i])
             self._begin(i, {"lost": state} if isinstance(state, str) else {"rng": state})
-        for _ in range(len(self._log) - (self._steps - min(self._since))):
-            self._log.popleft()
+        self._history.trim()
         self._check_finite(self._step.obs)
 
     def _no_end(self) -> None:
@@ -192,42 +206,29 @@ class Shard:
     def state(self) -> list[dict]:
         """One plain dict a sub-environment: strings, numbers, dicts. NoState where an episode cannot be replayed."""
         starts = [self._beginning(i) for i in range(len(self.envs))]
-        log = np.array(self._log) if self._log else np.zeros((0, *self._action.shape), self._action.dtype)
         return [
             {
                 "seed": self._seed[i],
                 "start": starts[i],
-                "actions": log[len(log) - (self._steps - self._since[i]) :, i].tobytes().hex(),
+                "actions": past.tobytes().hex(),
                 "obs": self._step.obs[i].tobytes().hex(),
             }
-            for i in range(len(self.envs))
+            for i, past in enumerate(self._history.actions(self._action))
         ]
 
     def _beginning(self, i: int) -> dict:
-        """How the running episode of ``i`` began, as JSON can hold it."""
-        where = f"{self.name}: sub-environment {self.first + i}"
-        if self._steps - self._since[i] > len(self._log):  # said alike however long it is: it is said once
-            raise NoState(
-                f"{where}: its episode cannot be saved, as it is longer than the {LONGEST:,} steps whose actions are kept; a "
-                "time limit would end it (env=gym: env.kwargs.max_episode_steps=1000)"
-            )
-        if "lost" in self._start[i]:
-            raise NoState(f"{where}: its episodes cannot be saved: {self._start[i]['lost']}")
         try:
-            return encoded(self._start[i])
-        except TypeError as error:
-            raise NoState(f"{where}: its episodes cannot be saved: {error} is in the state of its np_random") from error
+            return self._history.beginning(i)
+        except NoState as error:
+            raise NoState(f"{self.name}: sub-environment {self.first + i}: {error}") from error
 
     def set_state(self, states: Sequence[dict]) -> None:
         """Replay every running episode from its beginning."""
         pasts = [self._parse(i, state) for i, state in enumerate(states)]
-        self._restart()
-        self._steps = max(map(len, pasts))
-        log = np.zeros((self._steps, *self._action.shape), self._action.dtype)
+        self._history.restart(pasts)
+        self._no_end()
         for i, (state, past) in enumerate(zip(states, pasts)):
-            log[self._steps - len(past) :, i] = past
             self._replay(i, state, past)
-        self._log.extend(log)
 
     def _parse(self, i: int, state: dict) -> np.ndarray:
         """The actions [t, A] of a state; takes its seed."""
@@ -258,8 +259,7 @@ class Shard:
                 restore(self.envs[i], start["rng"])
             except RAISED as error:
                 raise self._raised(i, "taking the saved state of its np_random", error) from error
-        self._begin(i, start)
-        self._since[i] = self._steps - len(past)
+        self._begin(i, start, ago=len(past))
         ended = False
         for action in self._as_taken(past):
             self._length[i] += 1
@@ -298,16 +298,11 @@ class Shard:
         except RAISED as error:
             raise self._raised(i, "render()", error) from error
 
-    def _restart(self) -> None:
-        self._log.clear()
-        self._steps = 0
-        self._no_end()
-
-    def _begin(self, i: int, start: dict) -> None:
-        """A new episode: from a seed, or from the state of the sub-environment's generator that ``start`` names."""
+    def _begin(self, i: int, start: dict, *, ago: int = 0) -> None:
+        """A new episode: from a seed, or from the state of the sub-environment's generator that ``start`` names. ``ago``: how
+        many of the steps known already belong to it."""
         self._cursor[0] = self.first + i
-        self._start[i] = start
-        self._since[i] = self._steps
+        self._history.begin(i, start, ago=ago)
         self._return[i] = 0.0
         self._length[i] = 0
         self._obs[i], group = self._reset(i, start.get("seed"))

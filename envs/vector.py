@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
 import gymnasium
@@ -11,28 +12,36 @@ import numpy as np
 
 from envs.arena import Arena, arena_bytes, not_finite, part
 from envs.base import EnvError, Envs, NoState, NotFinite, Plain, Step, VectorEnv, indices, say_once, seeds
-from envs.shard import Shard
+from envs.shard import Shard, Together
 from envs.workers import Workers
 
 _LONG = 10.0  # s of making, resetting or a first step after which it is said what is being waited for
 
 
-def vector(make: Callable[[int], gymnasium.Env], num_envs: Envs, workers: int, name: str) -> VectorEnv:
+def vector(
+    make: Callable[[int], gymnasium.Env],
+    num_envs: Envs,
+    workers: int,
+    name: str,
+    *,
+    together: Callable[[list[gymnasium.Env]], Together | None] | None = None,
+) -> VectorEnv:
     """A vector of ``num_envs`` environments; ``make(i)`` makes the ``i``-th, in the process that will step it.
 
     A range of indices instead of a number: this part of a larger vector, whose rows are what they are in the whole.
     This process and ``workers`` others share them evenly. Trajectories do not depend on ``workers``. ``name`` is for
-    people and error messages.
+    people and error messages. ``together``: see ``envs.shard``.
     """
     envs = indices(num_envs)
     if len(envs) < 1 or workers < 0:
         raise EnvError(f"{name}: {len(envs)} environments in {workers} workers: needs at least 1 and 0")
     workers = min(workers, len(envs) - 1)
+    share = partial(Shard, make, name, together=together)
     with saying(f"{name}: making the environments"):
         if workers:
-            crew = Workers(make, name, envs, workers)
+            crew = Workers(share, name, envs, workers)
             return Vector(crew, crew.attach(), envs, name)
-        crew = Shard(make, name, envs.start, len(envs))
+        crew = share(envs.start, len(envs))
         memory = bytearray(arena_bytes(envs.stop, *crew.spaces))
         return Vector(crew, crew.attach(memory, envs.stop), envs, name)
 
@@ -110,7 +119,7 @@ class Vector(Plain):
 
     def state(self) -> list[dict]:
         """What ``set_state`` needs to continue bit for bit elsewhere; grows with the running episodes' lengths, up to
-        ``envs.shard.LONGEST`` steps. NoState, said once as well, where an episode cannot be replayed."""
+        ``envs.history.LONGEST`` steps. NoState, said once as well, where an episode cannot be replayed."""
         crew = self._alive("state")
         if not self._ready:
             raise EnvError(f"{self.name}: state() needs a reset() first")

@@ -25,7 +25,6 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import cloudpickle
-import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
@@ -43,7 +42,8 @@ _LONG = 10.0  # s of waiting after which that is said, once
 class Workers:
     """The crew of a vector: this process and ``workers`` others, each with its share of the sub-environments."""
 
-    def __init__(self, make: Callable[[int], gymnasium.Env], name: str, envs: range, workers: int):
+    def __init__(self, share: Callable[[int, int], Shard], name: str, envs: range, workers: int):
+        """``share(first, count)``: makes a share of the sub-environments, in the process that will step it."""
         self.name, self._envs = name, envs
         self.time_limit = math.inf  # s that a worker may take to answer
         self._said = False  # that a worker is being waited for
@@ -55,11 +55,11 @@ class Workers:
         self._mine = len(envs) // (workers + 1)
         self._finish = weakref.finalize(self, end, self._workers)  # runs at interpreter exit too
         bounds = [envs.start + len(envs) * w // (workers + 1) for w in range(1, workers + 2)]
-        task = cloudpickle.dumps((make, name))
+        task = cloudpickle.dumps(share)
         try:
             for first, last in zip(bounds, bounds[1:]):
                 self._workers.append(Process(self._file.fileno(), first, last))
-            mine = partial(self._make_own, make, self._mine)
+            mine = partial(self._make_own, share)
             kinds = self._share(lambda w: pickle.dumps(("make", task, w.first, w.end - w.first)), mine)
             if any(kind != kinds[0] for kind in kinds):
                 raise EnvError(f"{name}: its sub-environments have different observation or action spaces")
@@ -68,8 +68,8 @@ class Workers:
             self.close()
             raise
 
-    def _make_own(self, make: Callable[[int], gymnasium.Env], count: int) -> tuple[Box, ActionSpace]:
-        self._own = Shard(make, self.name, self._envs.start, count)
+    def _make_own(self, share: Callable[[int, int], Shard]) -> tuple[Box, ActionSpace]:
+        self._own = share(self._envs.start, self._mine)
         return self._own.spaces
 
     @property
@@ -263,7 +263,7 @@ def main(question: int, answer: int, file: int) -> None:
                     method, *arguments = pickle.loads(message)
                     if method == "make":
                         task, first, count = arguments
-                        shard = Shard(*cloudpickle.loads(task), first, count)
+                        shard = cloudpickle.loads(task)(first, count)
                         reply = shard.spaces
                     elif method == "attach":
                         shard.attach(mmap.mmap(file, 0), *arguments)

@@ -2,6 +2,8 @@
 
 - *bullet*: one environment on one core: ours, the reference's (``pybullet-envs-gymnasium``), and ``stepSimulation``
   alone, as it runs inside our step. In CPU time of this thread, which other programs of the machine disturb little.
+- *mujoco*: a vector step of MuJoCo robots on one core: ours, gymnasium's robots in our vector (``env=gym``) and in
+  gymnasium's, and ``mj_step`` alone, as it runs inside of a robot. In CPU time as well; resets are counted.
 - *vector*: ours in this process and with workers, gymnasium's and Stable-Baselines3's vector environments, all over the
   same environment. In wall-clock time, since processes wait for each other. ``ratio`` is against the fastest peer.
 
@@ -9,6 +11,7 @@ Random actions; programs take turns, a short chunk of steps each.
 """
 
 import argparse
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +26,15 @@ from ppo.config.options import option
 from scripts.benchmarks.table import Row, Samples, fastest, rows, table, versions
 from scripts.parity import TASKS, our, reference
 
+ROBOTS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5")
 VECTORS = ("envs/HalfCheetahBullet-v0", "envs/AntBullet-v0", "Pendulum-v1")
 SIZES = (8, 16)
-_QUICK = 20.0  # seconds for each half of a quick run
+_QUICK = 15.0  # seconds for each part of a quick run
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", default=",".join(TASKS), help="Bullet tasks, separated by commas")
+    parser.add_argument("--robots", default=",".join(ROBOTS), help="MuJoCo tasks, separated by commas")
     parser.add_argument("--vectors", default=",".join(VECTORS), help="gymnasium ids, separated by commas")
     parser.add_argument(
         "--workers",
@@ -43,7 +48,7 @@ def main(args: argparse.Namespace) -> Iterator[list[Row]]:
     """The rows of every table, as soon as it is measured."""
     found = versions("pybullet", "pybullet-envs-gymnasium", "gymnasium", "stable-baselines3", "numpy")
     print(", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
-    tasks, vectors = (list(filter(None, names.split(","))) for names in (args.tasks, args.vectors))
+    tasks, robots, vectors = (list(filter(None, x.split(","))) for x in (args.tasks, args.robots, args.vectors))
     repeats = args.repeats or (5 if args.quick else 21)
     for task in tasks:
         limit = _QUICK / len(tasks) if args.quick else None
@@ -52,6 +57,11 @@ def main(args: argparse.Namespace) -> Iterator[list[Row]]:
         yield _show(
             made + rows("envs", task, "x", {"ours / stepSimulation": _over(measured)}, None, more_is_better=False)
         )
+    for id in robots:
+        limit = _QUICK / len(robots) if args.quick else None
+        measured = mujoco(id, SIZES[0], repeats, limit)
+        name = f"{id} x {SIZES[0]}"
+        yield _show(rows("envs", name, "µs/vector step", measured, "gymnasium Sync", more_is_better=False))
     for id in vectors:
         for size in SIZES:
             limit = _QUICK / len(vectors) / len(SIZES) if args.quick else None
@@ -115,6 +125,44 @@ def _steps(env: gymnasium.Env, actions: np.ndarray, clock: Callable[[], float]) 
     return 1e6 * spent / len(actions)
 
 
+def mujoco(id: str, size: int, repeats: int, limit: float | None) -> Samples:
+    """CPU µs of a vector step in this process, and of the physics within."""
+    library: Any = importlib.import_module("mujoco")
+    clock, physics = time.thread_time, library.mj_step
+    inside: list[float] = []
+
+    def timed(*args: Any, **kwargs: Any) -> None:
+        begun = clock()
+        physics(*args, **kwargs)
+        inside.append(clock() - begun)
+
+    candidates = {
+        "ours": _ours(id, size, 0, "mujoco"),
+        "ours, env=gym": _ours(id, size, 0),
+        "gymnasium Sync": _gymnasium(id, size, "sync"),
+        "mj_step": _ours(id, size, 0),
+    }
+    samples: Samples = {name: [] for name in candidates}
+    rng, space = np.random.default_rng(0), gymnasium.spec(id).make(disable_env_checker=True).action_space
+    end = time.monotonic() + limit if limit else float("inf")
+    for _ in range(repeats):
+        actions = rng.uniform(-1, 1, (40, size, *(space.shape or ()))).astype(np.float32)
+        for name, candidate in candidates.items():
+            inside.clear()
+            library.mj_step = timed if name == "mj_step" else physics
+            begun = clock()
+            for action in actions:
+                candidate.step(action)
+            spent = sum(inside) if name == "mj_step" else clock() - begun
+            samples[name].append(1e6 * spent / len(actions))
+        if time.monotonic() > end:
+            break
+    library.mj_step = physics
+    for candidate in candidates.values():
+        candidate.close()
+    return samples
+
+
 class Candidate(NamedTuple):
     """A vector environment of whatever make."""
 
@@ -152,8 +200,8 @@ def vector(id: str, size: int, workers: int, repeats: int, limit: float | None) 
     return samples
 
 
-def _ours(id: str, size: int, workers: int) -> Candidate:
-    env: VectorEnv = option("env", "gym", id=id)(size, workers)
+def _ours(id: str, size: int, workers: int, word: str = "gym") -> Candidate:
+    env: VectorEnv = option("env", word, id=id)(size, workers)
     env.reset(0)
     return Candidate(env.step, env.close)
 

@@ -177,17 +177,17 @@ def test_a_state_holds_the_actions_of_the_running_episode_alone(open_vector):
     began = [18, 14, 11]
     for i, state in enumerate(env.state()):
         assert state["actions"] == plan[began[i] :, i].tobytes().hex()
-    assert len(env._crew._log) == 8  # as far back as the longest of them began
+    assert len(env._crew._history._log) == 8  # as far back as the longest of them began
 
 
 def test_what_is_saved_of_an_episode_without_an_end_is_bounded(open_vector, monkeypatch, capsys):
     """Once an episode is longer than what is kept there is no state; the next episode has one again."""
-    monkeypatch.setattr("envs.shard.LONGEST", 5)
+    monkeypatch.setattr("envs.history.LONGEST", 5)
     env = open_vector(partial(Told, length=8), 2, 0, "long")
     env.reset(0)
     for t, action in enumerate(actions(env, 9), start=1):
         env.step(action)
-        assert len(env._crew._log) <= 5
+        assert len(env._crew._history._log) <= 5
         if 5 < t < 8:  # twice
             with pytest.raises(NoState, match="its episode .* longer than the 5 steps .*env.kwargs.max_episode_steps"):
                 env.state()

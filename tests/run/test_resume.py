@@ -102,6 +102,28 @@ def test_the_number_of_workers_may_change_on_the_way(go, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_what_steps_a_mujoco_robot_may_change_on_the_way(go, tmp_path, monkeypatch):
+    """C of our own, gymnasium's Python, C again; and neither changes a number of a run."""
+    pytest.importorskip("mujoco")
+    share = pytest.importorskip("envs.mujoco.share")
+    words = ("env=mujoco", "env.id=Hopper-v5", "normalise.obs=true", "normalise.reward=true", *LONG)
+    library, step, calls = share.load(share._SOURCE), share.Robots.step, []
+    if library is None:
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(share.Robots, "step", lambda self: calls.append(self) or step(self))
+
+    go(*words, name="whole")
+    for there, cut in ((library, 3), (None, 2), (library, None)):
+        monkeypatch.setattr(share, "load", lambda source, there=there: there)
+        before = len(calls)
+        go(*words, name="parts", cut=cut)
+        assert (len(calls) > before) == (there is not None)
+    monkeypatch.setattr(share, "load", lambda source: None)
+    go(*words, name="gymnasium's")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(tmp_path / "whole", tmp_path / "gymnasium's")
+
+
 def test_a_larger_total_goes_on_and_the_clock_too(go, tmp_path):
     go("total_steps=256", name="run")
     before = jsonl.read(tmp_path / "run" / "metrics.jsonl")
