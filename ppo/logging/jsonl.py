@@ -128,6 +128,8 @@ def rewind(path: Path, update: int) -> None:
 
 def _plain(name: str, value: object) -> Value:
     """A Python number, text or list; numpy scalars are converted."""
+    if type(value) is int or (type(value) is float and math.isfinite(value)):  # most are, and an abstract class is slow
+        return value
     if isinstance(value, str):
         return value
     if isinstance(value, list):
