@@ -143,7 +143,8 @@ def same(words: list[str]) -> None:
         state, _, _ = update(bound, learner, batch, first, g)
         ends.append(update(bound._replace(limits=limits), state, batch, second, g)[:2])
         if step is not eager:
-            minibatches = shuffle(batch, 64, random_order(256, network.chunk, g))
+            noise = torch.rand(batch.action.shape, generator=g) if "rpo" in words else batch.noise
+            minibatches = shuffle(batch._replace(noise=noise), 64, random_order(256, network.chunk, g))
             for leave, limit, taken in ((True, math.inf, 4), (True, 0.0, 1), (False, 0.0, 4)):
                 knobs = second._replace(limit=torch.tensor(limit))
                 one_call(step, state, minibatches, knobs, leave, taken)
