@@ -1,7 +1,6 @@
 """A pass over the minibatches as one call of compiled code: between the steps there is no way back to Python."""
 
 import ctypes
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ _SHIM = {  # what PyTorch exports for libraries, in the order of the C struct
     "data_of": "aoti_torch_get_data_ptr",
     "drop": "aoti_torch_delete_tensor_object",
 }
-Pass = Callable[[list[Tensor], list[Tensor], list[Tensor], Tensor, int, bool], tuple[list[Tensor], int]]
+_DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 class _Torch(ctypes.Structure):
@@ -47,15 +46,7 @@ class Native:
     def __init__(self, library: Path, ours: ctypes.CDLL):
         step = ctypes.CDLL(str(library))
         shim = ctypes.CDLL(str(next(Path(torch.__file__).parent.glob("lib/*torch_cpu*"))))
-        self._dtypes = {
-            dtype: getattr(shim, f"aoti_torch_dtype_{name}")()
-            for dtype, name in (
-                (torch.float32, "float32"),
-                (torch.float64, "float64"),
-                (torch.int64, "int64"),
-                (torch.bool, "bool"),
-            )
-        }
+        self._dtypes = {getattr(torch, name): getattr(shim, f"aoti_torch_dtype_{name}")() for name in _DTYPES}
         exported = [getattr(step, _STEPS["run"]), *(getattr(shim, name) for name in _SHIM.values())]
         self._torch = _Torch(*(ctypes.cast(function, ctypes.c_void_p) for function in exported))
         self._arguments: Any = None
@@ -93,16 +84,20 @@ class Native:
         Returns what is carried after the last step, and how many there were; their rows are in ``rows``. All are
         contiguous, of the shapes that the library was built for.
         """
-        arguments = self._described(carried, stacked, fixed)
-        for argument, x in zip(arguments, (*carried, *stacked, *fixed), strict=True):
-            argument.data = x.data_ptr()
+        given = [*((x, 0) for x in carried), *((x, x.stride(0) * x.element_size()) for x in stacked)]
+        given += [(x, 0) for x in fixed]
+        if self._arguments is None:
+            in_a_step = (*carried, *(x[0] for x in stacked), *fixed)
+            self._arguments = (_Argument * len(given))(*map(self._described, in_a_step))
+        for argument, (x, jump) in zip(self._arguments, given, strict=True):
+            argument.data, argument.jump = x.data_ptr(), jump
         last = [torch.empty_like(x) for x in carried]
         into = (ctypes.c_void_p * len(last))(*(x.data_ptr() for x in last))
         done = self._pass(
             self._torch,
             self._container,
-            arguments,
-            len(arguments),
+            self._arguments,
+            len(given),
             len(carried),
             len(stacked[0]),
             rows.data_ptr(),
@@ -115,22 +110,14 @@ class Native:
             raise RuntimeError("the compiled gradient step failed within a pass over the minibatches")
         return last, done
 
-    def _described(self, carried: list[Tensor], stacked: list[Tensor], fixed: list[Tensor]) -> Any:
-        """What does not change from one pass to the next: everything but where the data are."""
-        if self._arguments is None:
-            given = [*((x, 0) for x in carried), *((x[0], _apart(x)) for x in stacked), *((x, 0) for x in fixed)]
-            self._arguments = (_Argument * len(given))(*(self._argument(*one) for one in given))
-        return self._arguments
-
-    def _argument(self, x: Tensor, jump: int) -> _Argument:
-        """``x`` as it is in one step; ``jump``: bytes to where it is in the next."""
+    def _described(self, x: Tensor) -> _Argument:
+        """``x`` as it is in one step: what does not change from one pass to the next."""
         numbers = ctypes.c_int64 * x.ndim
         return _Argument(
             axes=x.ndim,
             sizes=numbers(*x.shape),
             strides=numbers(*x.stride()),
             dtype=self._dtypes[x.dtype],
-            jump=jump,
             bytes=x.numel() * x.element_size(),
         )
 
@@ -139,12 +126,7 @@ class Native:
             self._delete(self._container)
 
 
-def _apart(x: Tensor) -> int:
-    """Bytes from one row of it to the next."""
-    return x.stride(0) * x.element_size()
-
-
-def native_pass(library: Path) -> Any:
+def native_pass(library: Path) -> Native | None:
     """``Native`` of this library; None where there is no compiler for the C of it, or PyTorch's interface is another."""
     ours = native.load(_SOURCE)
     if ours is None:
