@@ -6,13 +6,14 @@ import torch
 
 from envs.base import Envs, VectorEnv
 from envs.batched.cartpole import CartPoleSwingUp
+from envs.batched.hopper import Hopper
 from envs.batched.pendulum import Pendulum
 from envs.batched.reacher import Reacher
 from envs.batched.task import Task
 from envs.batched.world import Batched
 
-Name = Literal["pendulum", "cartpole_swingup", "reacher"]
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Pendulum, CartPoleSwingUp, Reacher)}
+Name = Literal["pendulum", "cartpole_swingup", "reacher", "hopper"]
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Pendulum, CartPoleSwingUp, Reacher, Hopper)}
 
 
 def batched(
