@@ -19,5 +19,10 @@ for _name, _where, _steps in (
 ):
     register(f"envs/{_name}-v0", entry_point=f"envs.bullet.{_where}", max_episode_steps=_steps)
 
-for _name, _task in (("Pendulum", "pendulum"), ("CartPoleSwingUp", "cartpole_swingup"), ("Reacher", "reacher")):
+for _name, _task in (
+    ("Pendulum", "pendulum"),
+    ("CartPoleSwingUp", "cartpole_swingup"),
+    ("Reacher", "reacher"),
+    ("Hopper", "hopper"),
+):
     register(f"envs/{_name}-v0", entry_point="envs.batched.single:Single", kwargs={"task": _task})

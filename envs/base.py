@@ -73,6 +73,9 @@ class VectorEnv(Protocol):
     # Where it lives. None: on the host, its arrays are numpy's. A device: wherever this protocol says array, a tensor of
     # that device, and no call of step() waits for it. See envs.device.
     device: "torch.device | None"
+    # Of a world on a device: a sub-environment that gives a number that is not finite ends its episode there, begins
+    # another where it can, and its sample is to be masked. False: such a number ends the run.
+    masks: bool
 
     def reset(self, seed: int, *, first: int = 0) -> np.ndarray:
         """Start every sub-environment anew, each with its own seed derived from ``seed``; return ``obs [N, O]``.
@@ -115,6 +118,7 @@ class Plain:
     """Of the protocol, what most worlds do without."""
 
     roles: dict[str, list[str]] = {}  # noqa: RUF012 - a constant
+    masks = False
 
     def log(self) -> dict[str, float]:
         """Nothing to say of itself."""

@@ -51,6 +51,13 @@ class Tally(NamedTuple):
         return after, torch.where(ended, total, math.nan), torch.where(ended, length, 0)
 
 
+def marked(reward: Float[Tensor, " N"], next_obs: Float[Tensor, "N O"]) -> tuple[Tensor, Bool[Tensor, " N"]]:
+    """(reward, broken): ``broken`` is the sub-environment whose step has a number that is not finite. Its reward becomes NaN,
+    so that neither the sample nor the return of its episode passes for a whole one."""
+    fine = (next_obs.abs() < math.inf).all(-1) & (reward.abs() < math.inf)  # half the operations of isfinite
+    return torch.where(fine, reward, math.nan), ~fine
+
+
 def hosted(envs: VectorEnv) -> VectorEnv:
     """``envs`` as a world of the host, arrays in and arrays out: for all that looks at every step, such as an evaluation. A
     world of the host is returned as it is."""

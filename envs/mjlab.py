@@ -13,6 +13,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from envs.base import EnvError, Envs, NoState, Step, VectorEnv, indices, say_once
+from envs.device import marked
 from envs.simulator import Simulator
 from envs.vector import saying
 
@@ -25,6 +26,7 @@ def mjlab(
     id: str,
     seconds: Annotated[float, Gt(0)] | None,
     random_start: bool,
+    on_nonfinite: Literal["mask", "stop"],
     render_mode: Literal["rgb_array"] | None,
 ) -> VectorEnv:
     """mjlab's task ``id``, or ``MODULE:ID`` of a module that registers it.
@@ -32,6 +34,8 @@ def mjlab(
     seconds: the time limit of an episode; None: the task's own. It truncates, so that values are bootstrapped.
     random_start: each first episode begins at a random place of its time limit, as mjlab's own training has it: otherwise
     all worlds run out of time in one step. Such first episodes are short, and counted in train/return as they are.
+    on_nonfinite: what becomes of a world that gives a number that is not finite. ``mask``: it is reset, and nothing is
+    learned of that sample; ``stop``: the run ends.
     """
     count, (module, _, task) = len(indices(num_envs)), id.rpartition(":")
     load, build = _library(id, module, device)
@@ -42,7 +46,7 @@ def mjlab(
         cfg.episode_length_s = cfg.episode_length_s if seconds is None else seconds
         return build(cfg, device=str(device), render_mode=render_mode)
 
-    return cast(VectorEnv, Mjlab(make, count, device, id, random_start=random_start))
+    return cast(VectorEnv, Mjlab(make, count, device, id, random_start=random_start, masks=on_nonfinite == "mask"))
 
 
 def _library(id: str, module: str, device: torch.device) -> tuple[Callable[[str], Any], Callable[..., Any]]:
@@ -78,17 +82,25 @@ def _library(id: str, module: str, device: torch.device) -> tuple[Callable[[str]
 
 
 class Mjlab(Simulator):
-    """The simulation is left to reset no world by itself; the ended ones are reset here, after their last observation was
-    seen. To know which they are, a step waits for the device: the price, beside another forward pass in steps with an end.
+    """The simulation is left to reset no world by itself; the ended ones, and those that broke, are reset here, after their
+    last observation was seen. To know which they are, a step waits for the device: the price, beside another forward pass
+    in steps with an end.
     """
 
     NEEDS = ("num_envs", "action_manager", "step", "reset")
 
     def __init__(
-        self, make: Callable[[int], Any], num_envs: int, device: torch.device, name: str, *, random_start: bool
+        self,
+        make: Callable[[int], Any],
+        num_envs: int,
+        device: torch.device,
+        name: str,
+        *,
+        random_start: bool,
+        masks: bool,
     ):
         self._seed_made, self._make_with = 0, make
-        super().__init__(self._quietly, num_envs, device, name, random_start=random_start)
+        super().__init__(self._quietly, num_envs, device, name, random_start=random_start, masks=masks)
         self._steps = 0  # of all training: curricula are scheduled by it
         self._ready, self._first = False, True  # no step was made yet
         with _quiet(f"{name}: its first reset"):
@@ -125,19 +137,21 @@ class Mjlab(Simulator):
         with _quiet(f"{self.name}: the first step") if self._first else nullcontext():
             groups, reward, terminated, truncated, extras = self._call("step()", sim.step, action.clone())
         self._first = False
-        next_obs, reward, terminated = self._groups.row("step()", groups), reward.clone(), terminated.clone()
+        next_obs, terminated = self._groups.row("step()", groups), terminated.clone()
+        reward, broken = marked(reward, next_obs)
         truncated = truncated & ~terminated
         if sim.cfg.is_finite_horizon:
             terminated, truncated = terminated | truncated, torch.zeros_like(truncated)
         self._note(extras.get("log"))
         self._steps = sim.common_step_counter
+        truncated = truncated | broken
         obs, ended = next_obs, (terminated | truncated).nonzero().squeeze(-1)
         if len(ended):
             groups, extras = self._call("reset()", sim.reset, env_ids=ended)
             obs = next_obs.clone()
             obs[ended] = self._groups.row("reset()", groups)[ended]
             self._note(extras.get("log"))
-        return self._step(obs, reward, next_obs, terminated, truncated)
+        return self._step(obs, reward, next_obs, terminated, truncated, broken)
 
     def state(self) -> dict[str, Tensor]:
         """The count of steps by which curricula are scheduled. The episodes are not in it: see ``set_state``."""

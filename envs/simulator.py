@@ -24,8 +24,17 @@ class Simulator:
     fps: float | None = None
     time_limit = math.inf  # there are no processes to wait for
 
-    def __init__(self, make: Callable[[], Any], num_envs: int, device: torch.device, name: str, *, random_start: bool):
-        self.name, self.num_envs, self.device = name, num_envs, device
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        num_envs: int,
+        device: torch.device,
+        name: str,
+        *,
+        random_start: bool,
+        masks: bool,
+    ):
+        self.name, self.num_envs, self.device, self.masks = name, num_envs, device, masks
         self._make, self._random_start = make, random_start
         self._sim: Any = self._made()
 
@@ -63,7 +72,11 @@ class Simulator:
             drawn = torch.randint(most, clock.shape, generator=generator, device=self.device)
             self._sim.episode_length_buf = drawn.to(clock.dtype)
 
-    def _step(self, obs: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
+    def _step(
+        self, obs: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor, broken: Tensor
+    ) -> Step:
+        """``broken``: where the step was not finite, its reward ``marked``. To the learner that is a truncation, also where
+        the simulator goes on; the return of an episode that it is in is NaN, so that it is not counted."""
         self._tally, episode_return, episode_length = self._tally.add(reward, terminated | truncated)
         of_tensors = cast(Callable[..., Step], Step)
         return of_tensors(
@@ -71,7 +84,7 @@ class Simulator:
             reward=reward,
             next_obs=next_obs,
             terminated=terminated,
-            truncated=truncated,
+            truncated=truncated | broken,
             group=self._group,
             episode_return=episode_return,
             episode_length=episode_length,
@@ -82,12 +95,13 @@ class Simulator:
         for key, value in log.items() if isinstance(log, Mapping) else ():
             if isinstance(value, Tensor | float | int):
                 number = torch.as_tensor(value, dtype=torch.float32, device=self.device)
-                self._log.setdefault(str(key).strip("/"), []).append(number.detach().mean())
+                self._log.setdefault(str(key).strip("/"), []).append(number.detach().nanmean())
 
     def log(self) -> dict[str, float]:
         """{name: mean over the steps that gave it} of what the simulator said of itself since the last call."""
         said, self._log = self._log, {}
-        means = torch.stack([torch.stack(numbers).mean() for numbers in said.values()]).tolist() if said else []
+        # What a broken world says is not finite, and the others' numbers count.
+        means = torch.stack([torch.stack(numbers).nanmean() for numbers in said.values()]).tolist() if said else []
         return dict(zip(said, means, strict=True))
 
     def _seed(self, seed: int, first: int) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.base import EnvError, Envs, Step, VectorEnv, indices, say_once
+from envs.device import marked
 from envs.groups import check, kind
 from envs.simulator import Simulator
 
@@ -21,6 +22,7 @@ def vecenv(
     kwargs: dict[str, Any],
     bootstrap: Literal["last_obs", "final_obs"],
     random_start: bool,
+    on_nonfinite: Literal["mask", "stop"],
 ) -> VectorEnv:
     """``make(num_envs, device=..., **kwargs)``: a function of a package of yours that makes the simulator.
 
@@ -28,6 +30,9 @@ def vecenv(
     true last observation. Where it is not, ``last_obs`` takes the one that was acted on, whose value rsl_rl takes too
     (off by a step), and ``final_obs`` ends the run.
     random_start: each first episode begins at a random place of its time limit (``episode_length_buf``).
+    on_nonfinite: what becomes of a world that gives a number that is not finite. ``mask``: nothing is learned of its samples
+    as long as it does so, and its clock is put to its time limit, so that the simulator resets it in the next step: the
+    interface knows no reset of a single world. ``stop``: the run ends.
     """
     if make is None:
         raise EnvError(
@@ -36,7 +41,10 @@ def vecenv(
     count = len(indices(num_envs))
     name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', type(make).__name__)}"
     made = partial(make, count, device=device, **kwargs)
-    return cast(VectorEnv, Foreign(made, count, device, name, bootstrap=bootstrap, random_start=random_start))
+    masks = on_nonfinite == "mask"
+    return cast(
+        VectorEnv, Foreign(made, count, device, name, bootstrap=bootstrap, random_start=random_start, masks=masks)
+    )
 
 
 class Foreign(Simulator):
@@ -54,8 +62,9 @@ class Foreign(Simulator):
         *,
         bootstrap: str,
         random_start: bool,
+        masks: bool,
     ):
-        super().__init__(make, num_envs, device, name, random_start=random_start)
+        super().__init__(make, num_envs, device, name, random_start=random_start, masks=masks)
         self._bootstrap = bootstrap
         self._missed = torch.zeros((), dtype=torch.bool, device=device)  # a time limit came without a final_obs
         self._fresh: Tensor | None = self._describe(self._seen(), self._sim.num_actions)
@@ -107,13 +116,23 @@ class Foreign(Simulator):
             last, self._missed = before, self._missed | truncated.any()
         self._note(extras.get("log"))
         self._obs = obs
-        return self._step(
-            obs,
-            self._flat("reward", reward).to(torch.float32, copy=True),
-            torch.where(ended[:, None], last, obs),
-            ended & ~truncated,
-            truncated,
-        )
+        next_obs = torch.where(ended[:, None], last, obs)
+        reward, broken = marked(self._flat("reward", reward).to(torch.float32), next_obs)
+        if self.masks:
+            self._out_of_time(broken & ~ended)
+        return self._step(obs, reward, next_obs, ended & ~truncated, truncated, broken)
+
+    def _out_of_time(self, broken: Tensor) -> None:
+        """Have the simulator reset these worlds in its next step, as ones that ran out of time."""
+        clock, most = getattr(self._sim, "episode_length_buf", None), getattr(self._sim, "max_episode_length", None)
+        if not isinstance(clock, Tensor) or most is None:
+            say_once(
+                f"{self.name}: has no episode_length_buf and max_episode_length: a world that is not finite cannot be reset, "
+                "and nothing is learned of it until the simulator does so"
+            )
+            return
+        with torch.inference_mode():  # in which many simulators make their tensors; in place, as it is theirs
+            clock.masked_fill_(broken, most)
 
     def state(self) -> dict[str, Tensor]:
         """NoState; and EnvError where an episode ran out of time, ``final_obs`` was asked for, and none came."""

@@ -43,7 +43,8 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
         recording(cfg, run, parts, Watch(plain(cfg), parts.envs.observation_space, parts.envs.action_space)) as record,
         evaluating(cfg, parts, record.sink) as evaluation,
     ):
-        buffer = allocate(cfg.num_steps, cfg.num_envs, parts.envs.observation_space, parts.network, parts.envs.device)
+        envs = parts.envs
+        buffer = allocate(cfg.num_steps, cfg.num_envs, envs.observation_space, parts.network, envs.device, envs.masks)
         state, obs = begin(cfg, parts, record, buffer)
         evaluation.when_due(state)  # where a run was cut off between an update and its evaluation
         last = state.updates + updates
@@ -56,7 +57,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
             rollout, obs, memory, episodes = rolled(parts, normalise, obs, state.memory, buffer)
             collected = time.perf_counter()
             # The policy sees no rewards: their scale may move first, so that the very first targets have a scale.
-            reward_scale = state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma)
+            reward_scale = state.reward_scale.update(rollout.reward, rollout.done, rollout.mask, gamma=parts.gamma)
             scale = parts.reward_normaliser(reward_scale)
             batch = parts.prepare(rollout, state.learner.params, normalise, scale, state.recalled)
             checked = check_acting(rollout.policy, batch, limit=parts.first_log_ratio, chunk=parts.network.chunk)
@@ -78,7 +79,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
 
             state = state._replace(
                 learner=kept,
-                obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
+                obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1), rollout.mask),
                 reward_scale=reward_scale,
                 chosen=chosen,
                 env_steps=state.env_steps + rollout.reward.numel(),
@@ -117,8 +118,8 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> 
         if parts.warm_up:
             rollout, obs, memory, _ = rolled(parts, parts.normaliser(state.obs_moments), obs, state.memory, buffer)
             state = state._replace(
-                obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1)),
-                reward_scale=state.reward_scale.update(rollout.reward, rollout.done, gamma=parts.gamma),
+                obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1), rollout.mask),
+                reward_scale=state.reward_scale.update(rollout.reward, rollout.done, rollout.mask, gamma=parts.gamma),
                 env_steps=rollout.reward.numel(),
                 memory=memory,
                 recalled=parts.prepare.recall(rollout, state.recalled),

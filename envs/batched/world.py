@@ -12,7 +12,7 @@ from torch import Tensor
 from envs.base import ActionSpace, EnvError, Envs, Plain, Step, indices, seeds
 from envs.batched.random import uniform
 from envs.batched.task import Task
-from envs.device import Tally
+from envs.device import Tally, marked
 
 
 class World(NamedTuple):
@@ -44,15 +44,17 @@ class Moved(NamedTuple):
 
 
 def advance(task: Task, world: World, action: Tensor, *, look: bool = False) -> tuple[World, Moved]:
-    """One step of every world; those whose episode ends begin their next one. A pure function.
+    """One step of every world; those whose episode ends begin their next one, and so do those that break: a number that is
+    not finite is a truncation. A pure function.
 
     look: first whether any ended, and spare the rest where none did. That is the same, and pays where looking costs
     nothing: on the CPU.
     """
     state, reward, terminated = task.move(world.state, action)
-    truncated = world.tally.length >= task.limit - 1
-    ended = terminated | truncated
     next_obs = task.observe(state)
+    reward, broken = marked(reward, next_obs)
+    truncated = (world.tally.length >= task.limit - 1) | broken
+    ended = terminated | truncated
     if look and not ended.any():
         tally, none = world.tally.going(reward), torch.zeros_like(world.tally.length)
         moved = Moved(next_obs, reward, next_obs, terminated, truncated, torch.full_like(tally.total, math.nan), none)
@@ -78,12 +80,13 @@ class Batched(Plain):
     columns: dict[str, range] = {}  # noqa: RUF012 - a constant
     time_limit = math.inf  # there are no processes to wait for
 
-    def __init__(self, task: Task, envs: Envs, device: torch.device):
+    def __init__(self, task: Task, envs: Envs, device: torch.device, *, masks: bool = False):
         own = indices(envs)
         if len(own) < 1:
             raise EnvError(f"{task.name}: {len(own)} environments: needs at least 1")
         self.name, self.num_envs = f"batched {task.name}", len(own)
         self.device: torch.device | None = device
+        self.masks = masks
         self.fps: float | None = task.fps
         self.observation_space = task.observation_space
         self.action_space: ActionSpace = task.action_space

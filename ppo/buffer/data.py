@@ -27,6 +27,8 @@ class Transition(NamedTuple):
     done: Tensor  # [N] bool: terminated or truncated, the trace is cut
     group: Tensor  # [N] int64: group id for norm=group
     memory: Memory = ()  # [N, M] before the action, where the network has one; 0 where an episode begins
+    # [N] bool, where the world masks: False where it gave a number that is not finite; 0 stands for that one
+    mask: Tensor | tuple[()] = ()
 
 
 class Pairs(NamedTuple):

@@ -14,6 +14,7 @@ def gae(
     done: Shaped[Tensor, "T *N"],
     gamma: float,
     lam: float,
+    mask: Shaped[Tensor, "T *N"] | None = None,
 ) -> Float[Tensor, "T *N"]:
     """Advantages; the critic's target is ``advantage + value``. Time is axis 0. Schulman et al. 2016, equation 16.
 
@@ -22,10 +23,13 @@ def gae(
 
     ``next_value`` is the value of the true successor s'_t, before any reset: a truncated episode is bootstrapped with
     its last observation. Termination does not bootstrap, and wins where a step is both. ``done`` (either) cuts the
-    trace. Units: those of the reward.
+    trace. Units: those of the reward. A step that ``mask`` leaves out has an advantage of 0, so that those before it end
+    with the value of the state that it began in.
     """
     delta = reward + gamma * torch.where(terminated.bool(), 0, next_value) - value
     trace = gamma * lam * (~(terminated.bool() | done.bool())).to(delta.dtype)
+    if mask is not None:
+        delta, trace = torch.where(mask.bool(), delta, 0), torch.where(mask.bool(), trace, 0)
     return recurrence(delta.flip(0), trace.flip(0), torch.zeros_like(delta[0])).flip(0)
 
 

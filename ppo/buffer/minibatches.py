@@ -13,10 +13,15 @@ from ppo.network.actor_critic import ActorCritic
 
 
 def allocate(
-    num_steps: int, num_envs: int, observations: Box, network: ActorCritic, world: torch.device | None = None
+    num_steps: int,
+    num_envs: int,
+    observations: Box,
+    network: ActorCritic,
+    world: torch.device | None = None,
+    masks: bool = False,
 ) -> Transition:
     """An empty rollout ``[T, N, ...]`` of such observations and this network's policy, filled anew in every iteration; on
-    the device that the ``world`` lives on, if it does."""
+    the device that the ``world`` lives on, if it does; with a mask where it ``masks``."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros((num_steps, num_envs, *shape), dtype=dtype, device=world)
@@ -38,6 +43,7 @@ def allocate(
         done=empty(dtype=torch.bool),
         group=empty(dtype=torch.int64),
         memory=empty(network.memory_size) if network.memory_size else (),
+        mask=empty(dtype=torch.bool) if masks else (),
     )
 
 

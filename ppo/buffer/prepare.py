@@ -59,7 +59,7 @@ class Prepare(NamedTuple):
         if self.evaluate.network.memory_size:  # the memory of the first row is 0 where an episode began there
             began = torch.cat([torch.zeros_like(rollout.done[:1]), rollout.done[:-1]])
             inputs = inputs._replace(memory=pieces(cast(Tensor, rollout.memory)), first=pieces(began))
-        policy = in_chunks(lambda part: self.evaluate.policy(params, part), inputs)
+        policy, mask = in_chunks(lambda part: self.evaluate.policy(params, part), inputs), mask_of(rollout)
         value, advantage, target = tree_map(pieces, self.appraise(rollout, inputs, params, normalise, scale))
         return tree_map(
             lambda x: x.flatten(0, 1),
@@ -71,7 +71,7 @@ class Prepare(NamedTuple):
                 target=target,
                 advantage=advantage,
                 group=pieces(rollout.group),
-                mask=torch.ones_like(pieces(rollout.done)),
+                mask=torch.ones_like(pieces(rollout.done)) if mask is None else pieces(mask),
                 noise=value[..., None][..., :0],
                 reference=tree_map(pieces, self._reference(rollout, recalled)),
                 demo=() if self.demo is None else self.demo(normalise, tuple(rollout.reward.shape)),
@@ -132,8 +132,15 @@ class Prepare(NamedTuple):
 
         next_value = successors(predict, value, following, rollout.done)
         reward = scale(rollout.reward)
-        advantage = gae(reward, value, next_value, rollout.terminated, rollout.done, self.gamma, self.lam)
+        advantage = gae(
+            reward, value, next_value, rollout.terminated, rollout.done, self.gamma, self.lam, mask_of(rollout)
+        )
         return Appraisal(value, advantage, advantage + value)
+
+
+def mask_of(rollout: Transition) -> Tensor | None:
+    """[T, N] bool, where the world masks."""
+    return rollout.mask if isinstance(rollout.mask, Tensor) else None
 
 
 def successors(

@@ -22,12 +22,20 @@ class RewardScale(NamedTuple):
         """Nothing seen yet."""
         return RewardScale(Moments.empty(device=device), torch.zeros(num_envs, dtype=torch.float64, device=device))
 
-    def update(self, reward: Float[Tensor, "T N"], done: Bool[Tensor, "T N"], *, gamma: float) -> "RewardScale":
-        """After a rollout: R <- gamma R + r each step, R <- 0 after any episode end, terminated or truncated alike."""
+    def update(
+        self,
+        reward: Float[Tensor, "T N"],
+        done: Bool[Tensor, "T N"],
+        mask: Bool[Tensor, "T N"] | tuple[()] = (),
+        *,
+        gamma: float,
+    ) -> "RewardScale":
+        """After a rollout: R <- gamma R + r each step, R <- 0 after any episode end, terminated or truncated alike. What
+        ``mask`` leaves out enters no statistic."""
         going = (~done).double()
         decay = gamma * torch.cat([torch.ones_like(going[:1]), going[:-1]])
         seen = recurrence(reward.double(), decay, self.discounted)
-        return RewardScale(self.moments.update(seen.flatten()), seen[-1] * going[-1])
+        return RewardScale(self.moments.update(seen.flatten(), mask), seen[-1] * going[-1])
 
 
 class RewardNormaliser(NamedTuple):

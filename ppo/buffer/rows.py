@@ -74,13 +74,13 @@ class Tensors:
     """Kept as they come and stacked at the end: a row costs no operation, and nothing waits for the device before that."""
 
     def __init__(self, rollout: Transition, name: str):
-        self._rollout, self._name = rollout, name
+        self._rollout, self._name, self._masks = rollout, name, isinstance(rollout.mask, Tensor)
         self._rows: list[list[Tensor]] = []
         self._told: list[tuple[Tensor, Tensor]] = []
 
     def before(self, obs: Tensor, memory: Any) -> Tensor:
         self._obs, self._memory = obs, memory
-        return obs
+        return torch.nan_to_num(obs, 0.0, 0.0, 0.0) if self._masks else obs
 
     def after(self, action: Tensor, parameters: tuple, step: Step, memory: Any) -> Any:
         seen: Any = step
@@ -101,17 +101,28 @@ class Tensors:
         return torch.where(ended[:, None], 0.0, memory) if len(memory) else memory
 
     def done(self, memory: Any) -> tuple[Memory, Episodes]:
-        for into, *rows in zip(leaves(self._rollout), *self._rows, strict=True):
+        for into, *rows in zip(leaves(self._rollout._replace(mask=())), *self._rows, strict=True):
             torch.stack(rows, out=into)
+        if isinstance(self._rollout.mask, Tensor):
+            self._silence(self._rollout.mask)
         return memory, self._read()
+
+    def _silence(self, mask: Tensor) -> None:
+        """Mask the samples that the world spoilt, and put 0 for what is not finite: a weight of 0 does not silence a NaN."""
+        given = (self._rollout.obs, self._rollout.next_obs, self._rollout.reward[..., None])
+        torch.all(torch.stack([torch.isfinite(x).all(-1) for x in given]), 0, out=mask)
+        for x in given:
+            x.nan_to_num_(0.0, 0.0, 0.0)
 
     def _read(self) -> Episodes:
         """The first and only look at what happened. Raises NotFinite where the world gave, or was given, a number that is
-        not finite."""
+        not finite; of a world that masks, where it gave no other or was given one."""
         returns, lengths = (torch.stack(told) for told in zip(*self._told, strict=True))
-        ended = self._rollout.done
         self._check()
-        return list(zip(returns[ended].tolist(), lengths[ended].tolist(), strict=True))
+        if isinstance(self._rollout.mask, Tensor) and not self._rollout.mask.any():
+            raise NotFinite(f"{self._name}: every sample of the rollout has a number that is not finite")
+        whole = ~returns.isnan()
+        return list(zip(returns[whole].tolist(), lengths[whole].tolist(), strict=True))
 
     def _check(self) -> None:
         looked = {name: getattr(self._rollout, name) for name in ("obs", "action", "next_obs", "reward")}

@@ -193,6 +193,11 @@ METRICS: dict[str, Metric] = {
         "columns of the observation whose deviation is below the resolution of their mean: float32's, or float64's of a space "
         "of float64 that is normalised",
     ),
+    "env/nonfinite": Metric(
+        "count",
+        "samples of this rollout in which a world gave a number that is not finite: masked, so that nothing is learned of them",
+        "a world on a device, env.on_nonfinite=mask",
+    ),
     "world/<name>": Metric(
         "",
         "what the simulator says of itself (extras['log']), as it names it; mean over the steps that gave it",

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 EPS = torch.finfo(torch.float32).eps
@@ -25,13 +25,21 @@ class Moments(NamedTuple):
         zeros = torch.zeros(shape, dtype=torch.float64, device=device)
         return Moments(torch.zeros((), dtype=torch.float64, device=device), zeros, zeros.clone())
 
-    def update(self, samples: Float[Tensor, "N *D"]) -> "Moments":
-        """With ``N`` more samples, as if all had been seen at once (Chan et al. 1979)."""
+    def update(self, samples: Float[Tensor, "N *D"], mask: Bool[Tensor, "*B"] | tuple[()] = ()) -> "Moments":
+        """With ``N`` more samples, as if all had been seen at once (Chan et al. 1979); only with those of ``mask``, at least
+        one of ``N``, where it is given."""
         samples = samples.double()
-        count = self.count + len(samples)
-        mean, delta = samples.mean(0), samples.mean(0) - self.mean
-        m2 = self.m2 + (samples - mean).square().sum(0) + delta.square() * self.count * len(samples) / count
-        return Moments(count, self.mean + delta * len(samples) / count, m2)
+        if isinstance(mask, Tensor):
+            weight = mask.double().view(-1, *(1 for _ in samples.shape[1:]))
+            number, samples = weight.sum(), weight * samples
+            mean = samples.sum(0) / number
+            deviation = samples - weight * mean
+        else:
+            number, mean = len(samples), samples.mean(0)
+            deviation = samples - mean
+        count, delta = self.count + number, mean - self.mean
+        m2 = self.m2 + deviation.square().sum(0) + delta.square() * self.count * number / count
+        return Moments(count, self.mean + delta * number / count, m2)
 
     @property
     def std(self) -> Tensor:

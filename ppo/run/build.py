@@ -210,7 +210,7 @@ def held_out(
     network, normalise = reference.policy
     with closing(make(min(4, reference.held_out))) as envs:
         rows = math.ceil(reference.held_out / envs.num_envs)
-        rollout = allocate(rows, envs.num_envs, envs.observation_space, network, envs.device)
+        rollout = allocate(rows, envs.num_envs, envs.observation_space, network, envs.device, envs.masks)
         first, memory = envs.reset(seed), network.empty_memory(envs.num_envs, envs.device)
         collect(envs, network, normalise, to_world, first, memory, rollout, torch.Generator().manual_seed(seed))
     device = normalise.mean.device

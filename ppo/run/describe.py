@@ -62,6 +62,8 @@ def describe(
         metrics |= parts.schedule.match.metrics(chosen.match)
     if parts.schedule.target_kl:
         metrics["kl/overshoot"] = updated["kl/final"] / parts.schedule.target_kl - 1
+    if isinstance(rollout.mask, Tensor):
+        metrics["env/nonfinite"] = (~rollout.mask).sum().item()
     if episodes:
         returns, lengths = np.array(sorted(episodes)).T  # in an order that does not depend on who stepped them
         metrics |= {

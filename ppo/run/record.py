@@ -102,6 +102,12 @@ class Record:
             self.sink.say(f"update {state.updates}: {self._explain(halt)}")
         for finding in found:
             self.sink.warn(f"doctor: {finding.cause}", f"update {state.updates}: {finding.line()}")
+        if (spoilt := metrics.get("env/nonfinite")) and "env" not in self._explained:
+            self._explained.add("env")
+            self.sink.say(
+                f"update {state.updates}: a world gave numbers that are not finite, and nothing is learned of these samples "
+                f"(env/nonfinite: {spoilt}); env.on_nonfinite=stop ends the run there and names the world"
+            )
         if metrics.get("match/at_bound") and self._match and state.chosen.match and "match" not in self._explained:
             self._explained.add("match")
             self.sink.say(f"update {state.updates}: {self._match.said(state.chosen.match)}")

@@ -37,6 +37,21 @@ def test_truncation_is_none_of_the_usual_mistakes(vectors):
         assert (right - torch.tensor(advantage, dtype=torch.float64)).abs().max() > 0.1, name
 
 
+@BOTH
+def test_a_masked_step_tells_those_before_it_nothing(dtype):
+    """Rewards 1, values 2, gamma 0.9, lambda 0.8; the third of five steps is left out, and its episode is over. The step
+    before ends with the value of the state that it led to: 1 + 0.9 * 2 - 2 = 0.8, the first adds 0.72 * 0.8."""
+    reward, value, next_value = (
+        torch.tensor(x, dtype=dtype) for x in ([1.0, 1, 1e6, 1, 1], [2.0] * 5, [2.0, 2, 1e6, 2, 2])
+    )
+    mask = torch.arange(5) != 2
+    advantage = gae(reward, value, next_value, torch.zeros(5), ~mask, 0.9, 0.8, mask)
+    expected = torch.tensor([0.8 * 1.72, 0.8, 0.0, 0.8 * 1.72, 0.8], dtype=dtype)
+    torch.testing.assert_close(advantage, expected)
+    open_ended = gae(reward, value, next_value, torch.zeros(5), torch.zeros(5), 0.9, 0.8, mask)
+    torch.testing.assert_close(open_ended, expected)  # of a step that its world did not end
+
+
 @pytest.mark.parametrize("ending", ["terminated", "truncated"])
 def test_an_episode_end_cuts_the_trace(ending):
     """What the next episode pays leaves the advantages before the end bitwise the same."""

@@ -28,6 +28,14 @@ def test_the_running_return_continues_over_the_seam_of_two_rollouts():
     assert whole.discounted.item() == 1
 
 
+def test_a_masked_step_enters_no_statistic_and_ends_the_return():
+    """1, 1, masked, 1, 1: the return runs 1 2, 1 2 and not on, whatever stands where nothing is."""
+    reward, broken = torch.tensor([[1.0], [1], [1e6], [1], [1]]), (torch.arange(5) == 2)[:, None]
+    scale = RewardScale.empty(1).update(reward, broken, ~broken, gamma=1.0)
+    assert scale.moments.count == 4 and scale.discounted.item() == 2
+    assert scale.moments.mean.item() == 1.5 and scale.moments.std.item() == 0.5
+
+
 def test_rewards_are_divided_by_the_deviation_never_centred():
     """The returns 1..5 have variance 2."""
     done = (torch.arange(5) == 4)[:, None]

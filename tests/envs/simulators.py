@@ -42,12 +42,44 @@ class Clocks:
         return self.groups(), reward, (out | dead).long(), extras
 
 
+class Breaking(Clocks):
+    """World 2 breaks in its second step: its observation (``what="obs"``) until it is reset, or the reward of that step."""
+
+    def __init__(self, num_envs, device, what, **told):
+        super().__init__(num_envs, device, **told)
+        self.what, self.steps, self.lost = what, 0, torch.zeros(num_envs, dtype=torch.bool)
+
+    def groups(self):
+        spoilt = torch.where(self.lost[:, None], torch.nan, 0.0)
+        return {name: x + spoilt for name, x in super().groups().items()}
+
+    def step(self, actions):
+        self.steps += 1
+        if self.steps == 2:
+            self.lost[2] = self.what == "obs"
+        groups, reward, dones, extras = super().step(actions)
+        if self.steps == 2:
+            reward = torch.where(self.index == 2, torch.inf, reward)
+        self.lost &= dones == 0
+        return self.groups(), reward, dones, extras
+
+
+class Clockless:
+    """``Breaking`` that shows no more than it must: not its clock."""
+
+    def __init__(self, *args, **told):
+        sim = Breaking(*args, **told)
+        self.num_envs, self.num_actions, self.device = sim.num_envs, sim.num_actions, sim.device
+        self.get_observations, self.step = sim.get_observations, sim.step
+
+
 class Still(Clocks):
     """Gives numbers of any device, none of which is looked at."""
 
     def __init__(self, num_envs, device, final):
         super().__init__(num_envs)
         self.device, self.final = device, final
+        self.episode_length_buf = self.episode_length_buf.to(device)
 
     def groups(self):
         return {"policy": torch.zeros(self.num_envs, 2, device=self.device)}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from envs.base import EnvError, NoState
-from envs.mjlab import Mjlab, mjlab
+from envs.mjlab import Mjlab
 from ppo.config.options import option
 from tests.envs.simulators import Manual
 
@@ -27,7 +27,7 @@ def world(count=2, *, random_start=False, **told):
         made.append(Manual(count, seed, **told))
         return made[-1]
 
-    return Mjlab(make, count, CPU, "Task", random_start=random_start), made
+    return Mjlab(make, count, CPU, "Task", random_start=random_start, masks=True), made
 
 
 def steps(env, count):
@@ -48,6 +48,21 @@ def test_the_ended_are_reset_after_their_last_observation_was_seen():
     assert [s.reward[0].item() for s in took] == pytest.approx([0.1, 0.2, 0.3, 0.4])  # each in memory of its own
     assert took[3].episode_return[0].item() == pytest.approx(1.0) and took[2].episode_length.tolist() == [0, 3]
     assert env.log() == {"Episode/resets": 1.0}
+
+
+def test_a_world_that_broke_is_reset_and_its_episode_is_not_counted(monkeypatch):
+    def spoilt(sim, groups=Manual.groups):
+        broken = (torch.arange(2) == 0) & (sim.episode_length_buf == 2) & (sim.resets == 2)
+        return {name: torch.where(broken[:, None], torch.nan, x) for name, x in groups(sim).items()}
+
+    monkeypatch.setattr(Manual, "groups", spoilt)
+    env, _ = world()
+    took = steps(env, 6)
+    assert [s.truncated[0].item() for s in took] == [False, True, False, False, False, True]
+    assert [bool(s.reward[0].isnan()) for s in took] == [False, True] + [False] * 4
+    assert took[1].next_obs[0].isnan().all() and took[1].obs[0].tolist() == [0, 0, 0, 3]
+    assert torch.equal(took[1].obs[1], took[1].next_obs[1]) and not took[1].reward[1].isnan()
+    assert took[1].episode_return[0].isnan() and took[5].episode_length[0] == 4
 
 
 def test_a_time_limit_of_a_finite_horizon_is_an_end():
@@ -93,7 +108,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setitem(sys.modules, "warp", None)
     with pytest.raises(EnvError, match=r"pip install -c constraints-mjlab.txt -e '.\[mjlab\]'") as error:
-        mjlab(1, 0, CPU, id="Mjlab-Cartpole-Balance", seconds=None, random_start=False, render_mode=None)
+        option("env", "mjlab")(1, 0, CPU)
     assert "\n" not in str(error.value)
 
 

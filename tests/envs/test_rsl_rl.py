@@ -47,9 +47,8 @@ def both(**told):
             groups = {"critic": obs[..., 2:]}
             return theirs.alg.critic(TensorDict(groups, batch_size=obs.shape[:-1])).squeeze(-1)
 
-    env = Foreign(
-        lambda: Theirs(WORLDS, **told), WORLDS, torch.device("cpu"), "theirs", bootstrap="last_obs", random_start=False
-    )
+    words = {"bootstrap": "last_obs", "random_start": False, "masks": True}
+    env = Foreign(lambda: Theirs(WORLDS, **told), WORLDS, torch.device("cpu"), "theirs", **words)
     obs = [env.reset(0)]
     steps = []
     for _ in range(STEPS):

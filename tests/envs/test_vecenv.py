@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import EnvError, NoState
+from envs.base import EnvError, NoState, say_once
 from envs.groups import roles
 from envs.vecenv import vecenv
 from tests.envs import simulators
@@ -10,8 +10,12 @@ from tests.envs import simulators
 CPU = torch.device("cpu")
 
 
-def world(count=4, make=simulators.make, *, bootstrap="last_obs", random_start=False, **kwargs):
-    return vecenv(count, 0, CPU, make=make, kwargs=kwargs, bootstrap=bootstrap, random_start=random_start)
+WORDS = {"bootstrap": "last_obs", "random_start": False, "on_nonfinite": "mask"}
+
+
+def world(count=4, make=simulators.make, **words):
+    kwargs = {key: words.pop(key) for key in tuple(words) if key not in WORDS}
+    return vecenv(count, 0, CPU, make=make, kwargs=kwargs, **WORDS | words)
 
 
 def steps(env, count):
@@ -163,6 +167,46 @@ def test_what_it_says_of_itself():
     assert env.log() == pytest.approx({"clock": 1.0, "two": 2.0})
 
 
+def test_a_world_that_breaks_is_out_of_time_in_the_next_step():
+    """World 2, whose limit is 20 steps, breaks in the second and is as good as new after the third; no other notices."""
+    told = {"length": 20, "final": True}
+    took, whole = steps(world(make=simulators.Breaking, what="obs", **told), 25), steps(world(**told), 25)
+    broken = [bool(s.reward[2].isnan()) for s in took]
+    assert broken == [False, True, True] + [False] * 22 and [bool(s.truncated[2]) for s in took[:3]] == [
+        False,
+        True,
+        True,
+    ]
+    assert took[2].obs[2].tolist() == [2, 0, 0, 20] and took[3].next_obs[2].tolist() == [2, 1, 1, 20]
+    assert took[22].truncated[2] and took[22].episode_length[2] == 20
+    assert all(s.episode_return[2].isnan() for s in took[:22]) and not took[22].episode_return[2].isnan()
+    others = [0, 1, 3]
+    for a, b in zip(took, whole, strict=True):
+        assert all(torch.equal(x[others].nan_to_num(), y[others].nan_to_num()) for x, y in zip(a, b, strict=True))
+
+
+def test_of_a_reward_alone_the_rest_of_the_episode_is_learned_from_and_its_return_is_not_counted():
+    took = steps(world(make=simulators.Breaking, what="reward", length=20, final=True), 4)
+    assert [bool(s.reward[2].isnan()) for s in took] == [False, True, False, False]
+    assert [bool(s.truncated[2]) for s in took] == [False, True, True, False]  # the learner's, then the simulator's
+    assert took[2].next_obs[2].tolist() == [2, 20 + 1, 20 + 1, 20] and took[2].episode_return[2].isnan()
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_world_without_a_clock_is_left_out_until_its_episode_ends(final, capsys):
+    """At its own limit of 6 steps. Without a last observation, the one before stands for it: which was none either."""
+    say_once.cache_clear()
+    took = steps(world(make=simulators.Clockless, what="obs", length=6, final=final), 8)
+    assert [bool(s.reward[2].isnan()) for s in took] == [False] + [True] * 5 + [False] * 2
+    assert took[5].obs[2].tolist() == [2, 0, 0, 20] and all(s.episode_return[2].isnan() for s in took)
+    assert capsys.readouterr().err.count("a world that is not finite cannot be reset") == 1
+
+
+def test_where_such_a_number_is_to_end_the_run_the_clock_is_left_alone():
+    took = steps(world(make=simulators.Breaking, what="obs", length=6, on_nonfinite="stop"), 4)
+    assert [bool(s.reward[2].isnan()) for s in took] == [False, True, True, True]
+
+
 @pytest.mark.parametrize("final", [False, True])
 def test_nothing_in_a_step_waits_for_the_device(final):
     """On the meta device there is no number to be read."""
@@ -171,7 +215,7 @@ def test_nothing_in_a_step_waits_for_the_device(final):
         return simulators.Still(num_envs, device, final)
 
     meta = torch.device("meta")
-    env = vecenv(4, 0, meta, make=make, kwargs={}, bootstrap="last_obs", random_start=False)
+    env = vecenv(4, 0, meta, make=make, kwargs={}, **WORDS)
     env.reset(0)
     for _ in range(3):
         step = env.step(torch.zeros(4, 2, device=meta))
@@ -203,7 +247,7 @@ def test_what_does_not_fit_is_said_in_one_line(what, said):
 
 def test_no_maker():
     with pytest.raises(EnvError, match=r"env.make=mypackage.make trust=\[mypackage\]"):
-        vecenv(1, 0, CPU, make=None, kwargs={}, bootstrap="last_obs", random_start=False)
+        vecenv(1, 0, CPU, make=None, kwargs={}, **WORDS)
 
 
 def test_after_close():

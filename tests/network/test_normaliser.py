@@ -15,6 +15,16 @@ def test_seen_in_parts_or_at_once_is_the_same():
     torch.testing.assert_close(moments.std, x.double().std(0, correction=0))
 
 
+def test_what_a_mask_leaves_out_was_never_seen():
+    x = 100 + torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+    mask, before = torch.arange(600) % 7 != 3, Moments.empty(3).update(x[:50] - 3)
+    masked, without = before.update(torch.where(mask[:, None], x, 1e6), mask), before.update(x[mask])
+    for a, b in zip(masked, without, strict=True):
+        torch.testing.assert_close(a, b)
+    every = before.update(x, torch.ones_like(mask))
+    assert all(torch.equal(a, b) for a, b in zip(every, before.update(x), strict=True))  # to the bit
+
+
 def test_update_leaves_the_old_statistics_alone():
     before = Moments.empty(2).update(torch.tensor([[1.0, 2.0], [3.0, 8.0]]))
     kept = [x.clone() for x in before]

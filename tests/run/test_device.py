@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import ppo
+from envs.base import NotFinite
+from envs.batched.pendulum import Pendulum
 from ppo import evaluate
 from ppo.config.options import ConfigError
 from ppo.doctor.__main__ import environment_of
@@ -45,6 +48,43 @@ def test_a_run_that_was_cut_off_continues_to_the_bit(go, tmp_path, words):  # no
     go(*words, name="cut", cut=3)
     go(*words, name="cut")
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """A pendulum breaks that swings over one edge; how many did in each step."""
+    found, move = [], Pendulum.move
+
+    def breaking(task, state, action):
+        after, *rest = move(task, state, action)
+        broken = (state[:, 0] < 3.2) & (after[:, 0] >= 3.2)
+        found.append(int(broken.sum()))
+        return torch.where(broken[:, None], math.nan, after), *rest
+
+    monkeypatch.setattr(Pendulum, "move", breaking)
+    return found
+
+
+@pytest.mark.parametrize("words", [(), GRU], ids=["mlp", "gru"])
+def test_a_world_that_breaks_costs_its_sample_and_not_the_run(planted, trained, capsys, words):
+    rows, tensors = trained(*BATCHED, *words, "num_envs=16", "total_steps=2048", "eval.episodes=0")
+    counted = [row["env/nonfinite"] for row in rows]
+    assert counted == [sum(planted[i : i + 32]) for i in range(0, 128, 32)] and sum(counted) > 4
+    assert all(torch.isfinite(x).all() for x in tensors.values()) and all(row["update/stop"] == "none" for row in rows)
+    assert all(row["check/first_log_ratio"] < 1e-4 for row in rows) and not any("train/return" in row for row in rows)
+    assert tensors["obs_moments.count"] == 2048 - sum(counted)
+    assert capsys.readouterr().out.count("env.on_nonfinite=stop ends the run there") == 1
+
+
+def test_an_evaluation_in_which_one_breaks_is_given_up_and_training_goes_on(planted, trained, capsys):
+    rows, _ = trained(*BATCHED, "num_envs=16", "total_steps=1024", "eval.every=512", "eval.episodes=8")
+    assert len(rows) == 2 and not any("eval/return" in row for row in rows)
+    assert "in an evaluation: batched pendulum: the observation of sub-environment" in capsys.readouterr().out
+
+
+def test_or_ends_it_where_that_is_asked_for(planted, trained):
+    with pytest.raises(NotFinite, match="batched pendulum: the next_obs of sub-environment"):
+        trained(*BATCHED, "num_envs=16", "total_steps=2048", "eval.episodes=0", "env.on_nonfinite=stop")
 
 
 def test_workers_are_none_and_nothing_is_tried(config, monkeypatch):

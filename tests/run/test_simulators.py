@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from ppo.config.options import ConfigError
 from ppo.logging.base import Run
@@ -35,6 +36,18 @@ def test_an_evaluation_leaves_the_random_numbers_of_training_as_they_were(traine
     (often, _), (never, _) = (trained(*noisy, word, name=word) for word in ("eval.every=128", "eval.episodes=0"))
     assert sum("eval/return" in row for row in often) == 4
     assert [row["train/return"] for row in often] == [row["train/return"] for row in never]
+
+
+@pytest.mark.parametrize(
+    ("make", "what", "counted"), [("Breaking", "obs", 2), ("Breaking", "reward", 1), ("Clockless", "obs", 9)]
+)
+@pytest.mark.parametrize("words", [(), ("network=gru", "network.hidden=4", "network.chunk=8")], ids=["mlp", "gru"])
+def test_a_simulator_with_a_broken_world_is_learned_from(trained, make, what, counted, words):
+    """World 2 of 4, from its second step on: until its clock is set, or its own ten steps are over."""
+    told = (*WORDS, f"env.make=tests.envs.simulators.{make}", f"env.kwargs.what={what}", "env.kwargs.length=10")
+    rows, tensors = trained(*told, *words, "eval.episodes=0", "normalise.obs=true", "normalise.reward=true")
+    assert [row["env/nonfinite"] for row in rows] == [counted, 0]
+    assert all(torch.isfinite(x).all() for x in tensors.values()) and rows[0]["check/first_log_ratio"] < 1e-4
 
 
 def test_it_is_resumed_with_new_episodes_where_that_is_asked_for(config, tmp_path):

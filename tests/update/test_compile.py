@@ -1,9 +1,11 @@
 """Compiling never ends a run and never changes it: whatever goes wrong, one line, and on with the eager step."""
 
 import hashlib
+import math
 import os
 import re
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,27 @@ def test_a_compiled_step_that_is_not_the_eager_one_is_not_used_and_not_kept(eage
     same(subject.compile_step(step, "true", 0)(*arguments), step(*arguments))
     assert "the compiled step is not the eager one" in capsys.readouterr().err
     assert not [path for path in subject.cache_folder().iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize(
+    ("off", "where", "ends"),
+    [
+        (8e-5, (0, 0), False),
+        (8e-5, (0, 1), True),
+        (1e-2, (0, 0), True),
+        (math.nan, (0, 0), True),
+        (math.inf, (1, 0), True),
+    ],
+)
+def test_rounding_is_counted_in_units_of_a_column(off, where, ends):
+    """Speeds of up to 20 in the first, angles of up to 1 in the second; by themselves, 0 of a vector is 0."""
+    eager = torch.tensor([[0.0, 0.0], [20.0, 1.0], [math.nan, 0.5]])
+    ours = eager.clone()
+    ours[where] += off
+    with pytest.raises(AssertionError, match="not the eager one") if ends else nullcontext():
+        subject.check_same(ours, eager)
+    with pytest.raises(AssertionError):
+        subject.check_same(torch.tensor([8e-5, 20.0]), torch.tensor([0.0, 20.0]))
 
 
 def test_other_shapes_and_layouts_are_left_to_the_eager_step(eager, interpreted):

@@ -83,7 +83,8 @@ def test_the_reacher_reaches_and_hits():
 
 
 @pytest.mark.parametrize(
-    ("id", "name"), [("Pendulum", "pendulum"), ("CartPoleSwingUp", "cartpole_swingup"), ("Reacher", "reacher")]
+    ("id", "name"),
+    [("Pendulum", "pendulum"), ("CartPoleSwingUp", "cartpole_swingup"), ("Reacher", "reacher"), ("Hopper", "hopper")],
 )
 def test_one_world_is_an_environment_of_gymnasium(id, name):
     """gymnasium's own checker passes it, and it steps as the batched world does from the same numbers."""
