@@ -10,7 +10,7 @@ import torch
 from envs.action import random_actions
 from envs.base import VectorEnv
 
-_WORTH = 2.5e-4  # s: a vector step shorter than this is hardly shortened by asking other processes for a part of it
+_WORTH = 2e-4  # s: a vector step shorter than this is hardly shortened by asking other processes for a part of it
 _GAIN = 1.2  # how much faster all cores must be, since they are then not there for anything else
 _STEPS, _BUDGET = 50, 1.0  # an environment is timed over so many steps, or for so many seconds
 

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from ctypes.util import find_library
 from functools import partial
-
-from rltools import PPO
+from pkgutil import resolve_name
 
 from scripts.benchmarks.peers.common import main, make
 from scripts.benchmarks.workloads import Workload
@@ -21,7 +20,7 @@ def train(w: Workload, iterations: int, lap: Callable[[], None]) -> None:
     if not find_library("blas"):
         sys.exit("RLtools needs OpenBLAS from the system's packages: apt install libopenblas-dev")
     (width,) = set(w.hidden)  # it has one width for all layers
-    module = PPO(
+    module = resolve_name("rltools:PPO")(
         partial(make, w.env),
         interface_name=w.name.replace("-", "_"),  # one compiled program a workload, kept in its cache
         force_blas=True,
