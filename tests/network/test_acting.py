@@ -13,19 +13,22 @@ from ppo.network.actor_critic import ACTIVATIONS
 from ppo.network.normaliser import Moments, ObsNormaliser
 
 
-@pytest.fixture(params=[True, False], ids=["C", "numpy"])
+@pytest.fixture
 def compiler(request, monkeypatch):
     """With one, and without."""
     if not request.param:
         monkeypatch.setattr(native, "load", lambda *_: None)
 
 
+WAYS = pytest.mark.parametrize(  # small enough for C or numpy, and too large
+    ("width", "compiler"), [(16, True), (16, False), (4096, True)], ids=["C", "numpy", "wide"], indirect=["compiler"]
+)
 HEADS = [("mlp", {}), ("mlp", {"std_type": "scalar"}), ("gsde", {}), ("state_std", {})]
 
 
 @pytest.mark.parametrize(("head", "options"), HEADS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("width", [16, 4096])  # small enough for numpy, and too large
+@WAYS
 def test_actions_are_those_of_the_module(compiler, head, options, activation, width):
     g = torch.Generator().manual_seed(0)
     build = option("network", head, actor=[width], critic=[4], activation=activation, log_std=-0.7, **options)
@@ -42,7 +45,7 @@ def test_actions_are_those_of_the_module(compiler, head, options, activation, wi
     assert action.dtype == mean.dtype == log_std.dtype == np.float32
 
 
-@pytest.mark.parametrize("width", [16, 4096])
+@WAYS
 def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(compiler, width):
     """10 000 rows of one observation: each action as often as stated, within four standard errors."""
     g, rows = torch.Generator().manual_seed(0), 10_000
@@ -62,7 +65,7 @@ def test_discrete_actions_are_those_of_the_module_and_have_its_probabilities(com
     assert (error < 4 * (p * (1 - p) / rows).sqrt()).all()
 
 
-@pytest.mark.parametrize("width", [16, 4096])
+@WAYS
 def test_several_discrete_actions_are_those_of_the_module_and_have_its_probabilities(compiler, width):
     """As above, each of the three by itself; none is one that it does not have."""
     g, rows, sizes = torch.Generator().manual_seed(0), 10_000, (2, 4, 3)

@@ -28,7 +28,11 @@ def played(envs, steps, seed=0, g=1):
     ]
 
 
-@pytest.mark.parametrize("task", TASKS)
+# A whole episode of the hopper, eager, takes five seconds.
+EPISODES = [pytest.param(task, marks=pytest.mark.slow) if task == "hopper" else task for task in TASKS]
+
+
+@pytest.mark.parametrize("task", EPISODES)
 def test_every_row_is_a_step_and_an_end_is_followed_by_a_new_episode(task):
     envs = batched(task)
     obs, steps = played(envs, 2 * TASKS[task].limit + 3)
@@ -84,7 +88,7 @@ def test_a_saved_world_continues_to_the_bit_elsewhere(task):
         other.set_state(saved)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", EPISODES)
 def test_masks_and_a_look_whether_any_ended_are_the_same(task):
     """What a device does, against what the CPU does: every draw, in every step, and most of them thrown away."""
     made, g = TASKS[task](), torch.Generator().manual_seed(0)

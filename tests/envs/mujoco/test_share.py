@@ -57,7 +57,7 @@ def played(env, plan) -> list[list[bytes]]:
     return [[field.tobytes() for field in env.step(action)] for action in plan]
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", [pytest.param(id, marks=pytest.mark.slow) if id == "Humanoid-v5" else id for id in IDS])
 def test_every_number_of_3000_steps_is_gymnasiums(robots, id):
     ours, theirs = robots(id), robots(id, ours=False)
     plan = actions(ours, 1010)
