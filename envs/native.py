@@ -15,7 +15,7 @@ from pathlib import Path
 from envs.base import say_once
 
 # Floating-point numbers as C says them: nothing is contracted or reordered, so that a sum is what its source says.
-_FLAGS = ("-O3", "-march=native", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC", "-pthread")
+_FLAGS = ("-O3", "-march=native", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC")
 
 
 def cache_folder() -> Path:
@@ -35,7 +35,7 @@ def load(source: Path, *flags: str) -> ctypes.CDLL | None:
         return None
     command = [compiler, *_FLAGS, *flags]
     try:
-        digest = hashlib.sha256(source.read_bytes() + repr(command).encode() + _processor()).hexdigest()[:32]
+        digest = hashlib.sha256(source.read_bytes() + repr(command).encode() + processor()).hexdigest()[:32]
         library = cache_folder() / f"{source.stem}-{digest}.so"
         if not library.exists():
             _compile(command, source, library)
@@ -60,8 +60,8 @@ def _compile(command: list[str], source: Path, library: Path) -> None:
         os.replace(built, library)
 
 
-def _processor() -> bytes:
-    """What this one can do, as Linux says it; elsewhere nothing."""
+def processor() -> bytes:
+    """What this one can do, as Linux says it; elsewhere nothing. What was compiled for one may not run on another."""
     said = Path("/proc/cpuinfo")
-    lines = said.read_text().splitlines() if said.exists() else []
-    return next((line for line in lines if line.startswith("flags")), "").encode()
+    lines = said.read_text().splitlines(True) if said.exists() else []
+    return "".join(line for line in lines if line.startswith("flags")).encode()

@@ -25,7 +25,7 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from envs.native import cache_folder
+from envs.native import cache_folder, processor
 from ppo.buffer.data import Batch, leaves, tree_map, with_leaves
 from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
@@ -175,9 +175,7 @@ def _hash(function: Callable, tensors: list[Tensor]) -> str:
     digest.update(repr([(x.shape, x.dtype, x.device) for x in tensors]).encode())
     machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), _OPTIONS)
     digest.update(repr(machine).encode())
-    processor = Path("/proc/cpuinfo")
-    if processor.exists():
-        digest.update("".join(x for x in processor.read_text().splitlines(True) if x.startswith("flags")).encode())
+    digest.update(processor())
     return digest.hexdigest()[:32]
 
 
