@@ -101,6 +101,11 @@ class VectorEnv(Protocol):
         """Continue from ``state()``, whose tensors may be on the host; return the observations to act on next ``[N, O]``."""
         ...
 
+    def compile(self, compiled: Callable[[Callable, Callable], Callable]) -> None:
+        """Where the step is a pure function of tensors without a branch: have ``compiled(function, back)`` make its program;
+        ``back`` makes the function's result of the tensors of that."""
+        ...
+
     def log(self) -> dict[str, float]:
         """What the world says of itself, {name: number}: means over the steps since the last call."""
         ...
@@ -119,6 +124,9 @@ class Plain:
 
     roles: dict[str, list[str]] = {}  # noqa: RUF012 - a constant
     masks = False
+
+    def compile(self, compiled: Callable[[Callable, Callable], Callable]) -> None:
+        """Its step is none that a compiler could take."""
 
     def log(self) -> dict[str, float]:
         """Nothing to say of itself."""

@@ -10,13 +10,13 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from envs.base import EnvError, NoState, Step, say_once, seeds
+from envs.base import EnvError, NoState, Plain, Step, say_once, seeds
 from envs.device import Tally
 from envs.fault import RAISED, raised
 from envs.groups import Groups, kind
 
 
-class Simulator:
+class Simulator(Plain):
     """``num_envs`` worlds of one simulator ``sim``. A subclass steps and resets it, says what it must have (``NEEDS``) and
     calls ``_describe`` once it has seen observations."""
 

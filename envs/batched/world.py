@@ -137,8 +137,7 @@ class Batched(Plain):
         return self._task.observe(world.state)
 
     def compile(self, compiled: Callable[[Callable, Callable], Callable]) -> None:
-        """Have ``compiled(function, back)`` make the program that steps these worlds: a pure function of tensors without a
-        branch; ``back`` makes its result of the tensors of that."""
+        """Have ``compiled`` make the program that steps all of them."""
         self._program = compiled(partial(advance, self._task), result)
 
     def row(self, obs: Any) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,32 +18,28 @@ from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import bind, need_continuous
 from ppo.config.options import ConfigError
-from ppo.control.lr import adaptive_kl_step
 from ppo.control.match import Match
-from ppo.control.progress import Progress
 from ppo.control.schedule import Chosen, Schedule
-from ppo.loss.objective import DUAL, NATURAL
 from ppo.loss.reference import Reference
-from ppo.loss.terms import WEIGHTED, Term, decoupled, demonstrations, penalty, projection, reference
+from ppo.loss.terms import Term
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, build_evaluate, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
-from ppo.run.effects import steps_of, unread
+from ppo.run.effects import unread
 from ppo.run.film import drawn
+from ppo.run.loss import choose_loss
 from ppo.run.match import matching
 from ppo.run.state import State
 from ppo.update.compile import compile_step, compile_whole
-from ppo.update.duals import build_duals
 from ppo.update.loop import Update
 from ppo.update.measure import build_measure
-from ppo.update.natural import build_natural_step, stay
-from ppo.update.optim import Learner, adam, follow_kl
+from ppo.update.optim import Learner, adam
 from ppo.update.outer import build_outer
 from ppo.update.outer import none as outer_none
 from ppo.update.outer import stay as straight
-from ppo.update.step import Guards, Knobs, Loss, build_loss, build_step
+from ppo.update.step import Guards, Knobs, build_step
 
 
 class Parts(NamedTuple):
@@ -109,69 +105,28 @@ def assemble(cfg: DictConfig) -> Parts:
         to_world = received(chosen["action"], envs.action_space, envs.device)
         to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
 
-        coef: dict[str, Callable[[Progress], float]] = {}
-        terms: list[Term] = []
-        for name, loss in WEIGHTED.items():
-            if cfg.coef[name] > 0:
-                terms.append(Term(name, loss))
-                coef[name] = partial(_always, cfg.coef[name])
-        if chosen["penalty"](Progress(target_kl=cfg.target_kl)) > 0:
-            terms.append(penalty(chosen["kl"]))
-            coef["kl"] = chosen["penalty"]
-        projected = chosen["project"]()
-        if projected is not None and projected.coef > 0:
-            terms.append(projection())
-            coef["projection"] = partial(_always, projected.coef)
-        if frozen is not None:
-            terms.append(reference(frozen.divergence))
-            coef["reference"] = frozen.coef
-        if demo is not None:
-            terms.append(demonstrations())
-            coef["demo"] = demo.next_coef
         idle = unread(chosen, target_kl=cfg.target_kl, critic=cfg.coef.value > 0)
         match = matching(chosen, idle, match_kl=cfg.match_kl, target_kl=cfg.target_kl)
-        lr, rate = chosen["lr"], None
-        if lr.func is adaptive_kl_step:
-            rule = {key: x for key, x in lr.keywords.items() if key != "value"}
-            lr, rate = partial(_always, lr.keywords["value"]), partial(follow_kl, target=cfg.target_kl, **rule)
-        schedule = Schedule(lr, chosen["clip"], coef, cfg.target_kl, cfg.total_steps, match)
+        guards = Guards(**{key: cfg.guard[key] for key in Guards._fields})
+        minimised = choose_loss(cfg, chosen, evaluate=evaluate, flat=flat, guards=guards, frozen=frozen, demo=demo)
+        schedule = Schedule(minimised.lr, chosen["clip"], minimised.coef, cfg.target_kl, cfg.total_steps, match)
 
         limits = chosen["stop"](cfg.target_kl)
         outer = chosen["outer"].func is not outer_none
-        guards = Guards(**{key: cfg.guard[key] for key in Guards._fields})
-        loss = Loss(
-            chosen["objective"],
-            chosen["kl"],
-            chosen["value"],
-            terms=tuple(terms),
-            critic=cfg.coef.value > 0,
-            project=projected and projected.project,
-            noise=cfg.rpo > 0,
-        )
-        finish = stay
-        if steps_of(chosen["objective"]) == NATURAL:
-            surrogate = build_loss(evaluate, loss._replace(critic=False), guards)
-            finish = build_natural_step(evaluate, surrogate, cfg.target_kl, **chosen["objective"].keywords)
-            loss = loss._replace(policy=False, terms=())
-        duals: Any = ()
-        if steps_of(chosen["objective"]) == DUAL:
-            duals, move = build_duals(chosen["objective"].keywords, partial(adam, **cfg.adam), flat)
-            loss = loss._replace(terms=(*loss.terms, *decoupled()), duals=move)
-        if (compiles := getattr(envs, "compile", None)) is not None:  # a world whose step is one function of tensors
-            planned = cfg.total_steps // cfg.num_envs
-            choice = str(cfg.compile).lower()
-            compiles(partial(compile_whole, choice=choice, planned=planned, what="the world's step"))
+        choice = str(cfg.compile).lower()
+        planned = cfg.total_steps // cfg.num_envs
+        envs.compile(partial(compile_whole, choice=choice, planned=planned, what="the world's step"))
         step = build_step(
             evaluate,
-            loss,
+            minimised.loss,
             guards,
             watch=limits.metric,
             micro_batches=cfg.micro_batches,
             optimiser=partial(adam, **cfg.adam),
-            rate=rate,
+            rate=minimised.rate,
         )
         update = Update(
-            step=compile_step(step, str(cfg.compile).lower(), planned_steps(cfg), agree=_all_ranks),
+            step=compile_step(step, choice, planned_steps(cfg), agree=_all_ranks),
             measure=build_measure(
                 evaluate, chosen["kl"], clamp=cfg.guard.clamp, reference=frozen and frozen.divergence
             ),
@@ -179,7 +134,7 @@ def assemble(cfg: DictConfig) -> Parts:
             limits=limits,
             epochs=cfg.epochs,
             minibatch_size=cfg.minibatch_size,
-            finish=finish,
+            finish=minimised.finish,
             outer=build_outer(chosen["outer"], box(network), limits.kl) if outer else straight,
             rpo=cfg.rpo,
             chunk=network.chunk,
@@ -195,8 +150,8 @@ def assemble(cfg: DictConfig) -> Parts:
             start=State(
                 Learner.start(
                     flat.clone(),
-                    lr=chosen["lr"].keywords["value"] if rate else None,
-                    duals=duals,
+                    lr=chosen["lr"].keywords["value"] if minimised.rate else None,
+                    duals=minimised.duals,
                     velocity=chosen["outer"].keywords.get("momentum", 0) > 0,
                 ),
                 moments,
@@ -229,7 +184,7 @@ def assemble(cfg: DictConfig) -> Parts:
                 match=match,
                 device=device,
             ),
-            terms=tuple(terms),
+            terms=minimised.terms,
             update=update,
             reference=frozen,
             held_out=held_out(frozen, to_world, partial(make, chosen["env"], device=device), seed=cfg.eval.seed),
@@ -252,10 +207,6 @@ def warms_up(cfg: DictConfig) -> bool:
     """Whether there are statistics to gather, and steps left to learn from afterwards."""
     known = cfg.init is not None or not (cfg.normalise.obs or cfg.normalise.reward)
     return cfg.normalise.warmup and not known and cfg.total_steps > cfg.num_envs * cfg.num_steps
-
-
-def _always(value: float, progress: Progress) -> float:
-    return value
 
 
 def _all_ranks(here: bool) -> bool:
