@@ -26,8 +26,10 @@ def test_a_long_step_is_shared_by_the_cores_but_never_by_more_than_there_are_env
     assert auto.workers(vector(Slow, 1, 0, "slow"), num_envs, cores=4) == expected
 
 
-def test_a_short_step_stays_in_this_process():
-    assert auto.workers(option("env", "probe", task="target")(1, 0), 4, cores=4) == 0
+@pytest.mark.parametrize("taken, expected", [(4.9e-5, 0), (5.1e-5, 3)])
+def test_a_vector_step_below_200_us_stays_in_this_process(monkeypatch, taken, expected):
+    monkeypatch.setattr(auto, "_seconds", lambda step, times: (step(), taken)[1])
+    assert auto.workers(option("env", "probe", task="target")(1, 0), 4, cores=4) == expected
 
 
 def test_threads_are_one_unless_more_are_clearly_faster(monkeypatch):
