@@ -225,7 +225,9 @@ def deviation(
     Raises ValueError where it would start out of its range.
     """
     if not log_std_min <= log_std <= log_std_max:
-        raise ValueError(f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]")
+        raise ValueError(
+            f"log_std={log_std} must lie in [log_std_min, log_std_max] = [{log_std_min}, {log_std_max}]; set these as well"
+        )
     return Deviation(log_std, (log_std_min, log_std_max), Squashed if squash else Gaussian)
 
 
