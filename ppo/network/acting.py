@@ -3,7 +3,6 @@ them: numpy arrays, or tensors of the device that it lives on."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,6 @@ from ppo.network.perceptron import native_perceptron
 
 Act = Callable[[Any, Tensor, Any], tuple[Any, tuple, Any]]
 _SMALL = 2048  # rows times widest layer; above it PyTorch's products are as fast
-_IN_NUMPY: dict[type[nn.Module], Callable] = {
-    nn.Tanh: lambda x: np.tanh(x, out=x),
-    nn.ReLU: lambda x: np.maximum(x, 0.0, out=x),
-}
 
 
 @contextmanager
@@ -92,24 +87,17 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     if not isinstance(network.actor, nn.Sequential) or network.device.type != "cpu":
         return None
     recurrent = [part for part in (network.actor, network.critic) if isinstance(part, Recurrent)]
-    if any(rows * part.cell.hidden > _SMALL for part in recurrent):
+    layers = list(network.actor.after if isinstance(network.actor, Recurrent) else network.actor)
+    widths = [part.cell.hidden for part in recurrent]
+    widths += [layer.out_features for layer in layers if isinstance(layer, nn.Linear)]
+    if rows * max(widths, default=0) > _SMALL or any(type(layer) not in _IN_NUMPY for layer in layers):
         return None
-    steps: list[Callable] = []
-    for layer in network.actor.after if isinstance(network.actor, Recurrent) else network.actor:
-        if type(layer) is nn.Linear and rows * layer.out_features <= _SMALL:
-            steps.append(_linear(layer))
-        elif type(layer) is Columns:
-            steps.append(partial(_take, index=layer.index.numpy()))
-        elif type(layer) in _IN_NUMPY:
-            steps.append(_IN_NUMPY[type(layer)])
-        else:
-            return None
     head = network.numpy_head()
     if not recurrent and (forward := native_perceptron(network.actor, normalise, rows)):
         return lambda obs, noise, memory: (*head(*forward(obs), noise.numpy()), memory)
     mean, std = normalise.mean.numpy(), normalise.std.numpy()
     low, high = -normalise.clip, normalise.clip
-    *hidden, last = steps
+    *hidden, last = [_IN_NUMPY[type(layer)](layer) for layer in layers]
     carry = _carry(recurrent) if recurrent else None
 
     def act(obs: np.ndarray, noise: Tensor, memory: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], Any]:
@@ -125,8 +113,9 @@ def _perceptron(network: ActorCritic, normalise: ObsNormaliser, rows: int) -> Ac
     return act
 
 
-def _take(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return x[:, index]
+def _columns_of(layer: Columns) -> Callable[[np.ndarray], np.ndarray]:
+    index = layer.index.numpy()
+    return lambda x: x[:, index]
 
 
 def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:
@@ -138,6 +127,15 @@ def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:
         return x
 
     return apply
+
+
+# by the kind of a layer, what makes its function of it
+_IN_NUMPY: dict[type[nn.Module], Callable] = {
+    Columns: _columns_of,
+    nn.Linear: _linear,
+    nn.Tanh: lambda layer: lambda x: np.tanh(x, out=x),
+    nn.ReLU: lambda layer: lambda x: np.maximum(x, 0.0, out=x),
+}
 
 
 def _carry(networks: Sequence[Recurrent]) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
