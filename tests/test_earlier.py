@@ -37,6 +37,7 @@ WORDS = [
     "network.activation=relu",
     "network.orthogonal=false",
     "network.log_std=-1.0",
+    "network.log_std_min=-10",
     "gae_lambda=0.9",
     "normalise.obs=true",
     "normalise.reward=true",

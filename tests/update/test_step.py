@@ -323,7 +323,7 @@ def test_an_unused_entropy_term_ignores_its_coefficient(problem, numbers, make_l
 # Bounds of sigma
 
 
-@pytest.mark.parametrize(("push", "bound"), [(-1.0, -10.0), (1.0, 2.0)])
+@pytest.mark.parametrize(("push", "bound"), [(-1.0, -1.0), (1.0, 2.0)])
 def test_sigma_stops_at_its_bound_and_can_come_back(problem, numbers, make_loss, push, bound):
     """An entropy coefficient of +-1 is a gradient of -+1 on every log sigma; with lr 0.5 the bound is near."""
     _, evaluate, learner, batch = problem()
