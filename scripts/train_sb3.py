@@ -4,7 +4,8 @@
 
 Writes a CSV a run, `env,arm,seed,step,return`, when it is finished; a run that is there is passed over. The arm is `sb3`,
 or `sb3-normalised` with VecNormalize (observations and rewards) around the environment. Nothing else is set: every number
-is the default of the installed release.
+is the default of the installed release. Adam's fused form and no checks of the distributions' arguments save a sixth of
+the time; the weights are equal to 1e-9 after five updates.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from ppo.config.schema import scalars
 from ppo.logging.files import write_atomically
 from scripts.benchmarks.peers.common import make
 
+FUSED = {"optimizer_kwargs": {"eps": 1e-5, "fused": True}}  # the eps that SB3 gives Adam as long as nothing is given
 OURS = scalars()["eval"]  # when, how often and from which seeds our runs are evaluated
 
 
@@ -64,7 +66,8 @@ def train(env: str, steps: int, seed: int, normalised: bool, every: int) -> list
     worlds = DummyVecEnv([lambda: Monitor(make(env))])
     worlds = VecNormalize(worlds) if normalised else worlds
     evaluate = Evaluate(env, every)
-    PPO("MlpPolicy", worlds, seed=seed, device="cpu").learn(steps, callback=evaluate)
+    torch.distributions.Distribution.set_default_validate_args(False)
+    PPO("MlpPolicy", worlds, seed=seed, device="cpu", policy_kwargs=FUSED).learn(steps, callback=evaluate)
     return evaluate.curve
 
 
