@@ -1,10 +1,12 @@
 """Stable-Baselines3's PPO with its own defaults, evaluated as our runs are, for a table beside them.
 
     python scripts/train_sb3.py --env Hopper-v5 --steps 500000 --seeds 1,2,3,4,5 --normalise --out outputs/sb3
+    python scripts/train_sb3.py --env Hopper-v5 --steps 1000000 --like +experiment=mujoco --out outputs/sb3
 
 Writes a CSV a run, `env,arm,seed,step,return`, when it is finished; a run that is there is passed over. The arm is `sb3`,
 or `sb3-normalised` with VecNormalize (observations and rewards) around the environment. Nothing else is set: every number
-is the default of the installed release. Adam's fused form and no checks of the distributions' arguments save a sixth of
+is the default of the installed release. With --like the arm is `sb3-same`: the numbers of a run of ours with these words; a
+switch that SB3 has not is refused. Adam's fused form and no checks of the distributions' arguments save a sixth of
 the time; the weights are equal to 1e-9 after five updates.
 """
 
@@ -25,8 +27,10 @@ from envs.base import seeds
 from ppo.config.schema import scalars
 from ppo.logging.files import write_atomically
 from scripts.benchmarks.peers.common import make
+from scripts.benchmarks.same import Same, same
 
-FUSED = {"optimizer_kwargs": {"eps": 1e-5, "fused": True}}  # the eps that SB3 gives Adam as long as nothing is given
+# The eps that SB3 gives Adam as long as nothing is given.
+DEFAULT = Same(1, {"policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5, "fused": True}}}, None)
 OURS = scalars()["eval"]  # when, how often and from which seeds our runs are evaluated
 
 
@@ -61,13 +65,13 @@ class Evaluate(BaseCallback):
         return total
 
 
-def train(env: str, steps: int, seed: int, normalised: bool, every: int) -> list[tuple[int, float]]:
+def train(env: str, steps: int, seed: int, setting: Same, every: int) -> list[tuple[int, float]]:
     """(environment steps, return) of each evaluation."""
-    worlds = DummyVecEnv([lambda: Monitor(make(env))])
-    worlds = VecNormalize(worlds) if normalised else worlds
+    worlds = DummyVecEnv([lambda: Monitor(make(env))] * setting.num_envs)
+    worlds = worlds if setting.normalise is None else VecNormalize(worlds, **setting.normalise)
     evaluate = Evaluate(env, every)
     torch.distributions.Distribution.set_default_validate_args(False)
-    PPO("MlpPolicy", worlds, seed=seed, device="cpu", policy_kwargs=FUSED).learn(steps, callback=evaluate)
+    PPO("MlpPolicy", worlds, seed=seed, device="cpu", **setting.ppo).learn(steps, callback=evaluate)
     return evaluate.curve
 
 
@@ -76,20 +80,26 @@ def main() -> None:
     parser.add_argument("--env", required=True, help="a gymnasium id; AntBulletEnv-v0 and its kind too")
     parser.add_argument("--steps", type=int, required=True, help="environment steps")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="[%(default)s]")
-    parser.add_argument("--normalise", action="store_true", help="with VecNormalize")
+    recipe = parser.add_mutually_exclusive_group()
+    recipe.add_argument("--normalise", action="store_true", help="with VecNormalize")
+    recipe.add_argument("--like", metavar="'WORDS'", help="with the numbers of python -m ppo.train WORDS")
     parser.add_argument(
         "--every", type=int, default=OURS["every"], help="environment steps between evaluations [%(default)s]"
     )
     parser.add_argument("--out", type=Path, default=Path("outputs/sb3"), help="[%(default)s]")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    arm = "sb3-normalised" if args.normalise else "sb3"
+    arm, setting = "sb3", DEFAULT
+    if args.normalise:
+        arm, setting = "sb3-normalised", DEFAULT._replace(normalise={})
+    elif args.like:
+        arm, setting = "sb3-same", same(args.like.split())
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in map(int, args.seeds.split(",")):
         file = args.out / f"{args.env}-{args.steps}-{arm}-{seed}.csv"
         if file.exists():
             continue
-        curve = train(args.env, args.steps, seed, args.normalise, args.every)
+        curve = train(args.env, args.steps, seed, setting, args.every)
         lines = [f"{args.env},{arm},{seed},{step},{value:.2f}" for step, value in curve]
         write_atomically(file, "\n".join(["env,arm,seed,step,return", *lines, ""]))
         print(f"{file}: {curve[-1][1]:,.1f}", flush=True)
