@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-Rng = np.random.Generator | np.random.RandomState
-
 
 def state_of(env: gymnasium.Env) -> dict | str:
     """The state of ``env.np_random``, a copy; or why there is none that could be saved."""

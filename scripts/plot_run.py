@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 
+from ppo.config.extras import needs
 from ppo.logging.files import write_atomically
 from ppo.logging.jsonl import read
 from ppo.logging.panels import shade
@@ -60,20 +61,22 @@ def literal(label: str | None) -> str | None:
     return None if label is None else " " * label.startswith("_") + label.replace("$", r"\$")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, default=Path("runs.png"))
-    args = parser.parse_args()
-    for run in args.runs:
-        if not (run / "metrics.jsonl").exists():
-            sys.exit(f"error: {run}: no metrics.jsonl there")
+    args = parser.parse_args(arguments)
+    wrong = next((f"{run}: no metrics.jsonl there" for run in args.runs if not (run / "metrics.jsonl").exists()), None)
     try:
-        plot(args.runs, args.out)
-    except ValueError as error:  # a damaged row, a format that cannot be drawn
-        sys.exit(f"error: {' '.join(str(error).split())}")
-    print(args.out)
+        if wrong is None:
+            plot(args.runs, args.out)
+    except ImportError:
+        wrong = needs("a picture", "plots")
+    except (ValueError, OSError) as error:  # a damaged row, a format that cannot be drawn, a folder that takes no file
+        wrong = " ".join(str(error).split())
+    print(f"error: {wrong}" if wrong else args.out, file=sys.stderr if wrong else sys.stdout)
+    return 2 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ compare_runs.py reads (what the file has already and is not given again stays), 
 import argparse
 import csv
 import io
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ppo.compare.load import load
 from ppo.compare.stats import summary
 from ppo.compare.table import COLUMNS
 from ppo.compare.trial import CompareError, Curve, Trial
+from ppo.config.extras import needs
 from ppo.logging.files import write_atomically
 from ppo.page.thin import interpolated, mean_interval
 
@@ -29,13 +31,17 @@ BULLET = {
     "halfcheetah": "HalfCheetah",
     "walker2d": "Walker2D",
     "humanoid": "Humanoid",
+    "reacher": "Reacher",
+    "inverted_pendulum": "InvertedPendulum",
+    "inverted_double_pendulum": "InvertedDoublePendulum",
+    "inverted_pendulum_swingup": "InvertedPendulumSwingup",
 }
 Results = dict[tuple[str, str, int], Curve]  # by environment, arm and seed
 
 
 def name(env: str) -> str:
     """One name for a task, whoever's world it is: the Bullet robots are ours, and pybullet-envs-gymnasium's."""
-    return f"{BULLET[env]}Bullet" if env in BULLET else env.removesuffix("Env-v0")
+    return f"{BULLET[env]}Bullet" if env in BULLET else re.sub(r"BulletEnv-v0$", "Bullet", env)
 
 
 def results(paths: list[Path], arm: str | None) -> Results:
@@ -145,6 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(markdown(found))
         if args.picture:
             draw(found, args.picture)
+    except ImportError:
+        print(f"error: {needs('--picture', 'plots')}", file=sys.stderr)
+        return 2
     except (CompareError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

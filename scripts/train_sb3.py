@@ -5,12 +5,14 @@
 
 Writes a CSV a run, `env,arm,seed,step,return`, when it is finished; a run that is there is passed over. The arm is `sb3`,
 or `sb3-normalised` with VecNormalize (observations and rewards) around the environment. Nothing else is set: every number
-is the default of the installed release. With --like the arm is `sb3-same`: the numbers of a run of ours with these words; a
-switch that SB3 has not is refused. Adam's fused form and no checks of the distributions' arguments save a sixth of
-the time; the weights are equal to 1e-9 after five updates.
+is the default of the installed release. With --like the arm is `sb3 WORDS`: the numbers of a run of ours with these words,
+but for task, steps, seeds and evaluations; a switch that SB3 has not is refused. Adam's fused form and no checks of the
+distributions' arguments save a sixth of the time; the weights are equal to 1e-9 after five updates.
 """
 
 import argparse
+import csv
+import io
 import sys
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from envs.base import seeds
+from ppo.compare.table import COLUMNS
+from ppo.config.options import short
 from ppo.config.schema import scalars
 from ppo.logging.files import write_atomically
 from scripts.benchmarks.peers.common import make
@@ -75,7 +79,7 @@ def train(env: str, steps: int, seed: int, setting: Same, every: int) -> list[tu
     return evaluate.curve
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", required=True, help="a gymnasium id; AntBulletEnv-v0 and its kind too")
     parser.add_argument("--steps", type=int, required=True, help="environment steps")
@@ -87,23 +91,34 @@ def main() -> None:
         "--every", type=int, default=OURS["every"], help="environment steps between evaluations [%(default)s]"
     )
     parser.add_argument("--out", type=Path, default=Path("outputs/sb3"), help="[%(default)s]")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    try:
+        whose = [int(seed) for seed in args.seeds.split(",")]
+        setting = same(args.like.split()) if args.like else DEFAULT._replace(normalise={} if args.normalise else None)
+    except ValueError as error:  # a ConfigError is one
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if min(args.steps, args.every) < 1:
+        print("error: --steps and --every must be at least 1", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)
-    arm, setting = "sb3", DEFAULT
-    if args.normalise:
-        arm, setting = "sb3-normalised", DEFAULT._replace(normalise={})
-    elif args.like:
-        arm, setting = "sb3-same", same(args.like.split())
+    # An arm is one recipe: results of two sets of words must not meet under one name.
+    arm = f"sb3 {args.like}" if args.like else "sb3-normalised" if args.normalise else "sb3"
     args.out.mkdir(parents=True, exist_ok=True)
-    for seed in map(int, args.seeds.split(",")):
-        file = args.out / f"{args.env}-{args.steps}-{arm}-{seed}.csv"
+    for seed in whose:
+        file = args.out / f"{short(f'{args.env}-{args.steps}-{arm}')}-{seed}.csv"
         if file.exists():
+            print(f"{file}: is there, passed over", flush=True)
             continue
         curve = train(args.env, args.steps, seed, setting, args.every)
-        lines = [f"{args.env},{arm},{seed},{step},{value:.2f}" for step, value in curve]
-        write_atomically(file, "\n".join(["env,arm,seed,step,return", *lines, ""]))
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        rows.writerows((args.env, arm, seed, step, f"{value:.2f}") for step, value in curve)
+        write_atomically(file, text.getvalue())
         print(f"{file}: {curve[-1][1]:,.1f}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

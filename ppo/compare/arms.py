@@ -11,7 +11,8 @@ from ppo.compare.trial import CompareError, Trial
 from ppo.config.options import dotted, suggest
 
 # Of the configuration, what may differ: it changes no result.
-FREE = ("seed", "logger", "workers", "doctor", "plots", "resume", "exact_resume")
+FREE = ("seed", "logger", "workers", "doctor", "plots", "resume", "exact_resume", "checkpoint", "trust")
+FREE += ("env_timeout", "rank_timeout")
 UNKNOWN = ("git.commit", "git.dirty", "python")  # a run may not know these of itself
 Arms = dict[str, list[Trial]]
 

@@ -31,8 +31,9 @@ class Sample(NamedTuple):
 
 
 def available(trials: Sequence[Trial]) -> list[str]:
-    """The endpoints that at least one run has."""
-    curves = [name for name in CURVES if any(name in trial.curves for trial in trials)]
+    """The endpoints that at least one finished run has; at least one run, where none finished."""
+    telling = [trial for trial in trials if not trial.failed] or trials
+    curves = [name for name in CURVES if any(name in trial.curves for trial in telling)]
     return [f"{curve}/{kind}" for curve in curves for kind in KINDS]
 
 

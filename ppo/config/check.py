@@ -140,6 +140,8 @@ def _one_hand(cfg: DictConfig, chosen: dict[str, partial], names: dict[str, str]
     """With match_kl nothing else may hold updates at a distance of its own: it would be a second hand on one wheel."""
     if names.get("lr") in _NEED_TARGET_KL["lr"]:
         _require(False, "match_kl", cfg.match_kl, f"lr={names['lr']} would move the KL as well; lr=constant")
+    if names.get("clip") == "adaptive" and chosen["clip"].keywords["fraction"] is not None:
+        _require(False, "match_kl", cfg.match_kl, "clip.fraction would move the KL as well; clip=fixed")
     limits = chosen["stop"](cfg.target_kl)
     ends = limits.kl
     if limits.step < math.inf and ends == math.inf:

@@ -15,6 +15,7 @@ interferes: the mean becomes the target whatever the noise. With log(target / KL
 import math
 from typing import NamedTuple
 
+from ppo.control.progress import NOTHING
 from ppo.control.width import Knob, bounds
 
 GAIN = 0.25  # of a distance from the target, half is left an update later
@@ -44,21 +45,28 @@ class Match(NamedTuple):
     knobs: tuple[Knob, ...]
 
     def __call__(self, last: Matched) -> Matched:
-        """The scale of the next update. NaN counts as too far; a KL of 0, or less by rounding, of an
-        update that was refused, as nothing."""
-        if last.kl <= 0:
-            return last
+        """The scale of the next update."""
+        low, high = bounds(self.knobs)
+        return last._replace(scale=min(high, max(low, self._wanted(last))))
+
+    def _wanted(self, last: Matched) -> float:
+        """The scale that would be next if there were no bounds. NaN counts as too far; a KL of nothing, of an update that
+        was refused, says nothing."""
+        if last.kl <= NOTHING * self.target:
+            return last.scale
         times = last.kl / self.target if math.isfinite(last.kl) else math.inf
         by = max(-1.0, min(1.0, -math.log(times) / 2)) if last.updates <= JUMPS else GAIN * max(-FARTHEST, 1 - times)
-        low, high = bounds(self.knobs)
-        return last._replace(scale=min(high, max(low, last.scale * math.exp(by))))
+        return last.scale * math.exp(by)
 
     def numbers(self, scale: float) -> dict[str, float]:
         """Every width at this scale, by its name."""
         return {knob.name: knob.at(scale) for knob in self.knobs}
 
-    def at_bound(self, scale: float) -> bool:
-        return scale in bounds(self.knobs)
+    def at_bound(self, now: Matched) -> bool:
+        """Whether it would go on beyond the bound that it has come to; during the jumps it may come there on its way."""
+        low, high = bounds(self.knobs)
+        wanted = self._wanted(now)
+        return now.updates > JUMPS and (wanted < low == now.scale or wanted > high == now.scale)
 
     def metrics(self, now: Matched) -> dict[str, float]:
         """``now``: with what the update that used its scale ended with."""
@@ -66,7 +74,7 @@ class Match(NamedTuple):
             "match/target": self.target,
             "match/reached": now.mean,
             "match/knob": self.knobs[0].at(now.scale),
-            "match/at_bound": float(self.at_bound(now.scale)),
+            "match/at_bound": float(self.at_bound(now)),
         }
 
     def said(self, now: Matched) -> str:

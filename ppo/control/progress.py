@@ -6,6 +6,8 @@ An option that chooses a number anew for each update (``lr``, ``clip``, ``penalt
 
 from typing import Any, NamedTuple
 
+NOTHING = 2.0**-23  # of a target: a KL below is 0 known to float32's rounding
+
 
 class Seen(NamedTuple):
     """What the last update measured; None where it did not."""
@@ -35,10 +37,10 @@ class Progress(NamedTuple):
 def side(measured: float, target: float, tolerance: float) -> int:
     """1 above tolerance * target, -1 below target / tolerance, 0 between.
 
-    NaN counts as too large. A KL of exactly 0 says that the policy did not move (an update that was refused), not that
+    NaN counts as too large. A KL of nothing says that the policy did not move (an update that was refused), not that
     it moved too little: 0.
     """
-    if 0 < measured < target / tolerance:
+    if NOTHING * target < measured < target / tolerance:
         return -1
     return 0 if measured <= tolerance * target else 1
 

@@ -43,7 +43,8 @@ def epoch(target_kl: float, *, factor: Annotated[float, Gt(0)]) -> Limits:
 
 def rollback(target_kl: float, *, factor: Annotated[float, Gt(0)]) -> Limits:
     """After each epoch: where the whole batch's exact KL is above factor * target_kl, put parameters and optimiser back
-    to where they were before the epoch, and end the update. What an update ends with is then never above the limit."""
+    to where they were before the epoch, and end the update; an epoch with a number that is not finite likewise. What an
+    update ends with is then never above the limit."""
     return Limits("rollback", batch=factor * target_kl)
 
 

@@ -30,6 +30,7 @@ _EVAL = "updates with an evaluation"
 _STEPPED = "at least one step was executed"
 _STOPPED = "the update was stopped"
 _MATCHED = "match_kl is set"
+_GAUSSIAN = "actions are continuous"
 _MEAN = "mean over the minibatches of executed steps, each measured before its step"
 _FULL = "after the update, mean over the whole rollout"
 
@@ -64,10 +65,10 @@ METRICS: dict[str, Metric] = {
     "kl/final": Metric("nat", f"exact KL(old‖new), {_FULL}"),
     "kl/overshoot": Metric("", "kl/final / target_kl - 1", "target_kl is set"),
     "kl/final_reverse": Metric("nat", f"exact KL(new‖old), {_FULL}"),
-    "kl/mean_part": Metric("nat", "share of kl/final due to moved means; mean_part + sigma_part = kl/final"),
-    "kl/sigma_part": Metric("nat", "share of kl/final due to changed deviations"),
-    "kl/mean_part/<d>": Metric("nat", "share of kl/mean_part due to action dimension d; they add up"),
-    "kl/sigma_part/<d>": Metric("nat", "share of kl/sigma_part due to action dimension d; they add up"),
+    "kl/mean_part": Metric("nat", "share of kl/final due to moved means; mean_part + sigma_part = kl/final", _GAUSSIAN),
+    "kl/sigma_part": Metric("nat", "share of kl/final due to changed deviations", _GAUSSIAN),
+    "kl/mean_part/<d>": Metric("nat", "share of kl/mean_part due to action dimension d; they add up", _GAUSSIAN),
+    "kl/sigma_part/<d>": Metric("nat", "share of kl/sigma_part due to action dimension d; they add up", _GAUSSIAN),
     # The path of the KL within the update, for questions asked later: where would another limit have stopped it? Lists.
     "trace/<kl>": Metric(
         "nat",
@@ -84,7 +85,9 @@ METRICS: dict[str, Metric] = {
         "the same on states that the reference visited and nothing is learned from",
         "reference.held_out is not 0",
     ),
-    "loss/reference": Metric("nat", f"the divergence of the reference term; {_MEAN}", "reference= is not none"),
+    "loss/reference": Metric(
+        "nat", f"the divergence of the reference term; {_MEAN}", "reference= is not none and objective= not trpo"
+    ),
     "coef/entropy": Metric("", "weight of loss/entropy in the loss of this update", "coef.entropy is not 0"),
     "reference/coef": Metric("", "weight of that divergence in the loss of this update", "reference= is not none"),
     # Demonstrations.
@@ -96,22 +99,24 @@ METRICS: dict[str, Metric] = {
         "demo= is not none",
     ),
     # What must hold before the first step of every update.
-    "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch; must be 0 (1e-6)"),
+    "check/first_kl": Metric("nat", "largest |KL| of the family at the first minibatch: 0 but for rounding"),
     "check/acting": Metric(
         "sigma", "largest difference of a mean or log sigma that acted from the one learned from; must be 0 (1e-5)"
     ),
     "check/rounding": Metric(
         "sigma", "what float32's rounding of a parameter may come to in check/acting and check/first_log_ratio"
     ),
-    "check/first_log_ratio": Metric("nat", "max |r| at the first minibatch; must be 0 (1e-6)"),
+    "check/first_log_ratio": Metric(
+        "nat", "max |r| at the first minibatch: 0 but for rounding; above guard.first_log_ratio the run fails"
+    ),
     # The trust region at work.
     "ratio/min": Metric("", "lowest probability ratio in any executed step", _STEPPED),
     "ratio/max": Metric("", "highest probability ratio in any executed step", _STEPPED),
     "ratio/ess": Metric("fraction", "effective sample size (Σ ratio)² / (n Σ ratio²); mean over minibatches", _STEPPED),
     "ratio/deviation": Metric("", f"|ratio - 1|; {_MEAN}", _STEPPED),
     "clip/fraction": Metric("fraction", f"samples whose ratio lies outside the clip range; {_MEAN}", _STEPPED),
-    "clip/low": Metric("", "lower bound of the ratio", "the objective clips"),
-    "clip/high": Metric("", "upper bound of the ratio", "the objective clips"),
+    "clip/low": Metric("", "lower bound of the ratio; 0: there is none"),
+    "clip/high": Metric("", "upper bound of the ratio; infinite: there is none"),
     "penalty/beta": Metric("", "weight of the KL penalty in this update", "a penalty is chosen"),
     "vmpo/eta": Metric("", f"temperature of the better half's weights; {_MEAN}", "objective=vmpo"),
     "outer/step": Metric("fraction", "of the outer step that the limit of stop= left; 1: all of it", "outer=step"),
@@ -126,10 +131,12 @@ METRICS: dict[str, Metric] = {
     "policy/entropy": Metric(
         "nat", f"entropy: of a Gaussian, of tanh(action) with network.squash, or of discrete actions; {_MEAN}", _STEPPED
     ),
-    "policy/sigma": Metric("action", "standard deviation after the update; mean over dimensions and samples"),
-    "policy/sigma_min": Metric("action", "lowest standard deviation after the update"),
-    "policy/sigma_max": Metric("action", "highest standard deviation after the update"),
-    "policy/sigma/<d>": Metric("action", "standard deviation of action dimension d after the update"),
+    "policy/sigma": Metric(
+        "action", "standard deviation after the update; mean over dimensions and samples", _GAUSSIAN
+    ),
+    "policy/sigma_min": Metric("action", "lowest standard deviation after the update", _GAUSSIAN),
+    "policy/sigma_max": Metric("action", "highest standard deviation after the update", _GAUSSIAN),
+    "policy/sigma/<d>": Metric("action", "standard deviation of action dimension d after the update", _GAUSSIAN),
     # Losses and the critic.
     "loss/total": Metric("", f"what is minimised: policy + coefficient x each other term; {_MEAN}", _STEPPED),
     "loss/policy": Metric("", f"the objective's loss; {_MEAN}", _STEPPED),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def npz(
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             obs, action = file["obs"], file["action"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:  # .npy, empty, torn
         reason = " ".join(str(error).split())
         raise ConfigError(f"demo.path={path}: cannot be read as .npz with obs and action ({reason})") from error
     return weighted(*_fitting(f"demo.path={path}", obs, action, observations, actions, squashed))
@@ -97,6 +98,11 @@ def minari(
     except Exception as error:  # whatever the library raises for a data set it does not have
         reason = " ".join(str(error).split())
         raise ConfigError(f"demo.dataset={dataset}: Minari cannot load it ({reason})") from error
+    parts = (x for e in episodes for x in (e.observations, e.actions))
+    kinds = {type(x).__name__ for x in parts if isinstance(x, dict | list | tuple)}  # of composite spaces
+    if kinds or not episodes:
+        found = f"its observations or actions are {', '.join(sorted(kinds))}" if kinds else "it has no episode"
+        raise ConfigError(f"demo.dataset={dataset}: {found}; arrays were expected")
     # An episode has one observation more than actions: the last one, on which nobody acted.
     obs = np.concatenate([np.asarray(e.observations)[: len(e.actions)] for e in episodes])
     action = np.concatenate([np.asarray(e.actions) for e in episodes])
@@ -110,11 +116,14 @@ def _fitting(
     needed = ((len(obs), *observations.shape), (len(obs), *(actions.shape or ())))
     if len(obs) == 0 or (obs.shape, action.shape) != needed:
         raise ConfigError(f"{where}: obs {obs.shape} and action {action.shape} do not fit the task's {needed}")
+    if kinds := {str(x.dtype) for x in (obs, action) if x.dtype.kind not in "biuf"}:
+        raise ConfigError(f"{where}: holds {', '.join(sorted(kinds))}; numbers were expected")
     if not (np.isfinite(obs).all() and np.isfinite(action).all()):
         raise ConfigError(f"{where}: holds numbers that are not finite")
     if not isinstance(actions, Box):
-        action, count = action.astype(np.int64) - actions.start, getattr(actions, "nvec", getattr(actions, "n", 0))
-        if not ((action >= 0) & (action < count)).all():
+        whole, count = action.astype(np.int64), getattr(actions, "nvec", getattr(actions, "n", 0))
+        exact, action = (whole == action).all(), whole - actions.start
+        if not (exact and ((action >= 0) & (action < count)).all()):
             raise ConfigError(f"{where}: holds actions that are not among the {count} of the task")
     elif squashed:
         action = untanh(action, actions)

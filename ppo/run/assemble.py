@@ -20,7 +20,7 @@ from ppo.config.check import bind, need_continuous
 from ppo.config.options import ConfigError
 from ppo.control.match import Match
 from ppo.control.schedule import Chosen, Schedule
-from ppo.loss.reference import Reference
+from ppo.loss.reference import Reference, initial
 from ppo.loss.terms import Term
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import box, build_evaluate, flatten
@@ -70,8 +70,12 @@ class Parts(NamedTuple):
     unread: dict[str, str]  # choices that change nothing under the others: see ppo.run.effects
 
 
-def assemble(cfg: DictConfig) -> Parts:
-    """Build the parts. Raises ConfigError (or EnvError) before anything is left behind."""
+def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
+    """Build the parts. ``begun``: the run goes on from a checkpoint of its own, which has all that ``init`` gave it; what it
+    started from may be gone by now. Only as a reference it is needed still.
+
+    Raises ConfigError (or EnvError) before anything is left behind.
+    """
     chosen = bind(cfg)
     if cfg.eval.video:
         drawn(cfg)  # what cannot be filmed is refused here, not at the first evaluation
@@ -95,7 +99,7 @@ def assemble(cfg: DictConfig) -> Parts:
         flat, evaluate = flatten(network), build_evaluate(network)
         moments = Moments.empty(*envs.observation_space.shape, device=device)
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
-        if cfg.init is not None:
+        if cfg.init is not None and not (begun and chosen["reference"].func is not initial):
             moments, reward_scale = restore(cfg, flat, moments, reward_scale)
         normaliser = partial(
             obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs

@@ -57,8 +57,8 @@ class Record:
         if not self.sink:
             return
         if isinstance(error, NotFinite):
-            with suppress(DiskError, checkpoint.CheckpointError):  # what failed first is what is reported
-                self.sink.say(self.sink.crash({"rollout": str(error)}, None))
+            with suppress(DiskError):  # what failed first is what is reported
+                self.sink.say(self._crash({"rollout": str(error)}, None))
         self.sink.__exit__(kind, error, trace)
 
     @property
@@ -111,7 +111,8 @@ class Record:
         if metrics.get("match/at_bound") and self._match and state.chosen.match and "match" not in self._explained:
             self._explained.add("match")
             self.sink.say(f"update {state.updates}: {self._match.said(state.chosen.match)}")
-        if (ratio := metrics.get("bc/ppo_ratio", 0.0)) > 2:
+        if (ratio := metrics.get("bc/ppo_ratio", 0.0)) > 2 and "demo" not in self._explained:
+            self._explained.add("demo")
             size = f"{ratio:.1f} times the size of the PPO loss"
             self.sink.say(
                 f"update {state.updates}: the demonstrations' term is {size}; lower demo.coef or set demo.adaptive=true"
@@ -131,7 +132,13 @@ class Record:
         self._saved_steps = state.env_steps
 
     def _crash(self, where: dict, batch: Batch | None) -> str:
-        return self.sink.crash(where, batch) if self.sink else crash.describe(where)
+        """The incident in words, and where its bundle is; a bundle that cannot be written takes nothing away from them."""
+        if not self.sink:
+            return crash.describe(where)
+        try:
+            return self.sink.crash(where, batch)
+        except (DiskError, checkpoint.CheckpointError) as error:
+            return f"{crash.describe(where)}; no bundle of it: {error}"
 
 
 def recording(cfg: DictConfig, run: Run, parts: Parts, watch: Watch) -> Record:

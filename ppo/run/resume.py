@@ -89,6 +89,12 @@ def put_back(saved: Saved, envs: VectorEnv, own: slice) -> Any:
     return envs.set_state(json.loads(saved.tensors["envs"].numpy().tobytes())[own])
 
 
+def begun(folder: Path) -> bool:
+    """Whether there is a checkpoint in the folder of a run: then it goes on from there."""
+    latest = checkpoint.find(folder)
+    return latest.exists() or checkpoint.before(latest).exists()
+
+
 def find(folder: Path, config: dict[str, Any]) -> Saved | None:
     """What the run in ``folder`` resumes from: its latest checkpoint, or the one before it where that is damaged or its
     row of metrics is, which is reported. None where there is no run. Nothing is changed.
@@ -97,7 +103,7 @@ def find(folder: Path, config: dict[str, Any]) -> Saved | None:
     """
     rows = _rows(folder / "metrics.jsonl")
     latest = checkpoint.find(folder)
-    if not latest.exists() and not checkpoint.before(latest).exists():
+    if not begun(folder):
         if rows:
             raise ConfigError(f"{folder}: already holds a run, but no checkpoint; choose another folder")
         return None

@@ -99,6 +99,8 @@ def update(
     taken = int(table["taken"].sum())
     halt = _explain(int(learner.stopped), bound, table, kl_after, taken, per_epoch)
     undone = per_epoch if halt and halt.undone else 0
+    if halt and halt.reason == "nonfinite" and bound.limits.batch < math.inf:
+        undone = taken % per_epoch
     table = table.part(slice(taken + 1))  # with the refused step, without the idle ones after it
     metrics: dict[str, Any] = summarise(bound.step, table)
     metrics |= measured_metrics(bound.measure(learner.params, batch)) | batch_metrics(batch)
@@ -175,8 +177,9 @@ def _end_of_epoch(
     learner = learner._replace(stopped=torch.where(too_far, EPOCH, learner.stopped))
     if bound.limits.batch < math.inf:
         kl = bound.measure(learner.params, batch).kl
-        undo = going & ~(kl <= bound.limits.batch)
-        restored = before._replace(stopped=torch.full_like(before.stopped, ROLLBACK))
+        # Where a step was refused in mid-epoch, nobody looks at how far the steps before it went: they go with it.
+        undo = (going & ~(kl <= bound.limits.batch)) | (learner.stopped == NONFINITE)
+        restored = before._replace(stopped=torch.where(going, ROLLBACK, learner.stopped))
         learner = tree_map(lambda old, new: torch.where(undo, old, new), restored, learner)
     return learner, kl
 

@@ -1,13 +1,16 @@
 """The numbers of a run of ours as arguments of Stable-Baselines3's PPO and VecNormalize."""
 
 import math
-import sys
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from ppo.config.options import fit
+from ppo.config.check import bind
+from ppo.config.errors import one_line
+from ppo.config.options import ConfigError, fit
 from ppo.config.schema import CONF
 from scripts.benchmarks.peers.activations import ACTIVATIONS
 
@@ -22,6 +25,9 @@ _OPTIONS = {  # what SB3 has of each group
     **dict.fromkeys(("stop", "penalty", "project", "outer", "reference", "demo"), ("none",)),
 }
 _NUMBERS = {  # what it cannot be told: as it has them
+    "objective.dual": None,
+    "network.std_type": "log",
+    "network.policy_gain": 0.01,
     "network.squash": False,
     "network.log_std_min": -10.0,
     "normalise.warmup": False,
@@ -41,15 +47,24 @@ class Same(NamedTuple):
 
 
 def same(words: list[str]) -> Same:
-    """What SB3 is to be given so that it trains as ``python -m ppo.train WORDS`` does. SystemExit where it has no such switch."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = fit(compose("config", words), words)
+    """What SB3 is to be given so that it trains as ``python -m ppo.train WORDS`` does.
+
+    Raises ConfigError for a word that is none, and where SB3 has no such switch.
+    """
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = fit(compose("config", words), words)
+        bind(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
     given = {group: cfg[group]["_target_"].rpartition(".")[2] for group in _OPTIONS}
     given |= {key: OmegaConf.select(cfg, key) for key in _NUMBERS}
     given["normalise.warmup"] &= cfg.normalise.obs or cfg.normalise.reward  # there is nothing else to warm up
-    for key, known in (_OPTIONS | {key: (number,) for key, number in _NUMBERS.items()}).items():
-        if given[key] not in known:
-            sys.exit(f"error: {key}={given[key]}: SB3 has {' or '.join(map(str, known))}")
+    given["network.activation"] = cfg.network.activation if given["network"] == "mlp" else None
+    known = _OPTIONS | {key: (number,) for key, number in _NUMBERS.items()} | {"network.activation": tuple(ACTIVATIONS)}
+    for key, has in known.items():
+        if given[key] not in has:
+            raise ConfigError(f"{key}={given[key]}: of this SB3 is given {' or '.join(map(str, has))} alone")
     return Same(cfg.num_envs, _ppo(cfg), _normalise(cfg))
 
 

@@ -120,6 +120,7 @@ def recipe(w: Workload) -> list[str]:
         "network.activation": w.activation,
         "network.orthogonal": w.orthogonal,
         "network.log_std": w.log_std,
+        "network.log_std_min": -10,  # as good as none, which is what the peers have
     }
     if w.memory:
         words = {"network": "gru", "network.hidden": w.memory, "network.chunk": w.chunk} | words

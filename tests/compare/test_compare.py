@@ -361,6 +361,16 @@ def test_a_curve_that_was_not_logged_is_not_failed(run_folder):
     assert any("was not logged by seed 3" in note and "kl=k1" in note for note in verdict["notes"])
 
 
+def test_a_curve_that_only_failed_runs_have_is_no_endpoint(run_folder):
+    """There is nothing that they could be lower than."""
+    crashed = run_folder([10.0], kl="k1", seed=3, status="failed")
+    folders = [run_folder([10.0 + seed], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2)]
+    for rows in (folder / "metrics.jsonl" for folder in folders):
+        rows.write_text(rows.read_text().replace('"eval/return"', '"another"'))
+    verdict = compare(load([*folders, crashed]), by=["kl"]).verdict
+    assert {row["endpoint"] for row in verdict["arms"]} == {"train/final", "train/auc"}
+
+
 @pytest.mark.parametrize("window", [None, 1, 2, 3])
 def test_no_window_decides_what_failed(trial, window):
     """One NaN inside, in the window or outside of it: the same runs count, and the same ones failed."""

@@ -71,7 +71,7 @@ def test_the_scale_stays_where_every_width_is_within_its_bounds():
     last = Matched(kl=1e-6, updates=10)
     for _ in range(100):
         last = match(last)
-    assert last.scale == 5.0 and match.at_bound(5.0) and not match.at_bound(4.9)
+    assert last.scale == 5.0 and match.at_bound(last) and not match.at_bound(last._replace(scale=4.9))
     assert match.numbers(5.0) == {"clip.eps": 1.0, "penalty.beta": 0.1}
     assert match.said(last) == (
         "match_kl=0.01 is out of reach: clip.eps=1, penalty.beta=0.1 is as far as it may go, and the KL is 1e-06"
@@ -79,7 +79,17 @@ def test_the_scale_stays_where_every_width_is_within_its_bounds():
     last = last._replace(kl=1.0)
     for _ in range(100):
         last = match(last)
-    assert last.scale == pytest.approx(0.025) and match.at_bound(last.scale)
+    assert last.scale == pytest.approx(0.025) and match.at_bound(last)
+
+
+def test_a_bound_is_one_only_where_the_width_would_go_on_beyond_it():
+    match = Match(0.01, (Knob("clip.eps", 0.002, Width(0.005, 3.0)),))  # given below its bound: it may go no lower
+    too_near, too_far = Matched(kl=0.001, updates=10), Matched(kl=0.1, updates=10)
+    assert not match.at_bound(too_near) and match.at_bound(too_far)
+    assert not match.at_bound(Matched(kl=0.0, updates=10))  # an update that was refused wants nothing
+    assert not match.at_bound(too_far._replace(updates=JUMPS))  # on its way there may be a jump too many
+    rounding = Matched(scale=1.5, kl=1e-15, updates=10)
+    assert match(rounding) == rounding
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.0])

@@ -1,6 +1,9 @@
 """Demonstrations: read, drawn, cloned, and kept from drowning the reward."""
 
 import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +85,7 @@ def test_discrete_actions_count_from_zero(recorded):
         (np.zeros((0, 3)), np.zeros((0, 2)), "do not fit"),
         (np.full((4, 3), np.nan), np.zeros((4, 2)), "not finite"),
         (np.array([None]), np.zeros((4, 2)), "cannot be read"),  # a pickled object
+        (np.full((4, 3), "0.5"), np.zeros((4, 2)), "holds <U3; numbers were expected"),
     ],
 )
 def test_a_recording_that_does_not_fit_is_refused(recorded, obs, action, named):
@@ -97,6 +101,35 @@ def test_other_mistakes_are_one_line(recorded, tmp_path):
         npz(SEEN, DONE, False, path=recorded(*pairs()), coef=-1.0)
     with pytest.raises(ConfigError, match="not among the 2"):
         npz(SEEN, Discrete(2), False, path=recorded(np.zeros((2, 3)), np.array([0, 2])))
+    with pytest.raises(ConfigError, match="not among the 2"):  # 0.9 is no action
+        npz(SEEN, Discrete(2), False, path=recorded(np.zeros((2, 3)), np.array([0, 0.9])))
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "one array"])
+def test_a_file_that_is_no_archive_is_one_line(recorded, tmp_path, damage):
+    content = Path(recorded(*pairs())).read_bytes()
+    if damage == "one array":
+        np.save(tmp_path / "demo.npz.npy", np.zeros(3))
+        content = (tmp_path / "demo.npz.npy").read_bytes()
+    file = tmp_path / "damaged.npz"
+    file.write_bytes({"torn": content[: len(content) // 2], "empty": b""}.get(damage, content))
+    with pytest.raises(ConfigError, match="cannot be read") as error:
+        npz(SEEN, DONE, False, path=str(file))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "named"),
+    [
+        ([SimpleNamespace(observations={"x": np.zeros((3, 3))}, actions=np.zeros((2, 2)))], "are dict; arrays"),
+        ([], "no episode"),
+    ],
+)
+def test_a_minari_data_set_of_another_kind_is_refused(monkeypatch, episodes, named):
+    library = SimpleNamespace(load_dataset=lambda name: SimpleNamespace(iterate_episodes=lambda: iter(episodes)))
+    monkeypatch.setitem(sys.modules, "minari", library)
+    with pytest.raises(ConfigError, match=named):
+        minari(SEEN, DONE, False, dataset="some/such-v0")
 
 
 def test_the_loss_is_the_coefficient_times_the_mean_of_minus_log_prob(problem, numbers, make_loss):
@@ -175,7 +208,7 @@ def test_a_large_term_is_warned_about_and_an_adaptive_one_lowered(trained, teach
 
 
 def test_minari_is_named_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "minari", None)
+    monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(ConfigError, match="^demo=minari needs an extra: "):
         minari(SEEN, DONE, False, dataset="mujoco/hopper/expert-v0")
 

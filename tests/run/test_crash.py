@@ -1,5 +1,6 @@
 """A number that is not finite: the weights stay as they were, and its bundle gives the same number again."""
 
+import errno
 import math
 import tempfile
 from functools import partial
@@ -129,3 +130,12 @@ def test_a_run_keeps_three_bundles_at_most(late, tmp_path):
     late("env.id=Late-fine", "lr.value=1e30", "max_grad_norm=null", "on_nonfinite=rollback", "total_steps=640")
     assert len(jsonl.read(tmp_path / "run" / "metrics.jsonl")) == 5
     assert len(list(tmp_path.glob("run/crash/*"))) == 3
+
+
+def test_a_number_that_is_not_finite_is_what_is_reported_where_its_bundle_cannot_be_written(late, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "bundle")
+
+    monkeypatch.setattr("ppo.run.crash.write", full)
+    with pytest.raises(NonFinite, match=r"not finite at epoch 1, .*; no bundle of it: cannot write bundle: No space"):
+        late("env.id=Late-huge")

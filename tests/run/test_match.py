@@ -51,6 +51,10 @@ def test_every_method_has_its_width_and_it_starts_where_the_method_does(config, 
         ),
         ("stop=ratio", "match_kl=0.01: stop=ratio would hold the KL as well; stop=none"),
         ("lr=adaptive_kl target_kl=0.01", "match_kl=0.01: lr=adaptive_kl would move the KL as well; lr=constant"),
+        (
+            "clip=adaptive clip.fraction=0.1 penalty=fixed",
+            "match_kl=0.01: clip.fraction would move the KL as well; clip=fixed",
+        ),
     ],
 )
 def test_a_second_hand_on_the_wheel_is_refused(config, words, said):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from functools import partial
@@ -187,6 +188,20 @@ def test_another_run_starts_from_the_statistics_of_this_one(go, tmp_path, capsys
         "was trained with normalise.reward=true: its critic predicts returns of another scale"
         in capsys.readouterr().err
     )
+
+
+def test_a_run_resumes_without_the_one_that_it_started_from(go, tmp_path):
+    """Its own checkpoint has all of it. As a reference that stays where it began it is needed still, and that is said."""
+    words = ("env.task=target", "eval.episodes=0")
+    go(*words, name="taught")
+    init = (*words, f"init={tmp_path / 'taught'}")
+    pulled = (*init, "reference=initial")
+    go(*init, name="whole"), go(*init, name="parts", cut=2), go(*pulled, name="pulled", cut=2)
+    shutil.rmtree(tmp_path / "taught")
+    go(*init, name="parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    with pytest.raises(ConfigError, match="^init="):
+        go(*pulled, name="pulled")
 
 
 @pytest.mark.parametrize("damage", ["torn", "corrupt", "missing"])

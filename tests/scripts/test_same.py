@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("torch")
+from ppo.config.options import ConfigError
 from scripts.benchmarks.same import same
 
 
@@ -42,7 +42,24 @@ def test_a_recipe_that_normalises_nothing_needs_no_wrapper():
     assert same(["+experiment=pendulum"]).normalise is None
 
 
-@pytest.mark.parametrize("word", ["stop=minibatch", "norm=group", "network=gru", "network.log_std_min=-1", "rpo=0.5"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "stop=minibatch",
+        "norm=group",
+        "network=gru",
+        "network.log_std_min=-1",
+        "network.activation=elu",
+        "rpo=0.5",
+        "objective.dual=3",
+    ],
+)
 def test_a_switch_that_it_has_not_is_refused(word):
-    with pytest.raises(SystemExit, match=word.partition("=")[0]):
+    with pytest.raises(ConfigError, match=word.partition("=")[0]):
+        same(["+experiment=mujoco", "env.id=Hopper-v5", word])
+
+
+@pytest.mark.parametrize("word", ["clip.eps=-1", "klipp=1"])
+def test_a_wrong_word_is_named(word):
+    with pytest.raises(ConfigError, match=word.partition("=")[0]):
         same(["+experiment=mujoco", "env.id=Hopper-v5", word])

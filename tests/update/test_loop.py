@@ -416,6 +416,16 @@ def test_a_non_finite_sample_in_a_later_minibatch_keeps_the_steps_before_it(prob
     assert torch.isfinite(learner.params).all()
 
 
+def test_with_rollback_no_step_of_an_epoch_with_a_non_finite_sample_is_kept(problem, play):
+    """The steps before it went some way that no stop looks at: with a limit of 0 the epoch would have been undone."""
+    start, before = problem(), problem().learner
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(5))
+    start.batch.obs[order[40]] = math.nan  # the third of four minibatches
+    learner, halt, metrics, _ = play(start, limits=Limits("rollback", batch=0.0))
+    assert (halt.reason, halt.epoch, halt.minibatch) == ("nonfinite", 1, 3)
+    assert same(learner, before) and metrics["update/steps"] == 0 and metrics["update/epochs"] == 0
+
+
 def test_a_whole_epoch_with_a_nan_kl_counts_as_too_large(problem, play):
     """A limit compared by `kl > limit` would let NaN through."""
     _, halt, _, _ = play(problem(), limits=Limits("epoch", epoch=math.nan))
