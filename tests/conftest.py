@@ -31,7 +31,7 @@ from ppo.network.actor_critic import ActorCritic  # noqa: E402
 from ppo.network.distributions import Gaussian  # noqa: E402
 from ppo.network.flat import Evaluate, build_evaluate, flatten  # noqa: E402
 from ppo.update.optim import Learner  # noqa: E402
-from ppo.update.step import Knobs, Loss  # noqa: E402
+from ppo.update.total import Knobs, Loss  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

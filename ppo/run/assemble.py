@@ -39,7 +39,8 @@ from ppo.update.optim import Learner, adam
 from ppo.update.outer import build_outer
 from ppo.update.outer import none as outer_none
 from ppo.update.outer import stay as straight
-from ppo.update.step import Guards, Knobs, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, Knobs
 
 
 class Parts(NamedTuple):

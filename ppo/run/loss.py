@@ -17,7 +17,7 @@ from ppo.run.effects import steps_of
 from ppo.update.duals import build_duals
 from ppo.update.natural import build_natural_step, stay
 from ppo.update.optim import adam, follow_kl
-from ppo.update.step import Guards, Loss, build_loss
+from ppo.update.total import Guards, Loss, build_loss
 
 Number = Callable[[Progress], float]  # chosen anew for each update
 

@@ -31,7 +31,8 @@ from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import Learner
 from ppo.update.passes import Native, native_pass
-from ppo.update.step import Knobs, Step, one_by_one
+from ppo.update.step import Step, one_by_one
+from ppo.update.total import Knobs
 
 try:
     import fcntl

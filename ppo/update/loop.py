@@ -21,8 +21,9 @@ from ppo.update.optim import Learner
 from ppo.update.outer import Outer
 from ppo.update.outer import stay as where_it_ends
 from ppo.update.report import batch_metrics, kl_path, measured_metrics, summarise
-from ppo.update.step import EPOCH, GOING, LIMIT, NONFINITE, ROLLBACK, Knobs, Step
+from ppo.update.step import EPOCH, GOING, LIMIT, NONFINITE, ROLLBACK, Step
 from ppo.update.table import Table
+from ppo.update.total import Knobs
 
 Refresh = Callable[[Tensor, Batch], Batch]
 

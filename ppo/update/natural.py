@@ -14,7 +14,8 @@ from torch.func import grad, grad_and_value, jvp
 from ppo.buffer.data import Batch, tree_map
 from ppo.network.flat import Evaluate, box
 from ppo.update.optim import Learner
-from ppo.update.step import GOING, Knobs
+from ppo.update.step import GOING
+from ppo.update.total import Knobs
 
 Finish = Callable[[Learner, Batch, Knobs], tuple[Learner, dict[str, Tensor]]]
 

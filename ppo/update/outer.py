@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppo.control.width import Width
 from ppo.update.optim import Learner
-from ppo.update.step import Knobs
+from ppo.update.total import Knobs
 
 Flat = Float[Tensor, " P"]
 

@@ -24,7 +24,8 @@ from ppo.network.actor_critic import ActorCritic
 from ppo.network.flat import build_evaluate, flatten, unflatten
 from ppo.update.compile import compile_step
 from ppo.update.optim import Learner
-from ppo.update.step import Guards, Knobs, Loss, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, Knobs, Loss
 from scripts.benchmarks.peers.cleanrl_form import Agent, Minibatch, gradient_step
 from scripts.benchmarks.table import Row, Samples, rows, table, versions
 from scripts.benchmarks.workloads import WORKLOADS, Workload, pick

@@ -25,7 +25,8 @@ from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.optim import Learner
-from ppo.update.step import Guards, Loss, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, Loss
 
 META = torch.device("meta")
 OPTIONS = {"mlp": {}, "gsde": {}, "state_std": {}, "gru": {"hidden": 6, "chunk": 5}}

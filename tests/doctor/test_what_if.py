@@ -16,7 +16,8 @@ from ppo.loss import norm
 from ppo.train import train
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
-from ppo.update.step import Guards, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards
 
 WORDS = ("env.task=target", "lr.value=5e-3", "epochs=5", "total_steps=128", "minibatch_size=16", "eval.every=0")
 WORDS += ("eval.episodes=1",)

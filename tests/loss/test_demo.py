@@ -17,7 +17,8 @@ from ppo.control.progress import Progress, Seen
 from ppo.loss.demo import Demo, none
 from ppo.loss.terms import Term, demonstrations, entropy
 from ppo.network.normaliser import ObsNormaliser
-from ppo.update.step import Guards, build_loss, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, build_loss
 from tests.update.steps import turn
 
 SEEN, DONE = Box(-1, 1, (3,), np.float32), Box(np.float32([-1, 0]), np.float32([1, 4]))

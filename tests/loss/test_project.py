@@ -9,7 +9,8 @@ from ppo.config.options import option
 from ppo.loss.project import diagonal, pull
 from ppo.loss.terms import projection
 from ppo.network.distributions import Gaussian
-from ppo.update.step import Guards, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards
 from tests.update.steps import turn
 
 

@@ -14,7 +14,7 @@ from ppo.loss.terms import reference
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import checkpoint as files
-from ppo.update.step import Guards, build_loss
+from ppo.update.total import Guards, build_loss
 
 
 def initial(*policies, **given):

@@ -33,7 +33,8 @@ from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.optim import Learner, adam, follow_kl
 from ppo.update.passes import native_pass
-from ppo.update.step import GOING, LIMIT, Guards, Knobs, Loss, Step, build_step, one_by_one
+from ppo.update.step import GOING, LIMIT, Step, build_step, one_by_one
+from ppo.update.total import Guards, Knobs, Loss
 
 NETWORKS = {
     "gsde": ("gsde", {}),

@@ -20,7 +20,8 @@ from ppo.network.normaliser import ObsNormaliser
 from ppo.run.assemble import assemble
 from ppo.update.fingerprint import fingerprint
 from ppo.update.optim import adam
-from ppo.update.step import Guards, Loss, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, Loss
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,8 @@ from ppo.buffer.data import leaves, tree_map
 from ppo.loss import kl
 from ppo.loss.terms import Term, entropy
 from ppo.update import compile as subject
-from ppo.update.step import Guards, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards
 
 BEGINS = "compile: the gradient step, once for this configuration and machine; compile=false does without"
 

@@ -12,7 +12,8 @@ from ppo.loss.terms import At, decoupled
 from ppo.network.distributions import Gaussian
 from ppo.update.duals import build_duals, into, loss
 from ppo.update.optim import adam
-from ppo.update.step import GOING, LIMIT, Guards, build_step
+from ppo.update.step import GOING, LIMIT, build_step
+from ppo.update.total import Guards
 from tests.update.steps import turn
 
 VMPO = option("objective", "vmpo")

@@ -20,7 +20,8 @@ from ppo.update.loop import Halt, Update, run_epochs, update
 from ppo.update.measure import Measured, build_measure
 from ppo.update.natural import build_natural_step
 from ppo.update.report import measured_metrics
-from ppo.update.step import Guards, build_loss, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, build_loss
 from tests.update.steps import same, turn, watched
 
 TERMS = {"entropy": Term("entropy", entropy), "kl": penalty(kl.exact)}

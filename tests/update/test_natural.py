@@ -14,7 +14,8 @@ from ppo.loss.terms import Term, entropy
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, conjugate_gradient
-from ppo.update.step import Guards, build_loss, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards, build_loss
 from tests.update.steps import watched
 
 TRPO = option("objective", "trpo")

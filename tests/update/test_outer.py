@@ -13,7 +13,8 @@ from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.optim import Learner
 from ppo.update.outer import build_outer
-from ppo.update.step import Guards, build_step
+from ppo.update.step import build_step
+from ppo.update.total import Guards
 
 X = [torch.tensor(x) for x in ([1.0, 2.0], [1.5, 1.0], [0.2, 0.4])]  # start, end, velocity
 

@@ -11,7 +11,7 @@ from ppo.buffer.data import Batch
 from ppo.loss import norm
 from ppo.network.distributions import Gaussian
 from ppo.update.optim import adam, clip_norm
-from ppo.update.step import Guards, build_loss
+from ppo.update.total import Guards, build_loss
 
 pytest.importorskip("stable_baselines3")
 from stable_baselines3 import PPO

@@ -14,7 +14,8 @@ from ppo.loss.terms import Term, entropy, penalty
 from ppo.network.actor_critic import widen
 from ppo.network.flat import build_evaluate, flatten
 from ppo.update.optim import Learner, follow_kl
-from ppo.update.step import GOING, LIMIT, NONFINITE, Guards, build_step
+from ppo.update.step import GOING, LIMIT, NONFINITE, build_step
+from ppo.update.total import Guards
 from tests.update.steps import read, same, turn
 
 ENTROPY, PENALTY = Term("entropy", entropy), penalty(kl.exact)
