@@ -11,8 +11,6 @@ distributions' arguments save a sixth of the time; the weights are equal to 1e-9
 """
 
 import argparse
-import csv
-import io
 import sys
 from pathlib import Path
 
@@ -26,12 +24,12 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from envs.base import seeds
-from ppo.compare.table import COLUMNS
 from ppo.config.options import short
 from ppo.config.schema import scalars
 from ppo.logging.files import write_atomically
 from scripts.benchmarks.peers.common import make
 from scripts.benchmarks.same import Same, same
+from scripts.results import as_csv
 
 # The eps that SB3 gives Adam as long as nothing is given.
 DEFAULT = Same(1, {"policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5, "fused": True}}}, None)
@@ -111,11 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{file}: is there, passed over", flush=True)
             continue
         curve = train(args.env, args.steps, seed, setting, args.every)
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        rows.writerows((args.env, arm, seed, step, f"{value:.2f}") for step, value in curve)
-        write_atomically(file, text.getvalue())
+        steps, returns = np.array(curve).T
+        write_atomically(file, as_csv({(args.env, arm, seed): (steps, returns)}))
         print(f"{file}: {curve[-1][1]:,.1f}", flush=True)
     return 0
 
