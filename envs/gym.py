@@ -96,25 +96,32 @@ def python(
 
 
 def mujoco(
-    num_envs: Envs, workers: int, *, id: str, wrappers: list[dict[str, Any]], render_mode: str | None
+    num_envs: Envs,
+    workers: int,
+    *,
+    id: str,
+    kwargs: dict[str, Any],
+    wrappers: list[dict[str, Any]],
+    render_mode: str | None,
 ) -> VectorEnv:
     """A MuJoCo task of gymnasium: ``Hopper-v5``, ``Ant-v5`` ... (the older versions need bindings no longer made).
 
-    Robots as they come are stepped by C of our own, to the same bits; see ``envs.mujoco``.
+    ``kwargs``: of the robot's constructor. Robots with no wrapper are stepped by C of our own, to the same bits, where it
+    knows what the ``kwargs`` change; see ``envs.mujoco``.
     """
     if not id.endswith("-v5"):
         raise EnvError(f"{id}: env=mujoco takes the v5 tasks of gymnasium, such as HalfCheetah-v5; others by env=gym")
-    make = partial(_make, id, partial(_compiled, id), _allowed(id, wrappers), render_mode)
+    make = partial(_make, id, partial(_compiled, id, dict(kwargs)), _allowed(id, wrappers), render_mode)
     return vector(make, num_envs, workers, id, together=_together)
 
 
-def _compiled(id: str, **drawn: Any) -> gymnasium.Env:
+def _compiled(id: str, kwargs: dict[str, Any], **drawn: Any) -> gymnasium.Env:
     if find_spec("mujoco") is None:  # gymnasium says what is missing
-        return _registered(id, {}, **drawn)
+        return _registered(id, kwargs, **drawn)
     from envs.mujoco.model import compiling
 
     with compiling():
-        return _registered(id, {}, **drawn)
+        return _registered(id, kwargs, **drawn)
 
 
 def _together(envs: Sequence[gymnasium.Env]) -> Together | None:

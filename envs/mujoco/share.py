@@ -18,7 +18,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from envs.arena import Arena, arena, arena_bytes, spaces
 from envs.base import say_once
 from envs.fault import RAISED
-from envs.mujoco.tasks import TASKS, Part, Task
+from envs.mujoco.tasks import READ, TASKS, Part, Task
 from envs.native import load
 
 _MUJOCO: Any = mujoco  # no type checker sees the names that C gives it
@@ -63,9 +63,9 @@ class _Share(ctypes.Structure):
 
 
 def together(envs: Sequence[gymnasium.Env]) -> "Robots | None":
-    """What steps all of ``envs`` at once, to the same bits; None where they are not gymnasium's robots as they come, where
+    """What steps all of ``envs`` at once, to the same bits; None where they are not gymnasium's robots or differ, where
     there is no compiler, or where the bits are not the same, which is said. ``envs`` need a reset afterwards."""
-    if not all(_known(env) and _kind(env) == _kind(envs[0]) for env in envs):
+    if not all(_known(env) and _same(env, envs[0]) for env in envs):
         return None
     physics, library = _physics(), load(_SOURCE)
     if physics is None or library is None:
@@ -82,11 +82,15 @@ def together(envs: Sequence[gymnasium.Env]) -> "Robots | None":
 
 
 def _known(env: gymnasium.Env) -> bool:
-    """Whether this is one of the robots with nothing around it and nothing changed; a window is gymnasium's to draw."""
+    """Whether this is one of the robots with nothing around it and nothing changed but what a task reads; a window is
+    gymnasium's to draw."""
     if type(env) is not TimeLimit or type(env.env) is not OrderEnforcing or env.env.env is not env.unwrapped:
         return False
-    options = {**env.spec.kwargs, "render_mode": None}
-    return _kind(env) in TASKS and options == {"render_mode": None} and env.render_mode != "human"
+    return _kind(env) in TASKS and READ.issuperset(env.spec.kwargs) and env.render_mode != "human"
+
+
+def _same(env: gymnasium.Env, first: gymnasium.Env) -> bool:
+    return _kind(env) == _kind(first) and env.spec.kwargs == first.spec.kwargs
 
 
 def _kind(env: gymnasium.Env) -> str:

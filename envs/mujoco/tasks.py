@@ -66,8 +66,9 @@ def hopper(env: Any) -> Task:
 def ant(env: Any) -> Task:
     position, velocity = env.data.qpos, env.data.qvel
     forces = Part(env.data.cfrc_ext, *env._contact_force_range)
+    felt = [forces._replace(numbers=forces.numbers[1:])] if env._include_cfrc_ext_in_observation else []
     return half_cheetah(env)._replace(
-        seen=[Part(position[2:]), Part(velocity), forces._replace(numbers=forces.numbers[1:])],
+        seen=[Part(position[2:]), Part(velocity), *felt],
         place=env.data.xpos[env._main_body, :1],
         healthy=[Part(position[2:3], *_closed(*env._healthy_z_range)), Part(position), Part(velocity)],
         contacts=forces,
@@ -78,9 +79,17 @@ def ant(env: Any) -> Task:
 
 def humanoid(env: Any) -> Task:
     data = env.data
-    bodies = [Part(numbers) for numbers in (data.cinert[1:], data.cvel[1:], data.qfrc_actuator[6:], data.cfrc_ext[1:])]
+    bodies = {
+        "cinert": data.cinert[1:],
+        "cvel": data.cvel[1:],
+        "qfrc_actuator": data.qfrc_actuator[6:],
+        "cfrc_ext": data.cfrc_ext[1:],
+    }
+    felt = [
+        Part(numbers) for name, numbers in bodies.items() if getattr(env, f"_include_{name}_in_observation") is True
+    ]
     return half_cheetah(env)._replace(
-        seen=[Part(data.qpos[2:]), Part(data.qvel), *bodies],
+        seen=[Part(data.qpos[2:]), Part(data.qvel), *felt],
         place=data.xipos,
         healthy=[Part(data.qpos[2:3], *env._healthy_z_range)],
         contacts=Part(data.cfrc_ext),
@@ -105,6 +114,14 @@ def _closed(low: float, high: float) -> tuple[float, float]:
     """Bounds that have ``low`` and ``high`` themselves strictly within; infinite ones have every finite number there."""
     return float(np.nextafter(low, -_INF)), float(np.nextafter(high, _INF))
 
+
+# Options of the robots' constructors that are read off them here, or that a reset alone knows. With another one, such as
+# terminate_when_unhealthy, gymnasium steps a robot itself.
+READ = {
+    *("render_mode", "reset_noise_scale"),
+    *("forward_reward_weight", "ctrl_cost_weight", "contact_cost_weight", "healthy_reward"),
+    *(f"include_{name}_in_observation" for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")),
+}
 
 _WHERE = "gymnasium.envs.mujoco."
 TASKS: dict[str, Callable[[Any], Task]] = {

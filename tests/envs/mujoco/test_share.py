@@ -71,6 +71,32 @@ def test_every_number_of_3000_steps_is_gymnasiums(robots, id):
     assert ended >= 3 and (id not in ("HalfCheetah-v5", "Swimmer-v5") or step.group.tolist() == [0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    "id, kwargs",
+    [
+        ("Ant-v5", {"include_cfrc_ext_in_observation": False}),
+        ("Ant-v5", {"contact_cost_weight": 0.1, "healthy_reward": 0.5}),
+        ("Walker2d-v5", {"forward_reward_weight": 2.0, "ctrl_cost_weight": 0.2, "reset_noise_scale": 0.1}),
+        ("Humanoid-v5", {"include_cinert_in_observation": False, "include_qfrc_actuator_in_observation": False}),
+    ],
+)
+def test_what_its_options_change_is_the_same_to_the_bit(robots, id, kwargs):
+    ours, theirs, plain = robots(id, kwargs=kwargs), robots(id, kwargs=kwargs, ours=False), robots(id)
+    plan = actions(ours, 150)
+    ours.reset(3), theirs.reset(3), plain.reset(3)
+    record = played(ours, plan)
+    assert record == played(theirs, plan) and record != played(plain, plan)
+
+
+def test_robots_of_different_options_step_by_themselves():
+    assert share.together([plain(), plain(ctrl_cost_weight=0.2)]) is None
+    assert share.together([plain(ctrl_cost_weight=0.2)] * 2) is not None
+
+
+def test_an_ant_without_its_contacts_has_27_numbers(robots):
+    assert robots("Ant-v5", kwargs={"include_cfrc_ext_in_observation": False}).reset(0).shape == (3, 27)
+
+
 def test_a_robot_that_falls_when_its_time_is_up_is_said_to_do_both(robots):
     ours, theirs = (robots("InvertedPendulum-v5", ours=mine) for mine in (True, False))
     ours._crew._together._share.time_limit = 5
@@ -176,7 +202,7 @@ def plain(id="HalfCheetah-v5", **kwargs):
     "make",
     [
         lambda: Other(plain()),
-        lambda: plain(ctrl_cost_weight=0.2),
+        lambda: plain(exclude_current_positions_from_observation=False),
         lambda: plain().env,
         lambda: Other(plain().env),
         lambda: gymnasium.make("HalfCheetah-v5"),  # gymnasium's checker in between
