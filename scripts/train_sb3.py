@@ -1,7 +1,7 @@
 """Stable-Baselines3's PPO with its own defaults, evaluated as our runs are, for a table beside them.
 
     python scripts/train_sb3.py --env Hopper-v5 --steps 500000 --seeds 1,2,3,4,5 --normalise --out outputs/sb3
-    python scripts/train_sb3.py --env Hopper-v5 --steps 1000000 --like +experiment=mujoco --out outputs/sb3
+    python scripts/train_sb3.py --env Hopper-v5 --steps 1000000 --like +experiment=cleanrl --out outputs/sb3
 
 Writes a CSV a run, `env,arm,seed,step,return`, when it is finished; a run that is there is passed over. The arm is `sb3`,
 or `sb3-normalised` with VecNormalize (observations and rewards) around the environment. Nothing else is set: every number

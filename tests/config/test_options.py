@@ -175,7 +175,7 @@ def test_what_the_command_line_says_to_an_option_that_does_not_know_it_is_refuse
 @pytest.mark.parametrize("method", sorted(p.stem for p in (CONF / "method").glob("*.yaml")))
 def test_a_method_goes_with_every_experiment(config, method):
     own = OmegaConf.load(CONF / "method" / f"{method}.yaml").target_kl  # which the words of ``config`` would take away
-    for experiment in ("ant", "ant_quick", "mujoco", "pendulum"):
+    for experiment in ("ant", "ant_quick", "cleanrl", "mujoco", "pendulum"):
         bind(config(f"+experiment={experiment}", f"+method={method}", "minibatch_size=4", f"target_kl={own or 'null'}"))
 
 

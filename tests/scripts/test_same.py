@@ -7,8 +7,8 @@ from scripts.benchmarks.same import same
 
 
 def test_every_number_is_that_of_the_recipe():
-    """The numbers of conf/experiment/mujoco.yaml, as typed there, and two typed beside it."""
-    setting = same(["+experiment=mujoco", "env.id=Hopper-v5", "gamma=0.98", "network.actor=[32]"])
+    """The numbers of conf/experiment/cleanrl.yaml, as typed there, and two typed beside it."""
+    setting = same(["+experiment=cleanrl", "env.id=Hopper-v5", "gamma=0.98", "network.actor=[32]"])
     assert setting.num_envs == 1
     ppo = dict(setting.ppo)
     rate = ppo.pop("learning_rate")
@@ -56,10 +56,10 @@ def test_a_recipe_that_normalises_nothing_needs_no_wrapper():
 )
 def test_a_switch_that_it_has_not_is_refused(word):
     with pytest.raises(ConfigError, match=word.partition("=")[0]):
-        same(["+experiment=mujoco", "env.id=Hopper-v5", word])
+        same(["+experiment=cleanrl", "env.id=Hopper-v5", word])
 
 
 @pytest.mark.parametrize("word", ["clip.eps=-1", "klipp=1"])
 def test_a_wrong_word_is_named(word):
     with pytest.raises(ConfigError, match=word.partition("=")[0]):
-        same(["+experiment=mujoco", "env.id=Hopper-v5", word])
+        same(["+experiment=cleanrl", "env.id=Hopper-v5", word])
