@@ -63,8 +63,9 @@ class _Share(ctypes.Structure):
 
 
 def together(envs: Sequence[gymnasium.Env]) -> "Robots | None":
-    """What steps all of ``envs`` at once, to the same bits; None where they are not gymnasium's robots or differ, where
-    there is no compiler, or where the bits are not the same, which is said. ``envs`` need a reset afterwards."""
+    """What steps all of ``envs`` at once, to the same bits; None where they are not gymnasium's robots, of one
+    kind and with the same options, all of which a task reads, where there is no compiler, or where the bits are not the
+    same, which is said. ``envs`` need a reset afterwards."""
     if not all(_known(env) and _same(env, envs[0]) for env in envs):
         return None
     physics, library = _physics(), load(_SOURCE)
