@@ -8,11 +8,13 @@ there is no such device.
 
 import argparse
 import math
+import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,7 @@ WORLDS = {
     "device": ["env=batched", "env.task=pendulum", "num_envs=64"],
 }
 SMALL = ["logger=none", "num_steps=16", "epochs=2", "network.actor=[32]", "network.critic=[32]", "target_kl=0.01"]
-SMALL += ["eval.episodes=2", "eval.every=0", "minibatch_size=64", "norm=minibatch"]
+SMALL += ["eval.episodes=2", "eval.every=0", "minibatch_size=64", "norm=minibatch", "threads=1"]
 GROUPS = ("kl", "stop", "objective", "norm", "network", "project", "outer", "lr", "value", "penalty", "clip")
 LEFT_OUT = {"network=categorical"}  # its actions are discrete, those of both worlds are not
 ALSO = {  # what a word needs beside it
@@ -98,6 +100,9 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--only", default="", help="words that contain this, such as kl=")
     parser.add_argument("--eager", action="store_true", help="compile nothing")
+    parser.add_argument(
+        "--jobs", type=int, default=4, help="runs at once; the measurement at the end has the device alone"
+    )
     parser.add_argument("--worlds", type=int, default=4096, help="of the last measurement; 0: none")
     args = parser.parse_args()
     try:
@@ -108,15 +113,18 @@ def main() -> int:
     began, device = time.perf_counter(), f"device={args.device}"
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") and torch.cuda.is_available() else "processor"
     print(f"PyTorch {torch.__version__}, {args.device}: {name}", flush=True)
+    hows = ("eager",) if args.eager else ("eager", "compiled")
+    chosen = [word for word in words() if args.only in word]
+    given = [(world, word, how, device) for word in chosen for world in WORLDS for how in hows]
     results = []
-    for word in (word for word in words() if args.only in word):
-        for world in WORLDS:
-            for how in ("eager",) if args.eager else ("eager", "compiled"):
-                results.append(tried(world, word, how, device))
-                print(line(results[-1]), flush=True)
+    # In processes of their own: what one run did to the device is no matter of the next.
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+        for result in pool.map(tried, *zip(*given, strict=True)):
+            results.append(result)
+            print(line(result), flush=True)
     if args.worlds:
         size = (f"num_envs={args.worlds}", "num_steps=32", "epochs=5", f"minibatch_size={8 * args.worlds}")
-        for how in ("eager",) if args.eager else ("eager", "compiled"):
+        for how in hows:
             results.append(tried("device", "norm=minibatch", how, device, *size, "eval.episodes=0"))
             print(f"{args.worlds:,} worlds x 32 steps, 5 epochs, 4 minibatches: {line(results[-1])}", flush=True)
     differ = resumed(args.device)

@@ -49,6 +49,11 @@ _ON_CPU = {  # options of the compiler
     # comes before it was not: a seventh of a step of 1,024 samples, and half of the time it takes to compile.
     "unroll_reductions_threshold": 1,
 }
+# A GPU's kernels go into the library: beside it they would lie in a folder that is gone after the build.
+_EMBED = "aot_inductor.embed_kernel_binary"
+_IN_FLIGHT = (
+    4  # calls that a GPU may still be at work on when the next is made; with one, each would wait for the one before
+)
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ppo.update.compile import main; main()"
 
 
@@ -171,16 +176,19 @@ def _say(line: str) -> None:
 def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[Tensor]]:
     native = torch._C._aoti
     if device.type == "cuda":
-        return native.AOTIModelContainerRunnerCuda(str(library), 1, str(device)).run
+        return native.AOTIModelContainerRunnerCuda(str(library), _IN_FLIGHT, str(device)).run
     return native.AOTIModelContainerRunnerCpu(str(library), 1).run
 
 
 def _hash(function: Callable, tensors: list[Tensor]) -> str:
-    """Of everything a library depends on: what was bound, the shapes, PyTorch, the processor, threads."""
+    """Of everything a library depends on: what was bound, the shapes, PyTorch, the processor, threads, the GPU."""
     digest = hashlib.sha256(fingerprint(function).encode())
     digest.update(repr([(x.shape, x.dtype, x.device) for x in tensors]).encode())
     machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), _ON_CPU)
     digest.update(repr(machine).encode())
+    if tensors[0].device.type == "cuda":
+        of = tensors[0].device
+        digest.update(repr((torch.cuda.get_device_name(of), torch.cuda.get_device_capability(of))).encode())
     digest.update(processor())
     return digest.hexdigest()[:32]
 
@@ -239,9 +247,7 @@ def _build(function: Callable, example: tuple, library: Path) -> None:
     graph = make_fx(flat)(*tensors)
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted of shapes belongs to the tracer; the compiler makes its own notes
-    known = config.get_config_copy()  # PyTorch 2.7 does not know all of them
-    on_cpu = tensors[0].device.type == "cpu"
-    options = {name: value for name, value in _ON_CPU.items() if on_cpu and name in known}
+    options = _options(tensors[0].device, set(config.get_config_copy()))
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")
@@ -250,6 +256,15 @@ def _build(function: Callable, example: tuple, library: Path) -> None:
             check_same(ours, eager)
         write_atomically(library.with_suffix(".sha256"), hashlib.sha256(built.read_bytes()).hexdigest())
         os.replace(built, library)
+
+
+def _options(device: torch.device, known: set[str]) -> dict[str, Any]:
+    """Of the compiler, for this device, of those that this PyTorch has: 2.7 does not know all of them."""
+    if device.type == "cpu":
+        return {name: value for name, value in _ON_CPU.items() if name in known}
+    if _EMBED not in known:
+        raise RuntimeError(f"PyTorch {torch.__version__} cannot keep the kernels of a GPU, a later one can")
+    return {_EMBED: True}
 
 
 def check_same(ours: Tensor, eager: Tensor) -> None:

@@ -47,14 +47,15 @@ class Split(NamedTuple):
 Measure = Callable[[Workload, int], Split | str]
 
 
-def ours(python: str, threads: int) -> Measure:
+def ours(python: str, threads: int, device: str) -> Measure:
     """Our command line, run by the interpreter ``python``."""
 
     def measure(w: Workload, iterations: int) -> Split | str:
         with tempfile.TemporaryDirectory() as folder:
-            fixed = (f"threads={threads}", f"hydra.run.dir={folder}/run", f"total_steps={(iterations + 1) * w.batch}")
             words = [word for word in recipe(w) if not word.startswith("norm=")]
-            done = run([python, "-m", "ppo.train", *words, *fixed], limit(threads), TIMEOUT)
+            words += [f"device={device}", f"threads={threads}"]
+            words += [f"hydra.run.dir={folder}/run", f"total_steps={(iterations + 1) * w.batch}"]
+            done = run([python, "-m", "ppo.train", *words], limit(threads), TIMEOUT)
             if done.error:
                 return done.error
             told = read(Path(folder, "run", "metrics.jsonl"))
@@ -64,11 +65,11 @@ def ours(python: str, threads: int) -> Measure:
     return measure
 
 
-def theirs(python: str, threads: int) -> Measure:
+def theirs(python: str, threads: int, device: str) -> Measure:
     """rsl_rl's runner, likewise."""
 
     def measure(w: Workload, iterations: int) -> Split | str:
-        words = (json.dumps(w._asdict()), str(iterations), str(threads))
+        words = (json.dumps(w._asdict()), str(iterations), str(threads), device)
         done = run([python, "-m", "scripts.benchmarks.peers.rsl_rl_device", *words], limit(threads), TIMEOUT)
         if done.error:
             return done.error
@@ -87,6 +88,7 @@ def split(w: Workload, rollout: list[float], update: list[float], first_kl: list
 def options(parser) -> None:
     parser.add_argument("--workloads", help=f"default: all; from {', '.join(WORKLOADS)}")
     parser.add_argument("--threads", type=int, default=1, help="of each program")
+    parser.add_argument("--device", default="cpu", help="where the worlds and the learners are")
     parser.add_argument("--iterations", type=int, default=10, help="of each measurement; the first is not counted")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has rsl_rl and what we need")
 
@@ -95,7 +97,7 @@ def main(args) -> Iterator[list[Row]]:
     """The rows of each workload as soon as they are known."""
     has = installed(args.python, ["torch", "rsl-rl-lib", "tensordict"])
     print(", ".join(f"{name} {version}" for name, version in has.items() if version))
-    measures = {OURS: ours(args.python, args.threads), PEER: theirs(args.python, args.threads)}
+    measures = {name: of(args.python, args.threads, args.device) for name, of in ((OURS, ours), (PEER, theirs))}
     if not has["rsl-rl-lib"]:
         say(f"{PEER} skipped: {args.python} has no rsl-rl-lib")
         del measures[PEER]

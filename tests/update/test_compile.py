@@ -218,3 +218,11 @@ def test_the_ranks_of_a_run_compile_together_or_not_at_all(eager, monkeypatch):
         same(compiled(*arguments), step(*arguments))
     assert asked == [True, True]
     assert subject.compile_step(step, "true", 0, agree=lambda here: False) is step
+
+
+def test_the_kernels_of_a_gpu_go_into_the_library_or_nothing_is_compiled():
+    """Beside it they would be gone with the folder that they were built in."""
+    assert subject._options(torch.device("cuda"), {subject._EMBED}) == {subject._EMBED: True}
+    with pytest.raises(RuntimeError, match="cannot keep the kernels of a GPU"):
+        subject._options(torch.device("cuda"), set())
+    assert subject._options(torch.device("cpu"), {"cpp.use_decompose_tanh"}) == {"cpp.use_decompose_tanh": True}

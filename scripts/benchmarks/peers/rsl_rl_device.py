@@ -28,6 +28,7 @@ def first_kl(alg: Any) -> float:
 
 def main() -> None:
     w, iterations, threads = Workload(**json.loads(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    device = sys.argv[4]
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     cfg = settings(
@@ -39,7 +40,7 @@ def main() -> None:
         max_grad_norm=1.0,
         use_clipped_value_loss=True,
     )
-    runner = OnPolicyRunner(cast(Any, Pendulums(w.num_envs)), cfg, log_dir=None, device="cpu")
+    runner = OnPolicyRunner(cast(Any, Pendulums(w.num_envs, device)), cfg, log_dir=None, device=device)
     told: dict[str, list[float]] = {"rollout": [], "update": [], "first_kl": []}
 
     def note(collect_time: float, learn_time: float, **_: Any) -> None:
