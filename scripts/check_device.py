@@ -117,7 +117,7 @@ def main() -> int:
     chosen = [word for word in words() if args.only in word]
     given = [(world, word, how, device) for word in chosen for world in WORLDS for how in hows]
     results = []
-    # In processes of their own: what one run did to the device is no matter of the next.
+    # Beside each other: the runs are small, and most of their time is the host's. A process takes several, one after the other.
     with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
         for result in pool.map(tried, *zip(*given, strict=True)):
             results.append(result)

@@ -51,9 +51,8 @@ _ON_CPU = {  # options of the compiler
 }
 # A GPU's kernels go into the library: beside it they would lie in a folder that is gone after the build.
 _EMBED = "aot_inductor.embed_kernel_binary"
-_IN_FLIGHT = (
-    4  # calls that a GPU may still be at work on when the next is made; with one, each would wait for the one before
-)
+# Calls that a GPU may still be at work on when the next is made; with one, each would wait for the one before.
+_IN_FLIGHT = 4
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ppo.update.compile import main; main()"
 
 
