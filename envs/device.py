@@ -58,6 +58,15 @@ def marked(reward: Float[Tensor, " N"], next_obs: Float[Tensor, "N O"]) -> tuple
     return torch.where(fine, reward, math.nan), ~fine
 
 
+def constant(like: Tensor, values: Any) -> Tensor:
+    """``values``, a number or nested sequence of them, of the dtype of ``like`` and on its device. On a GPU each is written
+    there: a copy from the host would wait for all that the GPU still has to do, and could not be recorded."""
+    if like.device.type == "cpu":
+        return like.new_tensor(values)
+    numbers = np.asarray(values, dtype=np.float64)
+    return torch.stack([like.new_full((), float(x)) for x in numbers.flat]).reshape(numbers.shape)
+
+
 def hosted(envs: VectorEnv) -> VectorEnv:
     """``envs`` as a world of the host, arrays in and arrays out: for all that looks at every step, such as an evaluation. A
     world of the host is returned as it is."""

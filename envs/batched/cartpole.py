@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from envs.batched.task import Task, bounded, unbounded
+from envs.device import constant
 
 G, CART, POLE, HALF, DT, FORCE, REACH = 9.8, 1.0, 0.1, 0.5, 0.02, 10.0, 2.4  # kg, m, s, N
 
@@ -21,7 +22,7 @@ class CartPoleSwingUp(Task):
     observation_space, action_space = unbounded(5), bounded(1)
 
     def begin(self, u: Tensor) -> Tensor:
-        return (2 * u - 1) * 0.05 + u.new_tensor((0.0, math.pi, 0.0, 0.0))
+        return (2 * u - 1) * 0.05 + constant(u, (0.0, math.pi, 0.0, 0.0))
 
     def move(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, angle, v, spin = state.unbind(-1)

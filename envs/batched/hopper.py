@@ -1,5 +1,6 @@
 """A robot of one leg in the vertical plane, which is to hop forward: three rods, two motors, and a floor to push against."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.batched.task import Task, bounded, unbounded
+from envs.device import constant
 
 G, DT, SUBSTEPS = 9.81, 0.02, 8  # m/s^2, s of a step, and in how many it is integrated
 LENGTH, MASS = np.array((0.5, 0.4, 0.4)), np.array((6.0, 2.0, 1.5))  # m, kg of trunk, thigh and shank: thin rods
@@ -53,7 +55,7 @@ class Shape(NamedTuple):
     @staticmethod
     def like(x: Tensor) -> "Shape":
         """Of the dtype of ``x``, on its device."""
-        return Shape(*map(x.new_tensor, (COUPLING, INERTIA, ENDS, LOW, HIGH)))
+        return Shape(*map(partial(constant, x), (COUPLING, INERTIA, ENDS, LOW, HIGH)))
 
 
 class Hopper(Task):
@@ -77,8 +79,8 @@ class Hopper(Task):
 
     def begin(self, u: Tensor) -> Tensor:
         apart = SPREAD * (2 * u - 1)
-        angle = u.new_tensor(STANCE) + apart[:, :3]
-        height = (u.new_tensor(ENDS[-1]) * torch.cos(angle)).sum(-1, keepdim=True)  # the foot is on the floor
+        angle = constant(u, STANCE) + apart[:, :3]
+        height = (constant(u, ENDS[-1]) * torch.cos(angle)).sum(-1, keepdim=True)  # the foot is on the floor
         still = torch.zeros_like(height)
         return torch.cat((still, height, angle, apart[:, 3:], still.expand(-1, 4)), -1)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from envs.batched.task import Task, bounded, never, unbounded
+from envs.device import constant
 
 G, MASS, LENGTH, DT, MAX_SPEED, MAX_TORQUE = 10.0, 1.0, 1.0, 0.05, 8.0, 2.0
 
@@ -20,7 +21,7 @@ class Pendulum(Task):
     observation_space, action_space = unbounded(3), bounded(1, MAX_TORQUE)
 
     def begin(self, u: Tensor) -> Tensor:
-        return (2 * u - 1) * u.new_tensor((math.pi, 1.0))
+        return (2 * u - 1) * constant(u, (math.pi, 1.0))
 
     def move(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         angle, speed = state.unbind(-1)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from envs.batched.task import Task, bounded, unbounded
+from envs.device import constant
 
 DT, THRUST, DRAG, OBSTACLES, RADIUS, ARENA = 0.05, 4.0, 1.0, 3, 0.2, 1.5
 
@@ -19,9 +20,9 @@ class Reacher(Task):
     observation_space, action_space = unbounded(6 + 2 * OBSTACLES), bounded(2)
 
     def begin(self, u: Tensor) -> Tensor:
-        start = u[:, 0:2] * u.new_tensor((0.2, 1.0)) + u.new_tensor((-1.2, -0.5))
-        target = u[:, 2:4] * u.new_tensor((0.3, 1.6)) + u.new_tensor((0.8, -0.8))
-        discs = u[:, 4:] * u.new_tensor((0.9, 2.0)).repeat(OBSTACLES) + u.new_tensor((-0.5, -1.0)).repeat(OBSTACLES)
+        start = u[:, 0:2] * constant(u, (0.2, 1.0)) + constant(u, (-1.2, -0.5))
+        target = u[:, 2:4] * constant(u, (0.3, 1.6)) + constant(u, (0.8, -0.8))
+        discs = u[:, 4:] * constant(u, (0.9, 2.0)).repeat(OBSTACLES) + constant(u, (-0.5, -1.0)).repeat(OBSTACLES)
         return torch.cat((start, torch.zeros_like(start), target, discs), -1)
 
     def move(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -64,7 +64,7 @@ def diagonal(old: G, new: G, *, mean: Number, deviation: Number, metric: str) ->
 
 def _shorter(distance: Tensor, bound: Number) -> Tensor:
     """1 / (1 + w): of the way, how much is left. Clamped from below, so that the gradient is finite at a distance of 0."""
-    bound = torch.as_tensor(bound, dtype=distance.dtype, device=distance.device)
+    bound = bound.to(distance) if isinstance(bound, Tensor) else distance.new_full((), bound)
     return (bound / torch.maximum(distance, bound)).sqrt()
 
 

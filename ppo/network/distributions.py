@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from envs.device import constant
+
 _LOG_2PI = math.log(2 * math.pi)
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 _HERMITE = (_NODES, _WEIGHTS / _WEIGHTS.sum())  # the mean of f(x), x standard normal, is weights . f(nodes)
@@ -136,7 +138,7 @@ class Squashed(Gaussian):
 
         Off by 1e-4 at most up to a deviation of e, by 0.1 at e^2.
         """
-        nodes, weights = (self.mean.new_tensor(x.tolist()) for x in _HERMITE)
+        nodes, weights = (constant(self.mean, x.tolist()) for x in _HERMITE)
         action = self.mean[..., None] + self.log_std.exp()[..., None] * nodes
         return super().entropy() + (_log_slope(action) @ weights).sum(-1)
 

@@ -120,7 +120,7 @@ def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
         outer = chosen["outer"].func is not outer_none
         choice = str(cfg.compile).lower()
         planned = cfg.total_steps // cfg.num_envs
-        envs.compile(partial(compile_whole, choice=choice, planned=planned, what="the world's step"))
+        envs.compile(partial(compile_whole, choice=choice, planned=planned, on=device.type, what="the world's step"))
         step = build_step(
             evaluate,
             minimised.loss,
@@ -131,7 +131,7 @@ def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
             rate=minimised.rate,
         )
         update = Update(
-            step=compile_step(step, choice, planned_steps(cfg), agree=_all_ranks),
+            step=compile_step(step, choice, planned_steps(cfg), on=device.type, agree=_all_ranks),
             measure=build_measure(
                 evaluate, chosen["kl"], clamp=cfg.guard.clamp, reference=frozen and frozen.divergence
             ),

@@ -1,9 +1,10 @@
 """Compile the gradient step, and the step of a world that is one function of tensors, where it pays, and never let a
 compiler's trouble end a run.
 
-The function is traced to a graph and compiled ahead of time to a library, which is kept between runs if one step of it is
-the eager one. A later run only loads it: no compiler is imported, and a call pays for no guards. Which library fits is
-decided by what was bound (ppo.update.fingerprint), the shapes, PyTorch and the machine.
+On a GPU its kernels are recorded and launched together: ``ppo.update.graph``. On the CPU the function is traced to a graph
+and compiled ahead of time to a library, which is kept between runs if one step of it is the eager one. A later run only
+loads it: no compiler is imported, and a call pays for no guards. Which library fits is decided by what was bound
+(``ppo.update.fingerprint``), the shapes, PyTorch and the machine.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from envs.native import cache_folder, processor
 from ppo.buffer.data import Batch, leaves, tree_map, with_leaves
 from ppo.logging.files import write_atomically
 from ppo.update.fingerprint import fingerprint
+from ppo.update.graph import Graph
 from ppo.update.optim import Learner
 from ppo.update.passes import Native, native_pass
 from ppo.update.step import Step, one_by_one
@@ -49,22 +51,21 @@ _ON_CPU = {  # options of the compiler
     # comes before it was not: a seventh of a step of 1,024 samples, and half of the time it takes to compile.
     "unroll_reductions_threshold": 1,
 }
-# A GPU's kernels go into the library: beside it they would lie in a folder that is gone after the build.
-_EMBED = "aot_inductor.embed_kernel_binary"
-# Calls that a GPU may still be at work on when the next is made; with one, each would wait for the one before.
-_IN_FLIGHT = 4
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ppo.update.compile import main; main()"
 
 
-def compile_step(step: Step, choice: str, planned_steps: int, *, agree: Callable[[bool], bool] = bool) -> Step:
+def compile_step(
+    step: Step, choice: str, planned_steps: int, *, on: str = "cpu", agree: Callable[[bool], bool] = bool
+) -> Step:
     """``step`` compiled whole, or as it is.
 
-    choice: "true", "false", or "auto": where the run plans enough steps to pay for it and a C++ compiler is there.
+    choice: "true", "false", or "auto": on a GPU; on the CPU where the run plans enough steps to pay for it and a C++ compiler
+    is there. on: the type of the device.
     agree: whether all processes that train this policy can, since two programs round differently.
     Anything that fails (no compiler, a corrupt cache, unsupported code, a compiled step that is not the eager one) is
     reported in one line and the run goes on eagerly: the same function, the same numbers to rounding.
     """
-    take = compile_whole(step.take, _taken, choice, planned_steps, agree=agree)
+    take = compile_whole(step.take, _taken, choice, planned_steps, on=on, agree=agree)
     return step if take is step.take else step._replace(take=take, over=partial(_over, take))
 
 
@@ -94,6 +95,7 @@ def compile_whole(
     planned: int,
     *,
     what: str = "the gradient step",
+    on: str = "cpu",
     agree: Callable = bool,
 ) -> Any:
     """A pure ``function`` of trees of tensors, compiled at its first call, or as it is; see ``compile_step``.
@@ -101,7 +103,8 @@ def compile_whole(
     back: its result, of its arguments and of the tensors of its result. planned: calls of the whole run.
     what: it is, in words.
     """
-    if not agree(choice == "true" or (choice == "auto" and planned >= PAYS_FROM and _has_compiler())):
+    pays = on == "cuda" or (planned >= PAYS_FROM and _has_compiler())
+    if not agree(choice == "true" or (choice == "auto" and pays)):
         return function
     return AtFirstCall(what, function, back, agree)
 
@@ -121,7 +124,8 @@ class AtFirstCall:
         if self._chosen is None:
             chosen: Callable = self._function
             try:
-                chosen = _compiled(self._what, self._function, self._back, *example)
+                on_gpu = leaves(example)[0].is_cuda
+                chosen = (_recorded if on_gpu else _compiled)(self._what, self._function, self._back, *example)
             except Exception as error:  # whatever a compiler raises; the function is pure, so nothing has happened yet
                 why = (str(error).strip() or type(error).__name__).splitlines()[0]
                 _say(f"compile: failed, the run goes on without it ({why})")
@@ -132,12 +136,9 @@ class AtFirstCall:
 class Compiled:
     """A library's function for arguments of the shapes that it was built for; for others the function that it was made of."""
 
-    def __init__(
-        self, function: Callable, back: Callable, shapes: list[torch.Size], library: Path, device: torch.device
-    ):
+    def __init__(self, function: Callable, back: Callable, shapes: list[torch.Size], library: Path):
         self._function, self._back, self._shapes, self._library = function, back, shapes, library
-        self._run = _load(library, device)
-        self._on_cpu = device.type == "cpu"
+        self._run = _load(library)
 
     def __call__(self, *given: Any) -> Any:
         tensors = leaves(given)
@@ -149,8 +150,15 @@ class Compiled:
 
     @cached_property
     def native(self) -> Native | None:
-        """Many calls in one, on the CPU."""
-        return native_pass(self._library) if self._on_cpu else None
+        """Many calls in one."""
+        return native_pass(self._library)
+
+
+def _recorded(what: str, function: Callable, back: Callable[[tuple, list[Tensor]], Any], *example: Any) -> Graph:
+    """The function for arguments of these shapes, as one launch on a GPU."""
+    graph = Graph(function, back, *example)
+    _check(leaves(graph(*example)), leaves(function(*example)))
+    return graph
 
 
 def _compiled(what: str, function: Callable, back: Callable[[tuple, list[Tensor]], Any], *example: Any) -> Compiled:
@@ -162,7 +170,7 @@ def _compiled(what: str, function: Callable, back: Callable[[tuple, list[Tensor]
         if began is not None:
             _say(f"compile: {what}, once for this configuration and machine; compile=false does without")
             _apart(_build, function, example, library)
-    compiled = Compiled(function, back, [x.shape for x in tensors], library, tensors[0].device)
+    compiled = Compiled(function, back, [x.shape for x in tensors], library)
     if began is not None:
         _say(f"compile: done in {time.perf_counter() - began:.0f} s; later runs load it")
     return compiled
@@ -172,22 +180,16 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _load(library: Path, device: torch.device) -> Callable[[list[Tensor]], list[Tensor]]:
-    native = torch._C._aoti
-    if device.type == "cuda":
-        return native.AOTIModelContainerRunnerCuda(str(library), _IN_FLIGHT, str(device)).run
-    return native.AOTIModelContainerRunnerCpu(str(library), 1).run
+def _load(library: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+    return torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1).run
 
 
 def _hash(function: Callable, tensors: list[Tensor]) -> str:
-    """Of everything a library depends on: what was bound, the shapes, PyTorch, the processor, threads, the GPU."""
+    """Of everything a library depends on: what was bound, the shapes, PyTorch, the processor, threads."""
     digest = hashlib.sha256(fingerprint(function).encode())
     digest.update(repr([(x.shape, x.dtype, x.device) for x in tensors]).encode())
     machine = (torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), _ON_CPU)
     digest.update(repr(machine).encode())
-    if tensors[0].device.type == "cuda":
-        of = tensors[0].device
-        digest.update(repr((torch.cuda.get_device_name(of), torch.cuda.get_device_capability(of))).encode())
     digest.update(processor())
     return digest.hexdigest()[:32]
 
@@ -246,24 +248,20 @@ def _build(function: Callable, example: tuple, library: Path) -> None:
     graph = make_fx(flat)(*tensors)
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted of shapes belongs to the tracer; the compiler makes its own notes
-    options = _options(tensors[0].device, set(config.get_config_copy()))
+    known = set(config.get_config_copy())  # 2.7 does not know all of them
+    options = {name: value for name, value in _ON_CPU.items() if name in known}
     with tempfile.TemporaryDirectory(dir=library.parent) as work, fresh_cache(dir=work), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, about its own code
         built = Path(work, "step.so")
         aot_compile(graph, tuple(tensors), options=options | {"aot_inductor.output_path": str(built)})
-        for ours, eager in zip(_load(built, tensors[0].device)(tensors), flat(*tensors), strict=True):
-            check_same(ours, eager)
+        _check(_load(built)(tensors), flat(*tensors))
         write_atomically(library.with_suffix(".sha256"), hashlib.sha256(built.read_bytes()).hexdigest())
         os.replace(built, library)
 
 
-def _options(device: torch.device, known: set[str]) -> dict[str, Any]:
-    """Of the compiler, for this device, of those that this PyTorch has: 2.7 does not know all of them."""
-    if device.type == "cpu":
-        return {name: value for name, value in _ON_CPU.items() if name in known}
-    if _EMBED not in known:
-        raise RuntimeError(f"PyTorch {torch.__version__} cannot keep the kernels of a GPU, a later one can")
-    return {_EMBED: True}
+def _check(ours: Sequence[Tensor], eager: Sequence[Tensor]) -> None:
+    for one, other in zip(ours, eager, strict=True):
+        check_same(one, other)
 
 
 def check_same(ours: Tensor, eager: Tensor) -> None:

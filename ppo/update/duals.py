@@ -58,6 +58,6 @@ def build_duals(options: Mapping[str, float], optimiser: Callable, like: Tensor)
 
     def move(duals: Learner, advantage: Tensor, kl: Tensor, moved: Mapping[str, Tensor]) -> Learner:
         gradient = grad(partial(loss, **{**bounds, **moved}))(duals.params, advantage, kl)
-        return optimiser(duals, gradient, duals.params.new_tensor(options["rate"]))
+        return optimiser(duals, gradient, duals.params.new_full((), options["rate"]))
 
     return start, move

@@ -47,7 +47,7 @@ def interpreted(monkeypatch):
         monkeypatch.setattr(
             subject,
             "_load",
-            lambda library, device: lambda tensors: [f(x) for x in graph(*tensors) for f in change or [_same]],
+            lambda library: lambda tensors: [f(x) for x in graph(*tensors) for f in change or [_same]],
         )
 
     monkeypatch.setattr(torch._inductor, "aot_compile", compile_graph)
@@ -218,11 +218,3 @@ def test_the_ranks_of_a_run_compile_together_or_not_at_all(eager, monkeypatch):
         same(compiled(*arguments), step(*arguments))
     assert asked == [True, True]
     assert subject.compile_step(step, "true", 0, agree=lambda here: False) is step
-
-
-def test_the_kernels_of_a_gpu_go_into_the_library_or_nothing_is_compiled():
-    """Beside it they would be gone with the folder that they were built in."""
-    assert subject._options(torch.device("cuda"), {subject._EMBED}) == {subject._EMBED: True}
-    with pytest.raises(RuntimeError, match="cannot keep the kernels of a GPU"):
-        subject._options(torch.device("cuda"), set())
-    assert subject._options(torch.device("cpu"), {"cpp.use_decompose_tanh"}) == {"cpp.use_decompose_tanh": True}
