@@ -18,7 +18,7 @@ _BEFORE = 3  # eager calls before one is recorded: libraries make their work spa
 
 
 class Graph:
-    """``function`` for arguments of the shapes of ``example``, recorded; for others the function itself.
+    """``function`` for arguments of the shapes and dtypes of ``example``, recorded; for others the function itself.
 
     back: its result, of its arguments and of the tensors of its result. Raises RuntimeError where it cannot be recorded:
     where it reads from the device or waits for it.
@@ -31,6 +31,7 @@ class Graph:
             # Such a number would be recorded as it is now.
             raise RuntimeError(f"an argument is on {', '.join(sorted(elsewhere))}, the others on {device}")
         self._function, self._back = function, back
+        self._fits = [(x.shape, x.dtype) for x in tensors]
         self._given = [x.clone(memory_format=torch.contiguous_format) for x in tensors]
         copies, self._graph = iter(self._given), torch.cuda.CUDAGraph()
         given = [with_leaves(tree, copies) for tree in example]
@@ -46,7 +47,7 @@ class Graph:
 
     def __call__(self, *given: Any) -> Any:
         tensors = leaves(given)
-        if [x.shape for x in tensors] != [x.shape for x in self._given]:
+        if [(x.shape, x.dtype) for x in tensors] != self._fits:
             return self._function(*given)
         _copy(self._given, tensors)
         self._graph.replay()

@@ -70,9 +70,11 @@ def test_the_step_of_a_world_is_recorded_as_well():
 
 
 @gpu
-def test_other_shapes_are_not_for_it():
+def test_other_shapes_and_dtypes_are_not_for_it():
     graph = Graph(lambda x: 2 * x, lambda given, tensors: tensors[0], torch.ones(3, device="cuda"))
-    same(graph(torch.ones(4, device="cuda")), torch.full((4,), 2.0, device="cuda"))
+    for other in (torch.ones(4, device="cuda"), torch.full((3,), 1 / 3, device="cuda", dtype=torch.float64)):
+        assert graph(other).dtype == other.dtype
+        same(graph(other), 2 * other)
 
 
 @gpu
