@@ -16,11 +16,13 @@ class RewardScale(NamedTuple):
 
     moments: Moments  # of the discounted return, over all sub-environments
     discounted: Tensor  # [N] float64: the running discounted return of each, 0 after any episode end
+    largest: Tensor  # [] float64: of all |r| so far
 
     @staticmethod
     def empty(num_envs: int, device: torch.device | str = "cpu") -> "RewardScale":
         """Nothing seen yet."""
-        return RewardScale(Moments.empty(device=device), torch.zeros(num_envs, dtype=torch.float64, device=device))
+        zero = torch.zeros(num_envs, dtype=torch.float64, device=device)
+        return RewardScale(Moments.empty(device=device), zero, zero.new_zeros(()))
 
     def update(
         self,
@@ -35,7 +37,9 @@ class RewardScale(NamedTuple):
         going = (~done).double()
         decay = gamma * torch.cat([torch.ones_like(going[:1]), going[:-1]])
         seen = recurrence(reward.double(), decay, self.discounted)
-        return RewardScale(self.moments.update(seen.flatten(), mask), seen[-1] * going[-1])
+        size = torch.where(mask, reward.abs(), 0) if isinstance(mask, Tensor) else reward.abs()
+        largest = torch.maximum(self.largest, size.max())
+        return RewardScale(self.moments.update(seen.flatten(), mask), seen[-1] * going[-1], largest)
 
 
 class RewardNormaliser(NamedTuple):

@@ -55,6 +55,12 @@ def compare(
     envs, notes = _envs(trials, by, allow)
     labels = list(dict.fromkeys(label for arms in envs.values() for label in arms))
     couples = pairs(labels, baseline, within=within)
+    if len(labels) > 1 and (baseline or within):
+        among = f" with the same {','.join(within)}" if within else ""
+        found_in = {label for couple in couples for label in couple}
+        notes += [
+            f"{label}: not compared, no arm{among} is its counterpart" for label in labels if label not in found_in
+        ]
     arm_rows, pair_rows, spans, found = [], [], [], {}
     for env, arms in envs.items():
         same = {(a, b): same_runs(arms[a], arms[b]) for a, b in couples if a in arms and b in arms}
@@ -74,12 +80,13 @@ def compare(
         notes += about_curves(env, arms, ranges) + about_same(env, arms, same)
     if not arm_rows:
         raise CompareError("no run has logged a return: nothing to compare")
-    _correct(pair_rows, found, alpha=alpha)
-    for row in pair_rows:
-        tests = sum(other["endpoint"] == row["endpoint"] and not _untested(other) for other in pair_rows)
-        row["verdict"] = decide(row, alpha=alpha)
-        row["sentence"] = sentence(row, alpha=alpha, tests=tests)
-        row["more_seeds"] = more_seeds(row, [*envs[row["env"]][row["a"]], *envs[row["env"]][row["b"]]])
+    for family in _families(pair_rows):
+        _correct(family, found, alpha=alpha)
+        tests = sum(not _untested(row) for row in family)
+        for row in family:
+            row["verdict"] = decide(row, alpha=alpha)
+            row["sentence"] = sentence(row, alpha=alpha, tests=tests)
+            row["more_seeds"] = more_seeds(row, [*envs[row["env"]][row["a"]], *envs[row["env"]][row["b"]]])
     verdict = {
         "alpha": alpha,
         "by": list(by),
@@ -168,17 +175,30 @@ def _primary(rows: Sequence[dict]) -> str:
     return next(name for name in (*PRIMARY, *had) if name in had)
 
 
-def _correct(rows: list[dict], found: dict[tuple[str, str], dict[str, Sample]], *, alpha: float) -> None:
-    """Holm over pairs and environments, endpoint by endpoint, of the test that decides each; and at the level that it
-    leaves a pair, its interval, the effect it could find and the seeds it needs."""
-    for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
-        tested = [row for row in rows if row["endpoint"] == endpoint]
-        p = [decisive(row)["p"] for row in tested]
-        for row, corrected, level in zip(tested, stats.holm(p), stats.holm_levels(p, alpha=alpha)):
-            decisive(row).update(p_holm=corrected, level=1 - level)
-            if not math.isnan(level) and level != alpha:
-                sampled = found[row["env"], endpoint]
-                row.update(_at_level(row, sampled[row["a"]], sampled[row["b"]], level))
+def _families(rows: list[dict]) -> list[list[dict]]:
+    """The rows that Holm corrects together: of each pair and environment the one that decides (``primary``, which is set
+    here), and the others endpoint by endpoint."""
+    of_pair: dict[tuple[str, str, str], list[dict]] = {}
+    for row in rows:
+        of_pair.setdefault((row["env"], row["a"], row["b"]), []).append(row)
+    for own in of_pair.values():
+        for row in own:
+            row["primary"] = row["endpoint"] == _primary(own)
+    families: dict[str | None, list[dict]] = {}
+    for row in rows:
+        families.setdefault(None if row["primary"] else row["endpoint"], []).append(row)
+    return [*families.values()]
+
+
+def _correct(family: list[dict], found: dict[tuple[str, str], dict[str, Sample]], *, alpha: float) -> None:
+    """Holm over a family, of the test that decides each; and at the level that it leaves a pair, its interval, the effect it
+    could find and the seeds it needs."""
+    p = [decisive(row)["p"] for row in family]
+    for row, corrected, level in zip(family, stats.holm(p), stats.holm_levels(p, alpha=alpha)):
+        decisive(row).update(p_holm=corrected, level=1 - level)
+        if not math.isnan(level) and level != alpha:
+            sampled = found[row["env"], row["endpoint"]]
+            row.update(_at_level(row, sampled[row["a"]], sampled[row["b"]], level))
 
 
 def _at_level(row: dict, a: Sample, b: Sample, level: float) -> dict:

@@ -28,14 +28,21 @@ def read_run(folder: Path) -> Trial:
         rows = jsonl.read(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
     except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise CompareError(f"{folder}: {' '.join(str(error).split())}") from None
-    git = about.get("git") or {} if isinstance(about, dict) else None
-    if not (isinstance(config, dict) and isinstance(git, dict) and isinstance(about.get("versions", {}), dict)):
+    whole = isinstance(config, dict) and isinstance(about, dict) and isinstance(about.get("versions", {}), dict)
+    attempts = [*(about.get("resumed") or []), about] if whole else []  # the first one first
+    if not whole or not all(isinstance(x, dict) and isinstance(x.get("git") or {}, dict) for x in attempts):
         raise CompareError(f"{folder}: config.yaml or run.json is not what a run writes")
+    git = [attempt.get("git") or {} for attempt in attempts]
+    command = next((x["command"] for x in attempts if x.get("command")), None)
     status = about.get("status")
     failed = None if status == "finished" else str(about.get("reason") or _UNFINISHED)
-    facts = {"git.commit": git.get("commit"), "git.dirty": git.get("dirty"), "python": about.get("python")}
+    commits = dict.fromkeys(str(x["commit"]) for x in git if x.get("commit"))
+    dirty = next(
+        (x["dirty"] for x in sorted(git, key=lambda x: not x.get("dirty")) if x.get("dirty") is not None), None
+    )
+    facts = {"git.commit": ", then ".join(commits) or None, "git.dirty": dirty, "python": about.get("python")}
     code = facts | {f"versions.{name}": version for name, version in about.get("versions", {}).items()}
-    return _trial(config, rows, failed, code if about else {}, about.get("command"), folder)
+    return _trial(config, rows, failed, code if about else {}, command, folder)
 
 
 def read_wandb(file: Path) -> Trial:

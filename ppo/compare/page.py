@@ -40,12 +40,14 @@ def _parts(comparison: Comparison) -> Iterator[str]:
     labels = arms(comparison)
     about = f"{len(runs)} runs, {len(labels)} arm{'s' * (len(labels) != 1)}"
     if verdict["pairs"]:
-        about += f"; decided at {verdict['primary']} ({report.tested_by(verdict)}, alpha = {verdict['alpha']:g})"
+        about += (
+            f"; decided at {report.decided_at(verdict)} ({report.tested_by(verdict)}, alpha = {verdict['alpha']:g})"
+        )
     yield header(title(comparison), f"{about}.")
     yield _verdicts(comparison)
     yield section("Take back", bullets(report.rollbacks(verdict), kind="bad"))
     yield section(
-        f"Beside {verdict['primary']}: descriptive, since several were looked at",
+        f"Beside {report.decided_at(verdict)}: descriptive, since several were looked at",
         bullets(report.descriptive(verdict)),
         folded=True,
     )
@@ -78,7 +80,8 @@ def _verdicts(comparison: Comparison) -> str:
         for row in rows
     ]
     if not cards:
-        return "<p>One arm: nothing to compare it with.</p>"
+        several = len({row["arm"] for row in comparison.verdict["arms"]}) > 1
+        return f"<p>{'No two of these arms are to be compared.' if several else 'One arm: nothing to compare it with.'}</p>"
     return f'<ul class="verdict">{"".join(dict.fromkeys(cards))}</ul>'
 
 

@@ -73,7 +73,7 @@ def show(verdict: dict, console: Console) -> None:
         print_line(console, f"• {line}")
     if lines := descriptive(verdict):
         print_line(
-            console, f"beside the primary endpoint, {verdict['primary']}; descriptive, since several were looked at:"
+            console, f"beside the primary endpoint, {decided_at(verdict)}; descriptive, since several were looked at:"
         )
         for line in lines:
             print_line(console, f"  • {line}")
@@ -100,16 +100,23 @@ def sentences(verdict: dict) -> list[str]:
 
 def primary_pairs(verdict: dict) -> list[dict]:
     """The pairs behind these sentences."""
-    return [row for row in verdict["pairs"] if _decides(row, verdict)]
+    return [row for row in verdict["pairs"] if _decides(row)]
 
 
 def descriptive(verdict: dict) -> list[str]:
     """The sentences at the other endpoints. Holm corrects over pairs and environments, not over these."""
-    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"] if not _decides(row, verdict)))
+    return list(dict.fromkeys(row["sentence"] for row in verdict["pairs"] if not _decides(row)))
 
 
-def _decides(row: dict, verdict: dict) -> bool:
-    return row["endpoint"] == verdict["primary"] or row["same_run"]
+def decided_at(verdict: dict) -> str:
+    """The endpoint that decides; where environments differ in what was logged, all that do."""
+    return (
+        " or ".join(dict.fromkeys(row["endpoint"] for row in verdict["pairs"] if row["primary"])) or verdict["primary"]
+    )
+
+
+def _decides(row: dict) -> bool:
+    return row["primary"] or row["same_run"]
 
 
 def rollbacks(verdict: dict) -> list[str]:
@@ -122,9 +129,8 @@ def rollbacks(verdict: dict) -> list[str]:
 
 
 def commands(verdict: dict) -> list[str]:
-    """The commands that add seeds, of the final endpoints: a person looks at those first."""
-    final = [row for row in verdict["pairs"] if row["endpoint"] in ("eval/final", "return/final")]
-    return list(dict.fromkeys(line for row in final or verdict["pairs"] for line in row["more_seeds"]))
+    """The commands that add seeds, of the endpoints that decide."""
+    return list(dict.fromkeys(line for row in verdict["pairs"] if row["primary"] for line in row["more_seeds"]))
 
 
 def _section(console: Console, title: str, columns: Sequence[str], cells: list[list[str]]) -> None:

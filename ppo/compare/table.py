@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _rows(path: Path) -> Iterator[tuple[tuple[str, str, int], float, float | Non
         )
     separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         header = next(reader, [])
         at = _columns(header, path)
         for fields in reader:
@@ -108,6 +109,8 @@ def _read(row: dict[str, str], where: str, *, comma: bool) -> tuple[tuple[str, s
     """``row`` as ((env, arm, seed), step, return), None being a return that was not logged. ``comma``: of decimals."""
     if not row["env"] or not row["arm"]:
         raise CompareError(f"{where}: env and arm must be named")
+    if comma and re.fullmatch(r"\d{1,3}([.,]\d{3})+", row["step"]):
+        raise CompareError(f"{where}: step is {row['step']!r}: thousands, or decimals? write it without either")
     seed, step = (_number(row[name], f"{where}: {name}", comma=comma) for name in ("seed", "step"))
     if not (math.isfinite(seed) and seed == round(seed)):
         raise CompareError(f"{where}: seed is {row['seed']!r}, expected a whole number")

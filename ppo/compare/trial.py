@@ -74,7 +74,8 @@ def resumed(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, fl
     """(points by ascending step, each step once; how many were dropped). A resumed run repeats the last rows of the
     attempt before, perhaps at other steps: where the steps go back, what came after is the run.
 
-    Points that go back at more than one row in ten are a table in no order; of equal steps the later row counts.
+    Points that go back at more than one row in ten are a table in no order, and so are those sorted as text (100, 1000, 200);
+    of equal steps the later row counts.
     Raises CompareError where every step is there twice with other returns: two runs under one seed.
     """
     if not points:
@@ -83,7 +84,8 @@ def resumed(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, fl
     if min(times.values()) > 1 and len({(step, str(value)) for step, value in points}) > len(times):
         raise CompareError(f"step {steps_text(points[0][0])} twice, and so every step: two runs under one seed?")
     starts = [i for i in range(1, len(points)) if points[i][0] < points[i - 1][0]]
-    ordered = len(starts) <= len(points) // 10
+    texts = [f"{step:.17g}" for step, _ in points]
+    ordered = len(starts) <= len(points) // 10 and texts != sorted(texts)
     kept: dict[float, float] = {}
     for begin, end in zip([0, *starts], [*starts, len(points)]):
         piece = points[begin:end]

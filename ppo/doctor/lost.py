@@ -91,7 +91,8 @@ def obs_rounded(history: History, *, share: float = 0.0) -> Finding | None:
 
 
 def value_beyond(history: History, *, share: float = 0.05) -> Finding | None:
-    """More than a ``share`` of the critic's values lie beyond max |r| / (1 - gamma): no return can be as large."""
+    """More than a ``share`` of the critic's values lie beyond max |r| / (1 - gamma), r of the run so far: no return can be as
+    large."""
     beyond = middle(tail(history["value/beyond"]))
     if len(history) < 3 or not beyond > share:
         return None
@@ -99,7 +100,7 @@ def value_beyond(history: History, *, share: float = 0.05) -> Finding | None:
         "value_beyond",
         "the critic promises more than any return can be",
         span(history, history["value/beyond"] > share),
-        f"{percent(beyond)} of its values are beyond the largest reward over 1 - gamma; mean value "
+        f"{percent(beyond)} of its values are beyond the largest reward so far over 1 - gamma; mean value "
         f"{middle(tail(history['value/mean'])):.3g}, mean target {middle(tail(history['target/mean'])):.3g}",
         (slower(history, 3),),
         restart=True,

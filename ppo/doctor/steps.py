@@ -126,7 +126,7 @@ def _too_far(history: History, kl: float, share: float, row: int, extreme: float
         return _TooFar(f"{many}, though nearly all are ended early", over, why, False, rule=True)
     high = ~(reached <= max(0.03, allowed))
     long = [(start, n) for start, n in runs(high) if n >= row]
-    if long and not rising > 0.1:
+    if long and rising <= 0.1:  # where it is known
         start, n = max(long, key=lambda stretch: stretch[1])
         mask = np.zeros(len(history), dtype=bool)
         mask[start : start + n] = True

@@ -1,6 +1,5 @@
 """The doctor while a run trains: each cause is reported once, when it is first seen."""
 
-from collections import deque
 from typing import Any
 
 from gymnasium.spaces import Space
@@ -16,8 +15,9 @@ class Watch:
     """``watch(row)`` takes an update's metrics and returns the findings that are new.
 
     ``config``: the run's, as plain containers; ``doctor.live`` and ``doctor.thresholds`` in it are heeded. ``spaces``: of
-    observations and actions; what they let foresee is in ``foreseen``, a line each. Looks at the last ``window`` updates,
-    and not at every one of a long run: every fiftieth part of what it has seen. A cause must be seen ``sure`` times in a
+    observations and actions; what they let foresee is in ``foreseen``, a line each. Looks at ``window`` updates, the first
+    fifth of them where the run began, which some checks compare with, and the others its last ones; and not after every one
+    of a long run: every fiftieth part of what it has seen. A cause must be seen ``sure`` times in a
     row before it is reported, so that a bad moment is none. Raises DoctorError on an unknown threshold.
     """
 
@@ -27,7 +27,8 @@ class Watch:
         check_thresholds(self._thresholds)
         self._config, self._sure = config, sure
         self.foreseen = foreseeable(config, *spaces) if spaces else []
-        self._rows: deque[dict] = deque(maxlen=window)
+        self._rows: list[dict] = []
+        self._window = window
         self._seen: dict[str, int] = {}  # how often in a row each cause was seen by now
         self._told: set[str] = set()
 
@@ -35,6 +36,8 @@ class Watch:
         if not self._live:
             return []
         self._rows.append(row)
+        if len(self._rows) > self._window:
+            del self._rows[self._window // 5]
         if row["update"] % max(1, row["update"] // 50):
             return []
         found = diagnose(History([*self._rows], self._config), thresholds=self._thresholds)

@@ -153,7 +153,8 @@ METRICS: dict[str, Metric] = {
     "value/mean": Metric("scaled reward", "mean value over the rollout, before the update"),
     "value/beyond": Metric(
         "fraction",
-        "values beyond max |r| / (1 - gamma), which no return can reach, r the scaled rewards of the rollout",
+        "values beyond max |r| / (1 - gamma), which no return can reach, r the scaled rewards of the run so far",
+        "a reward was not 0 so far",
     ),
     "target/mean": Metric("scaled reward", "mean value target over the rollout"),
     "target/std": Metric("scaled reward", "standard deviation of the value target over the rollout"),

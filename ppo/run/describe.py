@@ -1,9 +1,9 @@
 """The numbers and words of an update that the update itself cannot know: schedules, normalisers, episodes, speed."""
 
+import math
 from typing import cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition
@@ -51,12 +51,11 @@ def describe(
     if parts.bounds is not None:
         low, high = parts.bounds
         metrics["action/clipped"] = ((rollout.action < low) | (rollout.action > high)).float().mean().item()
-    reward = scale(rollout.reward).abs()
-    most = reward.max() / (1 - parts.gamma) if parts.gamma < 1 else torch.inf
-    metrics |= {
-        "reward/clipped": (reward >= scale.clip).float().mean().item(),
-        "value/beyond": (batch.value.abs() > most).float().mean().item(),
-    }
+    metrics["reward/clipped"] = (scale(rollout.reward).abs() >= scale.clip).float().mean().item()
+    largest = scale(state.reward_scale.largest).item()
+    if largest > 0:  # before the first reward nothing is known of what a return can be
+        most = largest / (1 - parts.gamma) if parts.gamma < 1 else math.inf
+        metrics["value/beyond"] = (batch.value.abs() > most).float().mean().item()
     metrics |= {term.logged_weight: cast(float, chosen.coef[term.name]) for term in parts.terms}
     if parts.schedule.match and chosen.match:
         metrics |= parts.schedule.match.metrics(chosen.match)

@@ -70,7 +70,9 @@ def freeze(
 
 def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator) -> State:
     """The saved state; puts the network's parameters ``flat [P]`` and the generator where they were."""
-    state = checkpoint.from_leaves(template, saved.tensors | in_todays_names(saved.meta["progress"]))
+    # An earlier version kept no largest reward: it may have been any, and what is not finite is refused.
+    unknown = {"reward_scale.largest": torch.tensor(torch.finfo(torch.float64).max, dtype=torch.float64)}
+    state = checkpoint.from_leaves(template, unknown | saved.tensors | in_todays_names(saved.meta["progress"]))
     flat.copy_(state.learner.params)
     generator.set_state(saved.tensors["generator"])
     return state

@@ -43,3 +43,10 @@ def test_rewards_are_divided_by_the_deviation_never_centred():
     reward = RewardNormaliser.of(scale, clip=10.0)(torch.tensor([2.0, -100.0]))
     torch.testing.assert_close(reward, torch.tensor([2 / 2**0.5, -10.0]))
     assert RewardNormaliser.identity()(torch.tensor([2.0, -100.0])).tolist() == [2.0, -100.0]
+
+
+def test_the_largest_reward_is_that_of_all_rollouts_but_for_masked_steps():
+    broken = torch.tensor([[False], [True]])
+    scale = RewardScale.empty(1).update(torch.tensor([[-3.0], [1e6]]), broken, ~broken, gamma=0.9)
+    assert scale.largest == 3 and scale.largest.dtype == torch.float64
+    assert scale.update(torch.tensor([[2.0]]), torch.tensor([[False]]), gamma=0.9).largest == 3

@@ -1,5 +1,7 @@
 """Which runs form an arm, which arms are compared, and what refuses to be compared."""
 
+import json
+
 import pytest
 
 from ppo.compare.arms import group, pairs
@@ -85,6 +87,19 @@ def test_a_package_installed_between_two_runs_is_no_difference(run_folder):
     assert compare(load(folders), by=["kl"]).verdict["pairs"]
     with pytest.raises(CompareError, match="versions.torch"):
         compare(load([*folders, run_folder([2.0], name="c", seed=2, versions={"torch": "2.14"})]), by=["kl"])
+
+
+def test_of_a_resumed_run_every_attempt_counts(run_folder):
+    """Its first updates may be of other code; and what can be given again is the command that began it."""
+    folder, other = run_folder([1.0], kl="k1"), run_folder([1.0], name="other")
+    file = folder / "run.json"
+    about = json.loads(file.read_text())
+    earlier = {"update": 1, "git": {"commit": "before", "dirty": True}, "command": "python -m ppo.train seed=1"}
+    file.write_text(json.dumps(about | {"resumed": [earlier], "command": f"python -m ppo.train resume={folder}"}))
+    (trial,) = load([folder])
+    assert trial.code["git.commit"] == "before, then c0ffee" and trial.code["git.dirty"] is True
+    assert trial.command == "python -m ppo.train seed=1"
+    assert "git.commit" in refusal([folder, other], by=["kl"])
 
 
 def test_every_differing_key_is_named(run_folder):

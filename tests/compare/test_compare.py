@@ -1,5 +1,6 @@
 """From runs to a verdict: endpoints, failed runs, pairs, stability, sentences."""
 
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import stats as scipy_stats
 from ppo.compare.compare import compare
 from ppo.compare.endpoints import auc
 from ppo.compare.load import load
-from ppo.compare.report import sentences
+from ppo.compare.report import commands, decided_at, sentences
 from ppo.compare.sentence import more_seeds, number, with_seeds
 from ppo.compare.trial import CompareError
 from ppo.run.folder import final
@@ -422,3 +423,30 @@ def test_two_arms_that_fail_altogether_are_no_test(trial, quick):
 @pytest.mark.parametrize("x, said", [(999.7, "1,000"), (1e12, "1e+12"), (9.65e-8, "9.65e-08"), (-12_345.6, "-12,346")])
 def test_numbers_are_readable_at_every_scale(x, said):
     assert number(x) == said
+
+
+def test_each_environment_is_decided_by_the_first_endpoint_that_it_has(run_folder):
+    """One with evaluations, one without: neither loses its verdict, and Holm corrects over both."""
+    for kl, base in (("exact", 0.0), ("k1", 50.0)):
+        for seed in range(1, 6):
+            run_folder([base + seed], seed=seed, kl=kl, name=f"with-{kl}-{seed}", **{"env.id": "With-v0"})
+            bare = run_folder([base + seed], seed=seed, kl=kl, name=f"bare-{kl}-{seed}", **{"env.id": "Without-v0"})
+            rows = [json.loads(row) for row in (bare / "metrics.jsonl").read_text().splitlines()]
+            text = [json.dumps({k: v for k, v in row.items() if k != "eval/return"}) for row in rows]
+            (bare / "metrics.jsonl").write_text("\n".join(text) + "\n")
+    verdict = compare(load([bare.parent]), by=["kl"], baseline="kl=exact").verdict
+    said = sentences(verdict)
+    assert {line.split(":")[0] for line in said} == {"With-v0, eval/final", "Without-v0, train/final"}
+    assert all("after Holm's correction over 2 tests" in line for line in said)
+    assert set(decided_at(verdict).split(" or ")) == {"eval/final", "train/final"}
+    assert len(commands(verdict)) == len(
+        {line for row in verdict["pairs"] if row["primary"] for line in row["more_seeds"]}
+    )
+
+
+def test_an_arm_without_a_counterpart_is_named(run_folder):
+    folders = [run_folder([1.0], kl="exact", norm="none"), run_folder([1.0], kl="k1", norm="group")]
+    verdict = compare(load(folders), by=["kl", "norm"], baseline="norm=none").verdict
+    assert not verdict["pairs"]
+    told = [note for note in verdict["notes"] if "not compared" in note]
+    assert [note.split(":")[0] for note in told] == ["kl=exact,norm=none", "kl=k1,norm=group"]

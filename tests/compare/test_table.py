@@ -59,6 +59,9 @@ FOREIGN = {
     HEAD + "\nAnt,a,1,1,high\n": ["line 2: return is 'high'"],
     HEAD.replace(",", ";") + "\nAnt;a;1;1;1.234,5\n": ["line 2: return is '1.234,5'"],
     HEAD + "\nAnt,a,1,nan,2\n": ["line 2: step nan"],
+    HEAD.replace(",", ";") + "\nAnt;a;1;100.000;850\n": ["line 2: step is '100.000'", "thousands"],
+    HEAD.replace(",", "\t") + "\nAnt\ta\t1\t1,000,000\t850\n": ["line 2: step is '1,000,000'", "thousands"],
+    HEAD + ',note\nAnt,a,1,1,2,"restarted\nAnt,b,1,1,2,\n': ["no CSV of", "unexpected end of data"],
 }
 
 

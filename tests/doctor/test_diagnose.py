@@ -104,6 +104,13 @@ def test_a_healthy_run_has_no_finding(history):
     assert diagnose(history()) == []
 
 
+def test_of_a_return_that_is_not_known_nothing_is_said(history):
+    """No episode has ended yet: it cannot be told whether it rises."""
+    columns = {"kl/final": 0.035, "lr": 1e-2}
+    assert "does not rise" in diagnose(history(columns | {"train/return": -0.1 * T}))[0].seen
+    assert not any("return" in f.seen for f in diagnose(history(columns | {"train/return": np.nan})))
+
+
 def test_a_spike_while_the_return_rises_is_no_finding(history):
     assert diagnose(history({"kl/final": spikes([20], 0.4)})) == []
 

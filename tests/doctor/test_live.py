@@ -93,6 +93,16 @@ def test_a_long_run_is_not_diagnosed_at_every_update(history, config, monkeypatc
     assert 100 < len(calls) < 300
 
 
+def test_the_beginning_of_a_long_run_stays_in_sight(config, monkeypatch):
+    """Some checks compare with what the policy began with, and with the first fifth."""
+    seen = []
+    monkeypatch.setattr("ppo.doctor.watch.diagnose", lambda history, **_: seen.append(history["update"]) or [])
+    watch = Watch(plain(config()), window=100)
+    for update in range(1, 1001):
+        watch({"update": update, "kl/final": 0.0})
+    assert seen[-1].tolist() == [*range(1, 21), *range(921, 1001)]
+
+
 # Afterwards
 
 

@@ -144,7 +144,7 @@ def test_an_entropy_bonus_of_coefficient_zero_is_computed_for_its_metric_alone(p
 def test_normalisers_are_used_where_asked_for_and_clip_where_told(parts_of):
     """Deviation 2 of everything seen so far."""
     moments = Moments.empty(1).update(torch.tensor([[-2.0], [2.0]]))
-    scale = RewardScale(Moments(*(x.squeeze() for x in moments)), torch.zeros(4, dtype=torch.float64))
+    scale = RewardScale.empty(4)._replace(moments=Moments(*(x.squeeze() for x in moments)))
     x = torch.tensor([[1.0], [100.0]])
     for word, obs, reward in (("true", [0.5, 3.0], [0.5, 5.0]), ("false", [1.0, 100.0], [1.0, 100.0])):
         words = (f"normalise.obs={word}", f"normalise.reward={word}")
