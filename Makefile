@@ -94,7 +94,7 @@ ROBOT = $(if $(filter env=% experiment=% +experiment=% +sweep=% init=% resume=%,
 # --- run --------------------------------------------------------------------------------------------------------------
 
 train: $(CORE)  ## the main job: PPO on a PyBullet Ant, exact KL, advantages normalised by group
-	$(PY) -m ppo.train kl=exact norm=group $(ROBOT) $(ARGS)
+	$(PY) -m ppo.train $(ROBOT) $(ARGS)
 
 smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 	$(PY) -m ppo.train logger=none env=probe num_steps=64 total_steps=4096 $(ARGS)

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         if out.suffix != ".onnx":
             raise ConfigError(f"--out {out}: the file must end in .onnx")
         said = export(run, out, which=args.checkpoint, trust=args.trust, observations=args.observations)
-    except (ExportError, ConfigError, EnvError, checkpoint.CheckpointError) as error:
+    except (ExportError, ConfigError, EnvError, checkpoint.CheckpointError, OSError) as error:
         keep(error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

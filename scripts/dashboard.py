@@ -24,17 +24,18 @@ from ppo.run.folder import run_folders, run_json
 PROJECT = "runs"
 
 
-def add_new(folders: list[Path], storage, seen: dict[Path, int]) -> int:
+def add_new(folders: list[Path], storage, seen: dict[Path, list[int]]) -> int:
     """Add to trackio's ``storage`` what it lacks of the runs below ``folders``; the number of rows added.
 
     A run that was started anew in its folder (its last row lies before the last one stored) replaces the old one.
-    ``seen``: when each file was last written; one that was not written since is not read again. A folder that cannot be
+    ``seen``: when each file and its run's status were last written; what was not since is not read again. A folder that cannot be
     read costs one line each time it changes.
     """
     added = 0
     for file in sorted({run / "metrics.jsonl" for folder in folders for run in run_folders(folder)}):
-        run, written = file.parent, file.stat().st_mtime_ns if file.is_file() else None
-        if written is None or seen.get(file) == written:
+        run = file.parent
+        written = [path.stat().st_mtime_ns for path in (file, run / "run.json") if path.is_file()]
+        if not file.is_file() or seen.get(file) == written:
             continue
         seen[file] = written
         try:
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError:
         print(f"error: {needs('the dashboard', 'trackio')}", file=sys.stderr)
         return 2
-    seen: dict[Path, int] = {}
+    seen: dict[Path, list[int]] = {}
     SQLiteStorage.init_db(PROJECT)
     add_new(args.folders, SQLiteStorage, seen)
     trackio.show(PROJECT, open_browser=sys.stdout.isatty(), block_thread=False, share=False, server_port=args.port)

@@ -123,6 +123,17 @@ def test_a_file_that_acts_otherwise_is_not_written(run, monkeypatch, capsys):
     assert list(tmp.iterdir()) == []
 
 
+def test_what_lies_where_the_certificate_would_is_not_written_over(run, capsys):
+    """``--out run.onnx`` in a run folder: its run.json is not the export's."""
+    pytest.importorskip("onnxruntime")
+    folder = run()
+    before = (folder / "run.json").read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        export.main([str(folder), "--out", str(folder / "run.onnx"), "--observations", "20"])
+    assert stop.value.code == 2 and "run.json: is there, and no certificate" in capsys.readouterr().err
+    assert (folder / "run.json").read_bytes() == before and not (folder / "run.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

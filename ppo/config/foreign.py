@@ -74,9 +74,7 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
         raise ConfigError(f"{where}: holds no configuration")
     known = {field.name for field in fields(Config)} - {"trust"}
     kept = {key: value for key, value in current(config).items() if key in known}
-    for key, text in _texts(kept):
-        if "${" in text:  # a run writes what it resolved; ${oc.env:...} would read, and show, what is secret here
-            raise ConfigError(f"{where}: {key}: an interpolation, which no run writes")
+    no_interpolation(kept, where)
     try:
         cfg = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), kept, {"trust": list(trust)}))
     except OmegaConfBaseException as error:
@@ -91,6 +89,14 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
             f"--trust {package} (for init= and reference.run= of a training run: trust=[{package}])"
         )
     return cfg
+
+
+def no_interpolation(config: Any, where: Path) -> None:
+    """Raise ConfigError where a configuration that was read from ``where`` has one: a run writes what it resolved, and
+    ${oc.env:...} would read, and show, what is secret here."""
+    for key, text in _texts(config):
+        if "${" in text:
+            raise ConfigError(f"{where}: {key}: an interpolation, which no run writes")
 
 
 def _texts(tree: Any, name: str = "") -> Iterator[tuple[str, str]]:

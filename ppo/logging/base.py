@@ -4,6 +4,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TextIO
 
@@ -141,5 +142,6 @@ def lossy(*streams: TextIO) -> None:
 
 
 def say(line: str) -> None:
-    """What a logger tells the person who started the run: one line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """What a logger tells the person who started the run: one line on stderr; where nobody listens any more, none."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -155,7 +155,8 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale)
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"init={cfg.init}: {error}") from error
     theirs, ours = plain(foreign(meta.get("config"), _trusted(cfg), Path(cfg.init))), plain(cfg)
-    of_network = (("network", key) for key in ("_target_", "activation", "std_type"))  # of one size, of another meaning
+    of_one_size = ("_target_", "activation", "std_type", "actor", "critic", "hidden")  # it may be, with another meaning
+    of_network = (("network", key) for key in of_one_size)
     for group, key in (*of_network, ("observe", "actor"), ("observe", "critic"), ("normalise", "obs")):
         if theirs[group].get(key) != ours[group].get(key):
             raise ConfigError(f"init={cfg.init}: was trained with {group}.{key}={theirs[group].get(key)}")

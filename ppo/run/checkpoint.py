@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +68,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict, *, keep: Path | Non
     text = json.dumps(meta)
     header = {"format": FORMAT, "checksum": _checksum(tensors, text), "meta": text}
     path.parent.mkdir(exist_ok=True)  # not its parents: a run folder that was deleted is not to come back in part
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with path.with_name(f".{path.name}.{os.getpid()}.tmp").open("wb") as file:
         try:
             file.write(serialise(tensors, header))
             file.flush()

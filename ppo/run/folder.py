@@ -5,15 +5,17 @@ import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from ppo.config.foreign import current
-from ppo.config.options import ConfigError, plain
+from ppo.config.foreign import current, no_interpolation
+from ppo.config.options import ConfigError
 from ppo.logging.jsonl import read
 from ppo.run.artifact import is_one
 from ppo.run.words import EXISTING, word
@@ -63,21 +65,31 @@ def endpoint(folder: Path) -> float:
 
 @contextmanager
 def hold(folder: Path) -> Generator[None, None, None]:
-    """Keep other processes from running in ``folder``. The lock ends with its process, however that ends.
+    """Keep other processes from running in ``folder``, a sweep that it is a cell of among them. The lock ends with its
+    process, however that ends.
 
     Raises ConfigError where one does.
     """
     import fcntl  # here, since a system without it can still read runs and compare them
 
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as open_files:
+        descriptor = os.open(folder, os.O_RDONLY)
+        open_files.callback(os.close, descriptor)
+        held: list[Any] = [descriptor]
+        if (of_sweep := lock_of_cell(folder)).is_file():
+            held.append(open_files.enter_context(of_sweep.open("a+")))
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for file in held:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(f"{folder}: another process is running there") from error
         yield
-    finally:
-        os.close(descriptor)
+
+
+def lock_of_cell(folder: Path) -> Path:
+    """The file by which a sweep locks a cell's folder. Beside the folder: on one that is shared by machines (NFS) only a file
+    that is open for writing locks."""
+    return folder.parent / ".locks" / folder.name
 
 
 def fresh(folder: Path) -> Path:
@@ -113,9 +125,15 @@ def run_json(folder: Path) -> dict[str, Any]:
 def config_of(folder: Path) -> dict[str, Any]:
     """The configuration of the run in ``folder``, in today's words. Raises ConfigError where there is none."""
     try:
-        return current(plain(cast(DictConfig, OmegaConf.load(folder / "config.yaml"))))
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=False)
     except OSError as error:
         raise ConfigError(f"{folder}: no run there (config.yaml: {error.strerror})") from error
+    except (ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise ConfigError(f"{folder}: config.yaml is damaged ({' '.join(str(error).split())})") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{folder}: config.yaml is damaged (it holds no configuration)")
+    no_interpolation(config, folder / "config.yaml")
+    return current(cast(dict[str, Any], config))
 
 
 def result(folder: Path, config: dict[str, Any]) -> float | None:

@@ -33,7 +33,8 @@ from ppo.run import checkpoint
 from ppo.run.episodes import SEED
 from ppo.run.policy import Policy, forget, restored
 
-FORMAT = "proximal-policy-1"
+_FORMATS = "proximal-policy-"
+FORMAT = f"{_FORMATS}1"
 TOLERANCE = 1e-5  # largest difference of an action that is rounding, as a share of the largest action, at least of 1
 _CHECK = Path(__file__).parent / "onnx_check.py"
 
@@ -136,6 +137,9 @@ def export(
     absent = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if absent:
         raise ExportError(needs(f"export ({', '.join(absent)})", "export"))
+    certified = out.with_suffix(".json")
+    if certified.exists() and not _is_certificate(certified):
+        raise ExportError(f"{certified}: is there, and no certificate of an exported policy; name another file")
     path = checkpoint.find(run, which)
     with tempfile.TemporaryDirectory(prefix="exactkl-export-") as scratch:
         model, recorded = Path(scratch) / "policy.onnx", Path(scratch) / "recorded.npz"
@@ -157,8 +161,16 @@ def export(
     certificate |= {"file": out.name, "sha256": hashlib.sha256(content).hexdigest()}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, content)
-    write_atomically(out.with_suffix(".json"), json.dumps(certificate, indent=2) + "\n")
+    write_atomically(certified, json.dumps(certificate, indent=2) + "\n")
     return certificate
+
+
+def _is_certificate(path: Path) -> bool:
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and "sha256" in said and str(said.get("format")).startswith(_FORMATS)
 
 
 @torch.no_grad()

@@ -87,7 +87,8 @@ def listen(what: str = "finishing the update", *, pass_on: bool = False) -> dict
         if _asked is None:
             _asked, _asked_at = number, time.monotonic()
             name = signal.Signals(number).name
-            os.write(2, f"{name}: {what}, then ending; once more ends at once\n".encode())  # safe in a handler
+            with suppress(OSError):  # who listened, such as tee, may have died of the same Ctrl-C
+                os.write(2, f"{name}: {what}, then ending; once more ends at once\n".encode())  # safe in a handler
 
     return {number: signal.signal(number, ask) for number in SIGNALS}
 

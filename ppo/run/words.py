@@ -1,5 +1,6 @@
 """Words of the command line whose values are paths: a path is a path, whatever is in its name."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def _quoted_path(typed: str) -> str:
     name = key.lstrip("+")
     if typed == f"{key}=" and name in (*EXISTING, *_NEW):
         raise ConfigError(f"{typed}: names no path (is a shell variable empty?); without one, leave the word out")
+    if name in (*EXISTING, *_NEW) and value[:1] == "~":  # a shell leaves it alone here
+        value = os.path.expanduser(value)
+        typed = f"{key}={value}"
     if not equals or _PLAIN.fullmatch(value) or value[:1] in ("'", '"'):
         return typed
     if name in _NEW or (name in EXISTING and _exists(value)):

@@ -23,7 +23,7 @@ from ppo.compare.printed import print_line, print_table
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
 from ppo.run import signals
-from ppo.run.folder import check_same, config_of, result, run_folders, run_json
+from ppo.run.folder import check_same, config_of, lock_of_cell, result, run_folders, run_json
 from ppo.sweep.callback import Sweep
 
 
@@ -68,9 +68,8 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
 
 
 def _lock_of(folder: Path) -> IO:
-    """A file beside the folder: on a folder shared by machines (NFS) only a file that is open for writing locks. In it is
-    the token of the multirun that asked for the cell last."""
-    path = folder.parent / ".locks" / folder.name
+    """In it is the token of the multirun that asked for the cell last."""
+    path = lock_of_cell(folder)
     path.parent.mkdir(exist_ok=True)
     return path.open("a+")
 
@@ -137,7 +136,7 @@ def report(sweep: Path, console: Console, *, asked: int | None = None, token: st
 
 
 def _belongs(folder: Path, token: str) -> bool:
-    lock = folder.parent / ".locks" / folder.name
+    lock = lock_of_cell(folder)
     return not token or (lock.is_file() and lock.read_text() == token)
 
 
@@ -160,8 +159,11 @@ def _put_aside(folder: Path) -> None:
 
 def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
     write_atomically(folder / "error.txt", "".join(traceback.format_exception(error)))
-    if not (folder / "run.json").exists():  # it failed before its first update; a comparison must still know its arm
+    said = run_json(folder)
+    if said and said.get("status") != "running":  # the run itself said how it ended
+        return
+    if not said:  # it failed before its first update; a comparison must still know its arm
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        failed = {"status": "failed", "reason": reason, "name": folder.name}
-        write_atomically(folder / "run.json", json.dumps(failed) + "\n")
+    status = "interrupted" if isinstance(error, signals.Interrupted) else "failed"
+    failed = {"status": status, "reason": f"{type(error).__name__}: {error}".splitlines()[0], "name": folder.name}
+    write_atomically(folder / "run.json", json.dumps(said | failed) + "\n")

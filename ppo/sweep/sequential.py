@@ -8,6 +8,7 @@ through the finished rounds without running a cell, and comes to the same point.
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from ppo.compare.sentence import CLOSED, SAME, number
 from ppo.compare.trial import CompareError
 from ppo.config.options import CONF, ConfigError
 from ppo.run.folder import run_folders
+from ppo.run.signals import SIGNALS
 from ppo.sweep.callback import sweep_dir
 
 
@@ -105,6 +107,27 @@ def _finished(folder: Path, seeds: Sequence[int]) -> bool:
     return all(done.count(seed) == 2 for seed in seeds)
 
 
+def in_child(command: Sequence[str]) -> int:
+    """Run ``command`` to its end; its exit code. What asks this process to end asks the child, which ends in its own time; then
+    SystemExit, as of the signal."""
+    asked: list[int] = []
+    with subprocess.Popen(command) as child:
+
+        def pass_on(number: int, frame: object) -> None:
+            asked.append(number)
+            child.send_signal(number)
+
+        before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+        try:
+            code = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if asked:
+        sys.exit(128 + asked[0])
+    return code
+
+
 def main(words: Sequence[str]) -> int:
     """Run and compare; the exit code of the last round that failed, else 0."""
     todo = plan(words)
@@ -114,7 +137,7 @@ def main(words: Sequence[str]) -> int:
         nonlocal code
         command = [sys.executable, "-m", "ppo.train", *todo.words, sweep_dir(todo.folder)]
         command += [f"seed={','.join(map(str, seeds))}"]
-        code = subprocess.run(command, check=False).returncode or code
+        code = in_child(command) or code
         if code not in (0, 1):  # 1: some cells failed, and count as the lowest return
             sys.exit(code)
 

@@ -4,9 +4,10 @@ import pytest
 
 from ppo.compare.endpoints import worth
 from ppo.compare.load import read_run
+from ppo.config.options import ConfigError
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
-from ppo.run.folder import endpoint, fresh
+from ppo.run.folder import config_of, endpoint, fresh
 from ppo.train import train
 
 
@@ -34,3 +35,20 @@ def test_a_run_without_an_evaluation_is_worth_its_returns_in_training_and_withou
 def test_two_that_ask_for_one_folder_get_two(tmp_path):
     asked = tmp_path / "day" / "12-00-00-seed1"
     assert [fresh(asked).name for _ in range(3)] == ["12-00-00-seed1", "12-00-00-seed1-2", "12-00-00-seed1-3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\n  : [\n", "config.yaml is damaged"),
+        ("- 1\n", "config.yaml is damaged"),
+        ("a: \x00\n", "config.yaml is damaged"),
+        ("logger: {project: '${oc.env:SECRET}'}\n", "logger.project: an interpolation, which no run writes"),
+    ],
+)
+def test_a_configuration_that_no_run_wrote_is_one_line_and_reads_nothing(tmp_path, monkeypatch, text, said):
+    monkeypatch.setenv("SECRET", "hunter2")
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path)
+    assert said in str(caught.value) and "\n" not in str(caught.value) and "hunter2" not in str(caught.value)

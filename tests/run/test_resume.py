@@ -190,6 +190,21 @@ def test_another_run_starts_from_the_statistics_of_this_one(go, tmp_path, capsys
     )
 
 
+def test_layers_of_other_sizes_with_as_many_parameters_are_not_taken(go, tmp_path):
+    """Actor and critic swapped: the flat vector fits, and means something else."""
+    words = ("env.task=target", "eval.episodes=0")
+    go(*words, "network.actor=[8]", "network.critic=[16]", name="run")
+    with pytest.raises(ConfigError, match=r"was trained with network.actor=\[8\]"):
+        go(*words, "network.actor=[16]", "network.critic=[8]", f"init={tmp_path / 'run'}", name="new")
+
+
+def test_a_checkpoint_is_for_whoever_may_read_the_run(go, tmp_path):
+    """As the other files of it: by the umask."""
+    go(name="run", cut=1)
+    modes = {(tmp_path / "run" / name).stat().st_mode for name in ("metrics.jsonl", "checkpoints/latest.safetensors")}
+    assert len(modes) == 1
+
+
 def test_a_run_resumes_without_the_one_that_it_started_from(go, tmp_path):
     """Its own checkpoint has all of it. As a reference that stays where it began it is needed still, and that is said."""
     words = ("env.task=target", "eval.episodes=0")

@@ -35,6 +35,18 @@ def test_a_signal_asks_and_the_next_check_ends_the_run(listening, capfd):
     assert capfd.readouterr().err == "SIGUSR1: finishing the update, then ending; once more ends at once\n"
 
 
+def test_nobody_who_listens_is_no_reason_to_fail(listening, monkeypatch):
+    """``2>&1 | tee log``: the same Ctrl-C ends tee, and then the run's words have no reader."""
+
+    def gone(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(signals.os, "write", gone)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="SIGINT"):
+        signals.check()
+
+
 def test_the_handlers_of_before_come_back(listening):
     signals._asked = None
     before = [signal.getsignal(number) for number in signals.SIGNALS]

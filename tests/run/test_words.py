@@ -49,6 +49,14 @@ def test_a_path_that_is_empty_is_refused(key):
     assert paths_quoted(["logger=", f"{key}=''"]) == ["logger=", f"{key}=''"]
 
 
+def test_a_home_directory_is_one(monkeypatch, tmp_path):
+    """Within a word no shell sees to it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for key in ("hydra.run.dir", "hydra.sweep.dir", "init", "+resume"):
+        assert value(*paths_quoted([f"{key}=~/run"])) == f"{tmp_path}/run"
+    assert value(*paths_quoted(["hydra.run.dir=~/a run"])) == f"{tmp_path}/a run"
+
+
 def test_a_word_that_hydra_cannot_read_is_shown_as_it_can():
     said = str(unreadable(["-m", "kl=exact,k1", "env.id=Läufer v0 #1", "x"]))
     typed, _, shown = said.partition(": cannot be read; as one text it is ")

@@ -100,6 +100,11 @@ broken.mkdir()
 (broken / "metrics.jsonl").write_text("no row\\n")
 rows("exact", 1, 7.0)
 said += [add_new([runs], storage, seen), known()]
+rows("k3", 1, 5.0, 6.0)
+status = runs / "sweep" / "+experiment=toy,kl=k3,seed=1" / "run.json"
+for word in ("running", "finished"):
+    status.write_text(json.dumps({"status": word}))
+    said.append(add_new([runs], storage, seen))
 print(json.dumps(said))
 """
 
@@ -112,7 +117,8 @@ def test_trackio_has_each_row_once_and_a_run_that_began_anew_in_place_of_the_old
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(str(tmp_path / "runs/sweep/broken")) and done.stderr.count("\n") == 1
-    first, again, unseen, more, known, configs, anew, after = json.loads(done.stdout)
+    first, again, unseen, more, known, configs, anew, after, runs, ended = json.loads(done.stdout)
+    assert (runs, ended) == (0, 1)  # the last row of a run waits for its evaluation, until it has ended
     assert (first, again, unseen, more, anew) == (2, 0, 0, 2, 1)
     exact, k3 = "sweep/kl=exact,seed=1", "sweep/kl=k3,seed=1"
     assert known == {exact: [[64, 1.0], [128, 2.0], [192, 3.0]], k3: [[64, 5.0]]}

@@ -17,8 +17,10 @@ from rich.console import Console
 from ppo import cli
 from ppo.compare.load import load
 from ppo.config.options import CONF, ConfigError
+from ppo.run.folder import hold
+from ppo.run.signals import Interrupted
 from ppo.sweep.callback import Sweep, count
-from ppo.sweep.cells import cell, inspect, report
+from ppo.sweep.cells import _is_held, cell, inspect, report
 
 CONFIG = {"lr": 1e-3, "workers": 0, "total_steps": 64}
 SMALL = ["logger=none", "env=probe", "num_envs=2", "num_steps=32", "minibatch_size=32", "total_steps=64", "epochs=1"]
@@ -87,6 +89,31 @@ def test_a_failure_is_written_down(tmp_path):
     assert inspect(tmp_path)[1:] == ("failed", "RuntimeError: the floor is gone")
     assert "Traceback" in (tmp_path / "error.txt").read_text()
     assert (tmp_path / "config.yaml").read_text() == "lr: 0.001\nworkers: 0\ntotal_steps: 64\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError("the floor is gone"), "failed"), (Interrupted(15), "interrupted")]
+)
+def test_a_killed_cell_that_then_fails_before_it_trains_says_why(tmp_path, error, status):
+    """What its first attempt left stays beside it: the commit, the logger's id."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "latest.safetensors").touch()
+    (tmp_path / "config.yaml").write_text("lr: 0.001\nworkers: 0\ntotal_steps: 64\n")
+    (tmp_path / "run.json").write_text('{"status": "running", "logger_run_id": "x"}')
+    with pytest.raises(type(error)), cell(tmp_path, CONFIG):
+        raise error
+    assert inspect(tmp_path)[1:] == (status, f"{type(error).__name__}: {error}")
+    assert json.loads((tmp_path / "run.json").read_text())["logger_run_id"] == "x"
+
+
+def test_a_cell_that_runs_is_not_resumed_beside_it_and_the_other_way_round(tmp_path):
+    """``resume=CELL`` while its sweep runs would write into the same metrics."""
+    (folder := tmp_path / "cell").mkdir()
+    with cell(folder, CONFIG), pytest.raises(ConfigError, match="another process is running there"), hold(folder):
+        pass
+    with hold(folder):
+        assert _is_held(folder)
+    assert not _is_held(folder)
 
 
 def test_a_cell_waits_for_the_process_that_runs_it(tmp_path):

@@ -1,8 +1,12 @@
 """``sequential=true``: rounds of seed pairs until the verdict, and no more."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 from ppo.compare.sequential import p_values
 from ppo.compare.trial import CompareError
 from ppo.config.options import ConfigError
-from ppo.sweep.sequential import Plan, plan, run_until_decided
+from ppo.sweep.sequential import Plan, in_child, plan, run_until_decided
 from tests.compare.conftest import run_folder  # noqa: F401 - a fixture
 from tests.sweep.test_cells import SMALL
 
@@ -145,3 +149,30 @@ def test_a_planted_difference_on_a_probe_is_found_before_the_budget_ends(tmp_pat
     again = subprocess.run(command, text=True, capture_output=True, check=False)
     assert again.stdout.splitlines()[-2:] == done.stdout.splitlines()[-2:]
     assert len([*tmp_path.glob("*/run.json")]) == len(runs)
+
+
+def test_what_is_asked_of_it_is_asked_of_the_round_that_runs(tmp_path):
+    """It ends in its own time, and then the command does, by the signal's exit code."""
+    program = f"""
+import signal, sys, time
+def ask(number, frame):
+    time.sleep(0.5)
+    open({str(tmp_path / "saved")!r}, "w").close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, ask)
+open({str(tmp_path / "there")!r}, "w").close()
+time.sleep(60)
+"""
+
+    def ask() -> None:
+        while not (tmp_path / "there").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=ask, daemon=True).start()
+    with pytest.raises(SystemExit) as stop:
+        in_child([sys.executable, "-c", program])
+    assert stop.value.code == 143 and (tmp_path / "saved").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert in_child([sys.executable, "-c", "raise SystemExit(3)"]) == 3
