@@ -54,11 +54,7 @@ class Prepare(NamedTuple):
         memory: a batch is used up before the next rollout is collected. ``recalled``: what the reference remembers where
         the rollout starts.
         """
-        pieces = partial(in_pieces, chunk=self.evaluate.network.chunk)
-        inputs = Inputs(normalise(pieces(rollout.obs)))
-        if self.evaluate.network.memory_size:  # the memory of the first row is 0 where an episode began there
-            began = torch.cat([torch.zeros_like(rollout.done[:1]), rollout.done[:-1]])
-            inputs = inputs._replace(memory=pieces(cast(Tensor, rollout.memory)), first=pieces(began))
+        pieces, inputs = partial(in_pieces, chunk=self.evaluate.network.chunk), self._inputs(rollout, normalise)
         policy, mask = in_chunks(lambda part: self.evaluate.policy(params, part), inputs), mask_of(rollout)
         value, advantage, target = tree_map(pieces, self.appraise(rollout, inputs, params, normalise, scale))
         return tree_map(
@@ -80,6 +76,15 @@ class Prepare(NamedTuple):
             ),
         )
 
+    def _inputs(self, rollout: Transition, normalise: ObsNormaliser) -> Inputs:
+        """What the network sees of a rollout, in pieces."""
+        pieces = partial(in_pieces, chunk=self.evaluate.network.chunk)
+        inputs = Inputs(normalise(pieces(rollout.obs)))
+        if self.evaluate.network.memory_size:  # the memory of the first row is 0 where an episode began there
+            began = torch.cat([torch.zeros_like(rollout.done[:1]), rollout.done[:-1]])
+            inputs = inputs._replace(memory=pieces(cast(Tensor, rollout.memory)), first=pieces(began))
+        return inputs
+
     def recall(self, rollout: Transition, recalled: Memory) -> Memory:
         """What the reference remembers after the rollout."""
         return () if self.reference is None else self.reference.remember(rollout.obs, rollout.done, recalled)
@@ -96,15 +101,14 @@ class Prepare(NamedTuple):
     ) -> Callable[[Tensor, Batch], Batch]:
         """``refresh(params, batch)``: advantages and targets as the critic at ``params`` sees them; all else as it was.
 
-        Of the rollout that ``batch`` was prepared from. Andrychowicz et al. 2021.
+        Of the rollout that ``batch`` was prepared from, whose masked samples the batch no longer has: the step before one
+        ends with the value of what was seen there. Andrychowicz et al. 2021.
         """
+        inputs = self._inputs(rollout, normalise)
 
         @torch.no_grad()
         def refresh(params: Tensor, batch: Batch) -> Batch:
             pieces = partial(in_pieces, chunk=self.evaluate.network.chunk)
-            shape = pieces(rollout.reward).shape
-            inputs = Inputs(batch.obs, batch.memory, batch.first)
-            inputs = tree_map(lambda x: x.view(*shape, *x.shape[1:]), inputs)
             _, advantage, target = tree_map(pieces, self.appraise(rollout, inputs, params, normalise, scale))
             return batch._replace(advantage=advantage.flatten(0, 1), target=target.flatten(0, 1))
 

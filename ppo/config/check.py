@@ -102,7 +102,7 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
         beyond = "objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none"
         require(not named("outer", "step"), "outer", beyond)
         still = "objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing; lr=constant"
-        require(not named("lr", "adaptive_kl_step"), "lr", still)
+        require(not named("lr", "adaptive_kl", "adaptive_kl_step"), "lr", still)
     if named("objective", "spo", "aspo", "soft"):
         need = f"objective={names['objective']} takes its eps from the clip range; choose one"
         require(not named("clip", "none"), "clip", need)
@@ -124,6 +124,9 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
         factor, tolerance = said["stop"]["factor"], said["lr"]["tolerance"]
         least = f"stop=minibatch takes no step beyond {factor:g} x target_kl, so the rate could only rise; stop=none"
         _require(tolerance < factor, "lr.tolerance", tolerance, least)
+    if named("lr", "adaptive_kl_step"):
+        undone = "an epoch that is undone takes the rate's falls with it; stop=none"
+        require(not named("stop", "rollback"), "stop", undone)
     for group, option, start in _ADAPTIVE:
         if named(group, option):
             own = said[group]

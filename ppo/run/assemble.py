@@ -101,7 +101,7 @@ def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
         moments = Moments.empty(*envs.observation_space.shape, device=device)
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
         if cfg.init is not None and not (begun and chosen["reference"].func is not initial):
-            moments, reward_scale = restore(cfg, flat, moments, reward_scale)
+            moments, reward_scale = restore(cfg, network, flat, moments, reward_scale)
         normaliser = partial(
             obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs
         )

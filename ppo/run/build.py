@@ -141,9 +141,11 @@ def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, d
     return Frozen(network, normalise)
 
 
-def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale) -> tuple[Moments, RewardScale]:
-    """Write the parameters of ``cfg.init`` into ``flat``; returns its observation statistics, and ``scale`` with its
-    statistics of the rewards, in whose unit its critic predicts. Episodes begin anew.
+def restore(
+    cfg: DictConfig, network: ActorCritic, flat: Tensor, moments: Moments, scale: RewardScale
+) -> tuple[Moments, RewardScale]:
+    """Write the parameters of ``cfg.init`` into ``flat``, which are those of ``network``; returns its observation
+    statistics, and ``scale`` with its statistics of the rewards, in whose unit its critic predicts. Episodes begin anew.
 
     Raises ConfigError where it does not fit.
     """
@@ -157,13 +159,29 @@ def restore(cfg: DictConfig, flat: Tensor, moments: Moments, scale: RewardScale)
     theirs, ours = plain(foreign(meta.get("config"), _trusted(cfg), Path(cfg.init))), plain(cfg)
     of_one_size = ("_target_", "activation", "std_type", "actor", "critic", "hidden")  # it may be, with another meaning
     of_network = (("network", key) for key in of_one_size)
-    for group, key in (*of_network, ("observe", "actor"), ("observe", "critic"), ("normalise", "obs")):
+    of_seen = (("observe", "actor"), ("observe", "critic"), ("normalise", "obs"), ("action", "_target_"))
+    for group, key in (*of_network, *of_seen):
         if theirs[group].get(key) != ours[group].get(key):
             raise ConfigError(f"init={cfg.init}: was trained with {group}.{key}={theirs[group].get(key)}")
+    if outside := _outside(network):
+        least, most = (f"network.{key}={theirs['network'].get(key)}" for key in ("log_std_min", "log_std_max"))
+        raise ConfigError(
+            f"init={cfg.init}: {outside}, where the first step would throw it; with {least} {most} it stays"
+        )
     if theirs["normalise"]["reward"] != ours["normalise"]["reward"]:
         what = f"was trained with normalise.reward={str(theirs['normalise']['reward']).lower()}"
         print(f"init={cfg.init}: {what}: its critic predicts returns of another scale", file=sys.stderr, flush=True)
     return moments, scale
+
+
+def _outside(network: ActorCritic) -> str | None:
+    """The first parameter that lies outside of the bounds that the network names for it, in words."""
+    for name, (low, high) in network.bounds().items():
+        values = network.get_parameter(name)
+        for value, beyond in ((values.min().item(), "below"), (values.max().item(), "above")):
+            if not low <= value <= high:
+                return f"{name} reaches {value:.3g}, {beyond} {low if beyond == 'below' else high:.3g}"
+    return None
 
 
 def _trusted(cfg: DictConfig) -> list[str]:
@@ -180,9 +198,12 @@ def choose_reference(
     def read(run: str) -> Frozen:
         try:
             tensors, meta = checkpoint.load(checkpoint.find(located(run)))
-            return saved_policy(
-                foreign(meta.get("config"), _trusted(cfg), Path(run)), tensors, envs, normalise.mean.device
-            )
+            theirs = foreign(meta.get("config"), _trusted(cfg), Path(run))
+            if theirs.action._target_ != cfg.action._target_:  # what a policy's numbers mean
+                raise ConfigError(
+                    f"reference.run={run}: was trained with action={theirs.action._target_.rpartition('.')[2]}"
+                )
+            return saved_policy(theirs, tensors, envs, normalise.mean.device)
         except checkpoint.CheckpointError as error:
             raise ConfigError(f"reference.run={run}: {error}") from error
 

@@ -14,7 +14,10 @@ _CLIPS = (
     (0.9, 1.1),
     (0.5, 1.5),
 )  # two clip ranges; ratios from 0.4 to 1.6 with advantages of both signs tell them apart
-_KLS = (1e-9, 1e9)  # far below and far above any target
+_KLS = (
+    1e-5,
+    1e3,
+)  # far below and far above those it is compared with, and more than ppo.control.progress.NOTHING of them
 
 
 def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: bool) -> dict[str, str]:

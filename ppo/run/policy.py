@@ -1,5 +1,6 @@
 """The policy of a checkpoint, beside environments of its own: what evaluation plays and export writes."""
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -88,7 +89,9 @@ def forget(memory: Any, ended: np.ndarray) -> None:
 def sampled(network: ActorCritic, normalise: ObsNormaliser, to_world: Callable, rows: int, seed: int) -> Act:
     """``act(obs [N, O], memory)``, N = ``rows``: a sampled action as in training, by the random numbers of ``seed``."""
     act, generator = actor(network, normalise, rows), torch.Generator().manual_seed(seed)
-    noise = chain.from_iterable(network.noise(_BLOCK, rows, generator) for _ in repeat(None))
+    again = getattr(network, "resample", 1)  # steps after which gSDE explores anew; with a block it does so, too
+    block = again * math.ceil(_BLOCK / again)
+    noise = chain.from_iterable(network.noise(block, rows, generator) for _ in repeat(None))
 
     def acting(obs: Tensor, memory: Any) -> tuple[np.ndarray, Any]:
         if network.memory_size and len(memory) == 0:

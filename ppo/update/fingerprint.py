@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
 _IN_PYTHON = 1 << 9  # a class with this flag is no part of the interpreter or of a library in C, such as an array
+_OF_TORCH = {
+    name for name in vars(nn.Module()) if name.startswith("_")
+}  # hooks and the like, and what is asked for by name
 _LIBRARIES = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -60,6 +63,8 @@ def _parts(x: Any, seen: dict[int, tuple[int, Any]], modules: dict[str, ModuleTy
 
 def _within(x: Any) -> Iterable[Any]:
     """What ``x`` is made of."""
+    if isinstance(x, nn.Parameter):  # a value that moves
+        return (tuple(x.shape), x.dtype)
     if isinstance(x, Tensor):
         return (tuple(x.shape), x.dtype, hashlib.sha256(x.detach().cpu().numpy().tobytes()).hexdigest())
     if isinstance(x, partial):
@@ -72,9 +77,9 @@ def _within(x: Any) -> Iterable[Any]:
     if isinstance(x, MethodType):
         return (x.__func__, x.__self__)
     if isinstance(x, nn.Module):
-        parameters = [(name, tuple(p.shape), p.dtype) for name, p in x.named_parameters(recurse=False)]
-        own = {k: v for k, v in vars(x).items() if not k.startswith("_")}
-        return (parameters, [*x.named_children()], sorted(own.items()))
+        own = {k: v for k, v in vars(x).items() if k not in _OF_TORCH}
+        tensors = (x.named_parameters(recurse=False), x.named_buffers(recurse=False))
+        return (*map(list, tensors), [*x.named_children()], sorted(own.items()))
     if isinstance(x, dict):
         return [*x.items()]
     if isinstance(x, set | frozenset):

@@ -6,7 +6,8 @@ import torch
 from envs.probe import probe
 from envs.vector import vector
 from ppo.buffer.data import Pairs, in_chunks, leaves, tree_map
-from ppo.buffer.prepare import successors
+from ppo.buffer.minibatches import blank
+from ppo.buffer.prepare import Prepare, successors
 from ppo.config.options import option
 from ppo.network.flat import Following, Inputs, build_evaluate, flatten
 from ppo.network.frozen import Frozen
@@ -179,3 +180,19 @@ def test_on_a_device_nothing_is_read_back_to_find_the_successors():
 
     assert successors(predict, obs.sum(-1), Following(following), done).shape == (6, 3)
     assert asked == [(6, 3, 2)]
+
+
+def test_advantages_are_recomputed_from_what_was_seen_not_from_what_the_mask_left():
+    """The step before a masked one ends with the value of the state in which that began; a batch that is learned from has
+    zeros there."""
+    network, rollout, _, _ = roll(option("env", "gym", id="Pendulum-v1")(2, 0), num_steps=6)
+    mask, broken = torch.ones(6, 2, dtype=torch.bool), (3, 0)
+    mask[broken], done = False, rollout.done.clone()
+    done[broken] = True
+    rollout = rollout._replace(mask=mask, done=done)
+    prepared = Prepare(build_evaluate(network), 0.9, 0.95)
+    params = flatten(network)
+    batch = prepared(rollout, params, RAW, torch.Tensor.float)
+    again = prepared.refresh(rollout, RAW, torch.Tensor.float)(params, blank(batch))
+    torch.testing.assert_close(again.advantage, batch.advantage, rtol=0, atol=0)
+    assert again.advantage.abs().max() > 0

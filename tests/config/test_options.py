@@ -231,6 +231,14 @@ def test_the_defaults_pass(config):
             "outer=step: objective=trpo goes as far as its KL allows, and an outer step would go on; outer=none",
         ),
         (
+            "lr=adaptive_kl_step target_kl=0.01 stop=rollback",
+            "stop=rollback: an epoch that is undone takes the rate's falls with it; stop=none",
+        ),
+        (
+            "objective=trpo target_kl=0.01 lr=adaptive_kl stop=none",
+            "lr=adaptive_kl: objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing",
+        ),
+        (
             "objective=trpo target_kl=0.01 lr=adaptive_kl_step stop=none",
             "lr=adaptive_kl_step: objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing",
         ),

@@ -9,6 +9,8 @@ import torch
 from ppo.config.options import option
 from ppo.network.flat import box, flatten, unflatten
 from ppo.network.gsde import Gsde
+from ppo.network.normaliser import ObsNormaliser
+from ppo.run.policy import sampled
 
 
 def small(**options) -> Gsde:
@@ -48,6 +50,15 @@ def test_a_matrix_is_kept_for_some_steps_and_every_sub_environment_has_its_own()
     assert [t for t in range(1, 10) if not np.array_equal(draws[t], draws[t - 1])] == [4, 8]
     assert len({row.tobytes() for row in draws.reshape(30, -1)}) == 9
     assert len(torch.stack(small(resample=1000).noise(10, 1, torch.Generator())).unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize("resample", [4, 100])
+def test_a_sampled_evaluation_explores_anew_when_training_does(resample):
+    """Whatever number of steps it draws the noise of at once."""
+    act = sampled(small(resample=resample), ObsNormaliser.identity(), lambda action: action, 1, 0)
+    actions = [float(act(torch.ones(1, 3), ())[0][0, 0]) for _ in range(201)]
+    changes = [t for t in range(1, 201) if abs(actions[t] - actions[t - 1]) > 1e-6]
+    assert changes == list(range(resample, 201, resample))
 
 
 def test_the_same_state_meets_the_same_noise_until_the_next_draw():

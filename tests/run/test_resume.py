@@ -198,6 +198,27 @@ def test_layers_of_other_sizes_with_as_many_parameters_are_not_taken(go, tmp_pat
         go(*words, "network.actor=[16]", "network.critic=[8]", f"init={tmp_path / 'run'}", name="new")
 
 
+def test_a_policy_that_the_first_step_would_throw_is_not_taken(go, tmp_path):
+    """Its deviation is below the floor of the new run: to be moved there is no step of a trust region."""
+    words = ("env.task=target", "eval.episodes=0")
+    go(*words, "network.log_std=-2.5", "network.log_std_min=-10", name="run")
+    init = f"init={tmp_path / 'run'}"
+    with pytest.raises(ConfigError, match=r"log_std reaches -2\.\d+, below -1,.* network.log_std_min=-10"):
+        go(*words, init, "network.log_std_min=-1", name="new")
+    go(*words, init, "network.log_std_min=-10", name="new")
+
+
+def test_a_policy_of_another_map_from_action_to_world_is_not_taken(go, tmp_path):
+    """tanh of a number is another action than the number."""
+    words = ("env.task=target", "eval.episodes=0")
+    go(*words, "action=tanh", name="run")
+    run = tmp_path / "run"
+    for taken in (f"init={run}", f"reference.run={run}"):
+        reference = ("reference=checkpoint",) if "reference" in taken else ()
+        with pytest.raises(ConfigError, match="was trained with action.*tanh"):
+            go(*words, *reference, taken, "action=clip", name="new")
+
+
 def test_a_checkpoint_is_for_whoever_may_read_the_run(go, tmp_path):
     """As the other files of it: by the umask."""
     go(name="run", cut=1)

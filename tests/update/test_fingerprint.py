@@ -73,6 +73,21 @@ def test_what_a_function_closes_over_counts(one, other):
     assert fingerprint(closing_over(*one)) == fingerprint(closing_over(*one))
 
 
+class Scaled(torch.nn.Module):
+    """What a person keeps in a network of their own: options as attributes, constants as buffers."""
+
+    def __init__(self, scale: float, constant: float):
+        super().__init__()
+        self.weight, self._scale = torch.nn.Parameter(torch.randn(2)), scale
+        self.register_buffer("constant", torch.full((2,), constant))
+
+
+def test_what_a_network_keeps_beside_its_parameters_counts_whatever_its_name():
+    same = [fingerprint(closing_over(Scaled(1.0, 1.0))) for _ in range(2)]  # of other weights
+    assert same[0] == same[1]
+    assert len({same[0], *(fingerprint(closing_over(Scaled(*x))) for x in ((2.0, 1.0), (1.0, 2.0)))}) == 3
+
+
 def test_a_loop_of_references_ends():
     values = []
     values.append(values)
