@@ -2,10 +2,14 @@
 
 import random
 import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+
+from envs.base import say_once
 
 
 def state_of(env: gymnasium.Env) -> dict | str:
@@ -73,3 +77,20 @@ class Globals(NamedTuple):
         names = {"np.random": now.numpy != self.numpy, "random": now.python != self.python}
         names |= {"torch's global generator": bool(self.torch) and now.torch != self.torch}
         return [name for name, moved in names.items() if moved]
+
+
+def draws(used: Sequence[str]) -> str:
+    """That an environment draws from generators of the whole process."""
+    return f"it draws from {' and '.join(used)}, which no seed of a sub-environment governs; draw from self.np_random"
+
+
+@contextmanager
+def said_where_shared(name: str) -> Generator[None, None, None]:
+    """Say it once where environment ``name`` meanwhile draws from a generator of the whole process."""
+    before = Globals.now()
+    yield
+    if used := before.used():
+        say_once(
+            f"{name}: {draws(used)}; such a run can neither be repeated nor resumed exactly (exact_resume=false resumes it with "
+            "new episodes)"
+        )

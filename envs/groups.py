@@ -38,9 +38,18 @@ class Groups:
         return torch.cat([found[key] for key in self._widths], -1)
 
     def one(self, obs: Any) -> np.ndarray:
-        """The row [O] of a single observation: of its groups, or of what is a row already."""
-        parts = [np.asarray(x) for _, x in _flat("", obs)] if isinstance(obs, Mapping) else [np.asarray(obs)]
-        return np.concatenate([part.ravel() for part in parts])
+        """The row [O] of a single observation: of its groups, in whatever order they are given, or of what is a row already."""
+        if not isinstance(obs, Mapping):
+            if np.shape(obs) != (self.size,):
+                raise EnvError(
+                    f"{self._name}: an observation of shape {np.shape(obs)}, needed is [{self.size}] or its groups"
+                )
+            return np.asarray(obs)
+        found = {key: np.asarray(x).ravel() for key, x in _flat("", obs)}
+        widths = {key: x.size for key, x in found.items()}
+        if widths != self._widths:
+            raise EnvError(f"{self._name}: an observation of {_listed(widths)}, needed is {_listed(self._widths)}")
+        return np.concatenate([found[key] for key in self._widths])
 
     def _read(self, call: str, obs: Any) -> Iterator[tuple[str, Tensor]]:
         if not isinstance(obs, Mapping) or not len(obs.keys()):

@@ -24,6 +24,9 @@ INSTEAD = {  # wrappers whose work a run does itself, where it is also saved; an
 }
 
 
+_NORMALISERS = ("NormalizeObservation", "NormalizeReward")
+
+
 def gym(
     num_envs: Envs,
     workers: int,
@@ -152,7 +155,21 @@ def _make(
             f"{name}: its constructor takes no render_mode, so it cannot be drawn; leave env.render_mode out, or give it "
             "__init__(self, render_mode=None) and render()"
         ) from error
+    _check_within(name, env)
     return reduce(lambda env, wrap: wrap(env), wrappers, env)
+
+
+def _check_within(name: str, env: gymnasium.Env) -> None:
+    """EnvError where what was made has a wrapper of gymnasium's in it that normalises: evaluations would have statistics of
+    their own, and no checkpoint holds them."""
+    while isinstance(env, gymnasium.Wrapper):
+        called = type(env).__name__
+        if called in _NORMALISERS and type(env).__module__.startswith("gymnasium."):
+            raise EnvError(
+                f"{name}: is wrapped in {called}, whose state no checkpoint holds and no evaluation shares; leave it out, "
+                f"and say {INSTEAD[called]}"
+            )
+        env = env.env
 
 
 def _in_a_window(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from mmap import mmap
 from typing import Any, Protocol
 
@@ -11,10 +12,10 @@ from gymnasium.spaces import Box, Discrete
 
 from envs import metadata
 from envs.arena import Arena, arena, not_finite, part, spaces
-from envs.base import ActionSpace, EnvError, NoState, NotFinite, say_once
+from envs.base import ActionSpace, EnvError, NoState, NotFinite
 from envs.fault import RAISED, first_of, raised
 from envs.flatten import columns, unpack
-from envs.generator import Globals, decoded, restore, state_of
+from envs.generator import Globals, decoded, draws, restore, said_where_shared, state_of
 from envs.history import History
 from envs.process import be_somewhere
 from envs.reader import Answer, Reader, Unreadable
@@ -67,6 +68,7 @@ class Shard:
         self._return = np.zeros(count)
         self._group = np.arange(first, first + count)
         self._ended: list[int] = []  # whose episode ended in the last step
+        self._looked = False  # whether a step was looked at for what it draws from
 
     def _made(self, make: Callable[[int], gymnasium.Env], index: int) -> gymnasium.Env:
         try:
@@ -121,21 +123,31 @@ class Shard:
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Start every sub-environment anew, each from its own seed."""
-        before = Globals.now()
+        self._looked = False
+        with self._looking():
+            self._start(seeds)
+
+    def _start(self, seeds: Sequence[int]) -> None:
         self._seed = list(seeds)
         self._history.restart()
         self._no_end()
         for i in range(len(self.envs)):
             self._begin(i, {"seed": self._seed[i]})
         self._check_finite(self._step.obs)
-        if self.first == 0 and (used := before.used()):
-            say_once(
-                f"{self.name}: {_draws(used)}; such a run can neither be repeated nor resumed exactly (exact_resume=false "
-                "resumes it with new episodes)"
-            )
 
     def step(self) -> None:
         """One step with the actions of the arena; an ended episode is followed by its reset at once."""
+        if self._looked:
+            self._move()
+            return
+        self._looked = True  # the first step after a reset shows what the others do
+        with self._looking():
+            self._move()
+
+    def _looking(self) -> AbstractContextManager[None]:
+        return said_where_shared(self.name) if self.first == 0 else nullcontext()
+
+    def _move(self) -> None:
         out = self._step
         if self._ended:
             self._no_end()
@@ -212,6 +224,7 @@ class Shard:
                 "start": starts[i],
                 "actions": past.tobytes().hex(),
                 "obs": self._step.obs[i].tobytes().hex(),
+                "return": float(self._return[i]).hex(),
             }
             for i, past in enumerate(self._history.actions(self._action))
         ]
@@ -269,10 +282,13 @@ class Shard:
             if ended := terminated or truncated:
                 break
         seen = self._seen(state)
-        if ended or not np.array_equal(self._step.obs[i].astype(seen.dtype), seen):
+        other = "observation" if ended or not np.array_equal(self._step.obs[i].astype(seen.dtype), seen) else None
+        if other is None and "return" in state:  # earlier versions kept none
+            other = None if float(self._return[i]).hex() == state["return"] else "return"
+        if other is not None:
             used = before.used()
-            why = _draws(used) if used else "it is not determined by seed and actions"
-            raise self._failure(i, f" came to another observation when its episode was replayed: {why}")
+            why = draws(used) if used else "it is not determined by seed and actions"
+            raise self._failure(i, f" came to another {other} when its episode was replayed: {why}")
 
     def close(self) -> None:
         """Close every sub-environment that was made, whatever the others do; then raise what the first raised."""
@@ -342,8 +358,3 @@ class Shard:
     def _where(self, i: int) -> str:
         place = f"(seed {self._seed[i]}, step {self._length[i]} of its episode)"
         return f"{self.name}: sub-environment {self.first + i} {place}"
-
-
-def _draws(used: Sequence[str]) -> str:
-    """That an environment draws from generators of the whole process."""
-    return f"it draws from {' and '.join(used)}, which no seed of a sub-environment governs; draw from self.np_random"

@@ -68,8 +68,11 @@ class Simulator(Plain):
         if self._random_start:
             generator = torch.Generator(self.device).manual_seed(seed)
             clock = self._sim.episode_length_buf
-            most = int(torch.as_tensor(self._sim.max_episode_length).max())
-            drawn = torch.randint(most, clock.shape, generator=generator, device=self.device)
+            most = self._sim.max_episode_length
+            if isinstance(most, Tensor) and most.ndim:  # each world has its own
+                drawn = torch.rand(clock.shape, generator=generator, device=self.device) * most
+            else:
+                drawn = torch.randint(int(most), clock.shape, generator=generator, device=self.device)
             self._sim.episode_length_buf = drawn.to(clock.dtype)
 
     def _step(

@@ -132,7 +132,8 @@ class Foreign(Simulator):
             )
             return
         with torch.inference_mode():  # in which many simulators make their tensors; in place, as it is theirs
-            clock.masked_fill_(broken, most)
+            limit = most.to(clock) if isinstance(most, Tensor) else float(most)  # each may have its own
+            clock.copy_(torch.where(broken, limit, clock))
 
     def state(self) -> dict[str, Tensor]:
         """NoState; and EnvError where an episode ran out of time, ``final_obs`` was asked for, and none came."""

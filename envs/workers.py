@@ -16,6 +16,7 @@ import pickle
 import select
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -246,7 +247,9 @@ def _anonymous_file() -> Any:
 
 
 def main(question: int, answer: int, file: int) -> None:
-    """The worker: make the shard, then answer until the parent's end of the pipe closes."""
+    """The worker: make the shard, then answer until the parent's end of the pipe closes. Then the process ends, whatever
+    threads an environment has; and when the parent is no more, also in the middle of a step."""
+    _end_with_parent()
     questions, answers = Connection(question, writable=False), Connection(answer, readable=False)
     poll = select.poll()
     poll.register(question, select.POLLIN)
@@ -280,3 +283,19 @@ def main(question: int, answer: int, file: int) -> None:
         if shard is not None:
             with suppress(EnvError):
                 shard.close()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """A step that does not return never looks at the pipe. (C code that keeps Python's lock is waited for.)"""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -269,6 +269,40 @@ def test_the_observation_of_a_dict_is_one_row(fit):
         np.testing.assert_allclose(one, policy([0.1, 0.2, 0]), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (2,)])
+def test_an_observation_of_several_axes_is_one_observation(fit, shape):
+    """As the environment gives it, such as a stack of frames: no batch; many of them are rows."""
+
+    class Stacked(Follow):
+        observation_space = Box(-1, 1, shape)
+
+        def draw(self):
+            return super().draw().reshape(shape)
+
+    Stacked.__qualname__ += str(shape)  # three environments, of three names
+    with fit(env=Stacked).policy as policy:
+        one = policy(np.float32([0.1, 0.2]).reshape(shape))
+        assert one.shape == (1,)
+        np.testing.assert_allclose(
+            one, policy([[0.1, 0.2], [0.3, 0.4]])[0] if shape == (2,) else policy([0.1, 0.2]), atol=1e-6
+        )
+
+
+def test_a_number_is_an_observation_of_a_discrete_space(fit):
+    class Counted(Follow):
+        observation_space = gymnasium.spaces.Discrete(4, start=1)
+
+        def draw(self):
+            super().draw()
+            return 2
+
+    with fit(env=Counted).policy as policy:
+        np.testing.assert_allclose(policy(2), policy(np.int64(2)))
+        np.testing.assert_allclose(policy(2), policy([0, 1, 0, 0]), atol=1e-6)
+        with pytest.raises(ValueError, match="obs has shape"):
+            policy(7)
+
+
 def test_an_instance_is_refused_with_what_to_pass(fit):
     with pytest.raises(EnvError, match="env=lambda"):
         fit(env=Follow())

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from envs.base import EnvError
 from envs.gym import remember
 from ppo.config.options import ConfigError
 from ppo.run.artifact import located
@@ -73,9 +74,7 @@ class Policy:
         memory: a row for each observation, as the step before gave it back; set it to 0 in rows where an episode begins,
         or give () where all do.
         """
-        if isinstance(obs, Mapping | tuple):  # of a Dict or Tuple space: one observation
-            obs = self._policy.envs.row(obs)
-        given = np.asarray(obs, dtype=self.observation_space.dtype)
+        given = np.asarray(self._rows(obs), dtype=self.observation_space.dtype)
         size = self.observation_space.shape[0]
         if given.ndim not in (1, 2) or given.shape[-1] != size:
             raise ValueError(f"{self.name}: obs has shape {given.shape}, needed is [{size}] or [N, {size}]")
@@ -88,6 +87,15 @@ class Policy:
         with torch.no_grad():
             action, memory = act(rows, torch.as_tensor(np.asarray(memory)) if len(memory) else memory)
         return action[0] if given.ndim == 1 else action, np.asarray(memory)
+
+    def _rows(self, obs: Any) -> Any:
+        """The row of what the environment gives, of whatever space; anything else as it is: rows, perhaps."""
+        try:
+            return self._policy.envs.row(obs)
+        except EnvError:
+            if isinstance(obs, Mapping | tuple):  # of a Dict or Tuple space: never rows
+                raise
+            return obs
 
     def evaluate(self, episodes: int = 20, *, stochastic: bool = False, seed: int = SEED) -> np.ndarray:
         """The returns of so many episodes in environments of its own, made for this."""

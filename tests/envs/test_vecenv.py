@@ -158,6 +158,37 @@ def test_random_first_lengths_are_the_seeds_own():
     assert abs(np.mean(lengths[0]) - 24.5) < 4 * 14.4 / 200**0.5
 
 
+def test_limits_may_be_each_worlds_own():
+    """rsl_rl's interface lets max_episode_length be a tensor."""
+    limits = torch.tensor([4, 4, 6, 20])
+    env = world(make=simulators.Breaking, what="obs", length=limits, final=True)
+    took = steps(env, 6)
+    assert [bool(s.reward[2].isnan()) for s in took] == [False, True, True, False, False, False]  # reset in the third
+    starts = []
+    for seed in range(50):
+        env = world(length=limits, random_start=True)
+        env.reset(seed)
+        starts.append(env._sim.episode_length_buf)
+    drawn = torch.stack(starts)
+    assert (drawn < limits).all() and (drawn.max(0).values >= limits - 3).all() and drawn.dtype == torch.long
+
+
+def test_a_single_observation_is_read_by_its_groups_names():
+    """However its dict is ordered: else a robot would act on another one's sensors."""
+    env = world()
+    policy, critic = np.zeros(2), np.ones(2)
+    for given in ({"policy": policy, "critic": critic}, {"critic": critic, "policy": policy}, [0, 0, 1, 1]):
+        assert env.row(given).tolist() == [0, 0, 1, 1]
+    for wrong in (
+        {"policy": np.zeros(4)},
+        {"policy": critic[:1], "critic": np.zeros(3)},
+        np.zeros(3),
+        np.zeros((2, 4)),
+    ):
+        with pytest.raises(EnvError, match="an observation of .*needed is"):
+            env.row(wrong)
+
+
 def test_what_it_says_of_itself():
     env = world(2)
     steps(env, 2)

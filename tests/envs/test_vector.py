@@ -261,6 +261,47 @@ def test_neighbouring_run_seeds_share_no_environment():
     assert not set(seeds(7, 100)) & set(seeds(8, 100))
 
 
+class Level(Counter):
+    """Shows what any Counter shows, and pays by how many episodes it has played."""
+
+    played = 0
+
+    def reset(self, **options):
+        self.played += 1
+        return super().reset(**options)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, float(self.played), *rest
+
+
+def test_a_reward_that_an_episode_does_not_determine_is_refused_too(open_vector):
+    """Its observations come back; its return does not."""
+    env = open_vector(Level, 2, 0, "Level")
+    env.reset(0)
+    play(env, actions(env, 17))
+    again = open_vector(Level, 2, 0, "Level")
+    with pytest.raises(EnvError, match="came to another return when its episode was replayed: it is not determined"):
+        again.set_state(env.state())
+    again.set_state(
+        [{k: v for k, v in state.items() if k != "return"} for state in env.state()]
+    )  # an earlier version's
+
+
+class Noisy(Counter):
+    def step(self, action):
+        np.random.standard_normal()  # noqa: NPY002
+        return super().step(action)
+
+
+def test_what_draws_from_the_process_in_its_steps_alone_is_told_as_well(open_vector, capsys):
+    env = open_vector(Noisy, 2, 0, "Noisy")
+    env.reset(0)
+    assert capsys.readouterr().err == ""
+    play(env, actions(env, 3))
+    assert capsys.readouterr().err.count("Noisy: it draws from np.random") == 1
+
+
 def test_state_is_refused_where_it_does_not_come_back(open_vector):
     env = open_vector(Restless, 2, 0, "Restless")
     env.reset(0)

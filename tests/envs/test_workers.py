@@ -188,6 +188,45 @@ def test_a_worker_that_nobody_asks_sleeps():
     env.close()
 
 
+STUCK = """
+import threading, time
+import numpy as np
+from envs.vector import vector
+from tests.envs.toy import Counter
+class Stuck(Counter):
+    def __init__(self, *args):
+        super().__init__(*args)
+        {thread}
+    def step(self, action):
+        {step}
+        return super().step(action)
+env = vector(Stuck, 2, 1, "Stuck")
+print([worker.process.pid for worker in env._crew._workers], flush=True)
+env.reset(0)
+env.step(np.zeros((2, 2)))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "what", [{"thread": "threading.Thread(target=time.sleep, args=(60,)).start()"}, {"step": "time.sleep(60)"}], ids=str
+)
+def test_a_worker_that_has_something_else_to_do_ends_with_its_parent_all_the_same(what):
+    """A thread of the environment's, as bridges to simulators have; a step that does not return."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STUCK.format(**{"thread": "pass", "step": "pass"} | what)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    pids = list(map(int, re.findall(r"\d+", parent.stdout.readline())))
+    assert len(pids) == 1 and all(map(alive, pids))
+    time.sleep(0.5)
+    parent.kill(), parent.wait()  # its output stays open as long as the worker has it
+    assert gone(pids, within=20)
+    parent.stdout.close()
+
+
 SCRIPT = """
 import numpy as np
 from envs.vector import vector

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from envs.base import EnvError
-from envs.gym import INSTEAD
+from envs.gym import INSTEAD, python, remember
 from envs.wrappers import DelayAction, NoisyObservation
 from ppo.config.options import ConfigError, option
 
@@ -55,6 +55,18 @@ def test_what_a_run_does_itself_is_refused_with_the_word_for_it(name):
     options = {"video_folder": "x"} if name == "RecordVideo" else {}
     with pytest.raises(EnvError, match=f"Pendulum-v1: env.wrappers: {name} .*instead: "):
         pendulum({"_target_": f"{GYM}.{name}", **options})
+
+
+@pytest.mark.parametrize("wrap", [gymnasium.wrappers.NormalizeObservation, gymnasium.wrappers.NormalizeReward])
+def test_an_environment_that_normalises_inside_is_refused_as_well(wrap):
+    """The usual make_env(): evaluations would be in another unit, and no checkpoint has the statistics."""
+
+    def make():
+        return gymnasium.wrappers.ClipAction(wrap(gymnasium.make("Pendulum-v1")))
+
+    name = remember(make, f"make {wrap.__name__}")
+    with pytest.raises(EnvError, match=f"is wrapped in {wrap.__name__}, .*leave it out, and say normalise"):
+        python(1, 0, name=name, wrappers=[], render_mode=None)
 
 
 @pytest.mark.parametrize(
