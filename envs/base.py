@@ -66,6 +66,7 @@ class VectorEnv(Protocol):
     observation_space: Box  # of one sub-environment, one axis
     action_space: ActionSpace  # of one sub-environment; a box has one axis, and so has MultiDiscrete
     row: Callable[[Any], np.ndarray]  # one observation as the environment gives it -> its row [O]
+    given: Callable[[np.ndarray], Any]  # one action [A] -> as the environment receives it, in the shape of its space
     columns: dict[str, range]  # names of parts of the observation, where it has any: {"imu/gyro": range(0, 3), ...}
     roles: dict[str, list[str]]  # names of the parts that "actor" and "critic" see by default; not in it: all of them
     fps: float | None  # pictures a second of an episode in real time, one a step; None where it does not say
@@ -119,11 +120,16 @@ class VectorEnv(Protocol):
         ...
 
 
+def _as_it_is(action: np.ndarray) -> Any:
+    return action
+
+
 class Plain:
     """Of the protocol, what most worlds do without."""
 
     roles: dict[str, list[str]] = {}  # noqa: RUF012 - a constant
     masks = False
+    given: Callable[[np.ndarray], Any] = staticmethod(_as_it_is)
 
     def compile(self, compiled: Callable[[Callable, Callable], Callable]) -> None:
         """Its step is none that a compiler could take."""

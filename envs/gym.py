@@ -1,5 +1,6 @@
 """Any gymnasium environment with continuous observations and actions, by its id."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from importlib.util import find_spec
@@ -60,6 +61,20 @@ def _allowed(name: str, wrappers: list[Any]) -> tuple[Wrap, ...]:
 
 
 _MADE: dict[str, Callable[[], gymnasium.Env]] = {}  # what was given to this process, by its name
+_AGAIN = "@"  # what comes after it in a name is nobody's to read
+_kept = itertools.count(1)
+
+
+def keep_made(name: str, make: Callable[[], gymnasium.Env] | None = None) -> str | None:
+    """Another name for what ``name`` makes now, or for ``make``, whatever ``name`` is given to later; None where it is not
+    known here. ``let_go`` forgets it."""
+    make = make or _MADE.get(name)
+    return None if make is None else remember(make, f"{name}{_AGAIN}{next(_kept)}")
+
+
+def let_go(name: str) -> None:
+    """Of what ``keep_made`` kept."""
+    _MADE.pop(name, None)
 
 
 def remember(make: Callable[[], gymnasium.Env], name: str | None = None) -> str:
@@ -68,18 +83,25 @@ def remember(make: Callable[[], gymnasium.Env], name: str | None = None) -> str:
     ``name``: the one that a run knows it by already. Raises EnvError where the name is another one's: every lambda has
     the same.
     """
-    if isinstance(make, gymnasium.Env) or not callable(make):
-        raise EnvError(
-            f"env={type(make).__name__}: needed is what makes one, a class or a function: env=lambda: MyEnv(...)"
-        )
+    check_maker(make)
     named = make.func if isinstance(make, partial) else make
-    own = f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', type(named).__name__)}"
+    # A process that multiprocessing spawned calls the program's module by another name.
+    module = str(getattr(named, "__module__", "")).replace("__mp_main__", "__main__")
+    own = f"{module}.{getattr(named, '__qualname__', type(named).__name__)}"
     if name is None and _MADE.get(own, make) is not make and ("<" in own or named is not make):
         raise EnvError(
             f"{own}: is another environment of this program already; give each a function of its own, by def"
         )
     _MADE[name or own] = make
     return name or own
+
+
+def check_maker(make: Any) -> None:
+    """EnvError where it is no maker: an environment itself, say."""
+    if isinstance(make, gymnasium.Env) or not callable(make):
+        raise EnvError(
+            f"env={type(make).__name__}: needed is what makes one, a class or a function: env=lambda: MyEnv(...)"
+        )
 
 
 def python(
@@ -94,8 +116,9 @@ def python(
             f"{name}: an environment of a Python program, which is not here; go on from Python: ppo.load(RUN, env=...), or "
             "register it with gymnasium and name it by env=gym env.id=MODULE:NAME-v0"
         )
-    make = partial(_make, name, _MADE[name], _allowed(name, wrappers), render_mode)
-    return vector(make, num_envs, workers, name)
+    shown = name.partition(_AGAIN)[0]
+    make = partial(_make, shown, _MADE[name], _allowed(shown, wrappers), render_mode)
+    return vector(make, num_envs, workers, shown)
 
 
 def mujoco(

@@ -13,10 +13,16 @@ from multiprocessing import Pipe
 from typing import Any
 
 STEP = b""  # the message that asks for a step, and the answer that it went well
-_START = os.getcwd()  # environments that were made earlier may have gone elsewhere
+_start = os.getcwd()  # of the run, see ``start_here``
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.workers import main; main(*map(int, sys.argv[2:]))"
 _AWAKE = 1e-3  # s: what is waited for without sleeping; longer than a policy takes to act, shorter than anyone minds
 GRACE = 5.0  # s that a worker has to close its environments and end
+
+
+def start_here() -> None:
+    """This is the folder that a run is started in, and with it its workers: its environments may go elsewhere."""
+    global _start
+    _start = os.getcwd()
 
 
 class Process:
@@ -28,7 +34,7 @@ class Process:
         # Two one-way pipes: half the round trip of a socket pair.
         question, self._out = Pipe(duplex=False)
         self._in, answer = Pipe(duplex=False)
-        path = json.dumps([os.path.join(_START, entry) for entry in sys.path])
+        path = json.dumps([os.path.join(_start, entry) for entry in sys.path])
         with question, answer:
             descriptors = (question.fileno(), answer.fileno(), file)
             self.process = subprocess.Popen(
@@ -36,7 +42,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                cwd=_START,
+                cwd=_start,
                 process_group=0,  # Ctrl-C is for the trainer, which closes us
             )
         self._poll = select.poll()
@@ -82,7 +88,7 @@ def be_somewhere() -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        os.chdir(_START)
+        os.chdir(_start)
 
 
 def comes(poll: select.poll, limit: float = math.inf) -> bool:

@@ -189,6 +189,11 @@ class Shard:
             return actions
         return [actions[i, ...] for i in range(len(actions))]
 
+    def given(self, action: np.ndarray) -> Any:
+        """One action [A] as an environment receives it."""
+        (taken,) = self._as_taken(np.asarray(action)[None])
+        return taken
+
     def _advance(self, i: int, action: Any) -> Answer:
         """One step of sub-environment ``i``, and what it gave."""
         try:

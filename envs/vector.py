@@ -68,7 +68,7 @@ class Vector(Plain):
     def __init__(self, crew: Shard | Workers, arena: Arena, envs: range, name: str):
         self.name, self.num_envs = name, len(envs)
         self.observation_space, self.action_space = crew.spaces
-        self.fps, self.columns, self.row = crew.fps, crew.columns, crew.row
+        self.fps, self.columns, self.row, self.given = crew.fps, crew.columns, crew.row, crew.given
         self.device = None
         self._crew: Shard | Workers | None = crew
         self._envs = envs

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -56,6 +57,8 @@ class Workers:
         self._mine = len(envs) // (workers + 1)
         self._finish = weakref.finalize(self, end, self._workers)  # runs at interpreter exit too
         bounds = [envs.start + len(envs) * w // (workers + 1) for w in range(1, workers + 2)]
+        if (program := sys.modules.get("__mp_main__")) is not None:  # of multiprocessing: no worker has it
+            cloudpickle.register_pickle_by_value(program)
         task = cloudpickle.dumps(share)
         try:
             for first, last in zip(bounds, bounds[1:]):
@@ -77,6 +80,11 @@ class Workers:
     def fps(self) -> float | None:
         """Pictures a second, as the environments' metadata say."""
         return self._own.fps
+
+    @property
+    def given(self) -> Callable[[np.ndarray], Any]:
+        """See ``VectorEnv``."""
+        return self._own.given
 
     @property
     def row(self) -> Callable[[Any], np.ndarray]:
@@ -254,6 +262,7 @@ def main(question: int, answer: int, file: int) -> None:
     poll = select.poll()
     poll.register(question, select.POLLIN)
     shard: Shard | None = None
+    code = 0
     try:
         while True:
             comes(poll)
@@ -270,7 +279,7 @@ def main(question: int, answer: int, file: int) -> None:
                         reply = shard.spaces
                     elif method == "attach":
                         shard.attach(mmap.mmap(file, 0), *arguments)
-                    else:
+                    elif shard is not None:  # else its making failed, and there is nothing to close
                         reply = getattr(shard, method)(*arguments)
             except EnvError as error:
                 reply = error
@@ -279,6 +288,9 @@ def main(question: int, answer: int, file: int) -> None:
             answers.send_bytes(STEP if reply is None else pickle.dumps(reply))
     except (EOFError, OSError):
         pass  # the parent closed, or is no more
+    except BaseException:  # nothing that is foreseen; the parent tells of the exit code, and this says why
+        traceback.print_exc()
+        code = 1
     finally:
         if shard is not None:
             with suppress(EnvError):
@@ -286,7 +298,7 @@ def main(question: int, answer: int, file: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 def _end_with_parent() -> None:

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError
 from envs.fault import keep
+from envs.process import start_here
 from ppo.config.check import bind
 from ppo.config.errors import one_line
 from ppo.config.extras import needs
@@ -42,6 +43,7 @@ _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes 
 def job(cfg: DictConfig) -> float:
     """One run, or one cell of a multirun: its result, as an optimiser reads it."""
     with contextlib.chdir(os.getcwd()):  # an environment may go elsewhere; the next cell begins here again
+        start_here()
         try:
             return _run(cfg)
         except Exception as error:
@@ -63,7 +65,7 @@ def _run(cfg: DictConfig) -> float:
     hydra_cfg = HydraConfig.get()
     folder, words = Path(hydra_cfg.runtime.output_dir), hydra_cfg.overrides.task
     multirun = hydra_cfg.mode == RunMode.MULTIRUN
-    cfg = absolute(fit(cfg, words))
+    cfg = absolute(fit(cfg, words, hydra_cfg.runtime.choices))
     if cfg.resume:
         if multirun:
             raise ConfigError("resume: a sweep is continued by its own command, which runs what is missing")
@@ -128,15 +130,16 @@ def main() -> None:
             sys.exit(until_decided(words))
         job()
     except (HydraException, OmegaConfBaseException, ConfigError, EnvError) as error:
-        told = unreadable(words) if isinstance(error, HydraException) else None
-        sys.exit(_end_of_sweep() or _say(told or error))
+        told = (unreadable(words) if isinstance(error, HydraException) else None) or error
+        sys.exit(_end_of_sweep(one_line(told)) or _say(told))
     except OSError as error:
         if not error.filename:  # then it is none of the disk's
             if not _end_of_sweep():
                 raise
             _say(error)
             sys.exit(1)
-        sys.exit(_end_of_sweep() or _say(OSError(f"{error.filename}: {error.strerror}")))
+        told = OSError(f"{error.filename}: {error.strerror}")
+        sys.exit(_end_of_sweep(one_line(told)) or _say(told))
     except Interrupted as error:
         _end_of_sweep()
         sys.exit(error.code)
@@ -169,8 +172,8 @@ def check_plugins(words: Sequence[str]) -> None:
         raise ConfigError("hydra/launcher=slurm: there is no sbatch here; start it where Slurm is")
 
 
-def _end_of_sweep() -> int:
-    """After a multirun, say what became of its cells; 1 if some did not finish."""
+def _end_of_sweep(why: str = "") -> int:
+    """After a multirun, say what became of its cells; 1 if some did not finish. ``why``: some did not begin, if so."""
     from rich.console import Console
 
     try:
@@ -181,7 +184,7 @@ def _end_of_sweep() -> int:
     close_table()
     if Sweep.folder is None:
         return 0
-    return min(1, report(Sweep.folder, Console(stderr=True), asked=Sweep.asked, token=Sweep.token))
+    return min(1, report(Sweep.folder, Console(stderr=True), asked=Sweep.asked, token=Sweep.token, why=why))
 
 
 def _say(error: Exception) -> int:

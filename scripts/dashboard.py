@@ -71,7 +71,8 @@ def varied(run: Path) -> list[str]:
 
 def configuration(run: Path, words: list[str]) -> dict:
     """What trackio groups and filters by: arm and sweep, then every key of the configuration, options by their names."""
-    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
+    # Not resolved: a run writes no interpolation, and ${oc.env:...} would show what is secret.
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=False)
     flat = dict(dotted(config)) if isinstance(config, dict) else {}
     options = {key.removesuffix("._target_"): str(flat.pop(key)) for key in [*flat] if key.endswith("._target_")}
     arm = ",".join(word for word in words if not word.startswith("seed="))

@@ -23,7 +23,7 @@ from ppo.run import checkpoint
 from scripts.verify_resume import Started, differences, rows
 
 WORDS = ["env=gym", "env.id=Pendulum-v1", "compile=false", "workers=1", "total_steps=5120"]
-WORDS += ["rank_timeout=5"]
+WORDS += ["rank_timeout=5", "env_timeout=60"]
 AT = 3  # the update after which a fault comes
 
 

@@ -332,3 +332,48 @@ def test_importing_it_is_light():
 
     said = "import sys, ppo, ppo.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", said]).returncode == 0
+
+
+def test_a_policy_keeps_its_environment_whoever_is_loaded_with_another(fit):
+    """The harder variant is another policy object's; neither the run nor its other policies come to play it."""
+
+    class Hard(Follow):
+        def step(self, action):
+            obs, reward, *rest = super().step(action)
+            return obs, reward - 100.0, *rest
+
+    run = fit(env=Follow)
+    with run.policy as easy, ppo.load(run.folder, env=Hard) as hard, run.policy as again:
+        before = easy.evaluate(2).mean()
+        assert hard.evaluate(2).mean() < before - 100
+        assert easy.evaluate(2).mean() == again.evaluate(2).mean() == before
+        assert hard.name == easy.name and "@" not in repr(hard)
+
+
+def test_the_policy_of_a_run_of_code_of_ones_own_is_had_without_asking_again(fit, tmp_path, monkeypatch):
+    code = "import gymnasium\nfrom tests.test_api import Follow\ngymnasium.register('Own-v0', Follow, max_episode_steps=9)\n"
+    (tmp_path / "ownpackage.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    try:
+        with fit(env="ownpackage:Own-v0").policy as policy:
+            assert policy([0.0, 0.0]).shape == (1,)
+    finally:
+        sys.modules.pop("ownpackage", None)
+
+
+@pytest.mark.parametrize("space", [Box(-1, 1, (2, 1)), Box(-1, 1, ()), Box(-1, 1, (1,)), gymnasium.spaces.Discrete(3)])
+def test_an_action_is_what_the_environment_receives(fit, space):
+    class Shaped(Follow):
+        action_space = space
+
+        def step(self, action):
+            assert self.action_space.contains(action)
+            return super().step(np.zeros(1, np.float32))
+
+    Shaped.__qualname__ += str(space)
+    with fit(
+        env=Shaped, **({"network": "categorical"} if isinstance(space, gymnasium.spaces.Discrete) else {})
+    ).policy as policy:
+        assert space.contains(policy([0.1, 0.2]))
+        assert np.shape(policy([[0.1, 0.2], [0.3, 0.4]])) == (2, *space.shape)

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.fault import keep
 from envs.gym import remember
+from envs.process import start_here
 from ppo.api.policy import Env, Policy, load, name_in, threads_kept
 from ppo.config.errors import one_line
 from ppo.config.options import CONF, ConfigError, plain
@@ -25,6 +26,7 @@ from ppo.config.options import fit as fitted
 from ppo.config.renamed import words_of_today
 from ppo.logging.base import Run
 from ppo.logging.jsonl import read
+from ppo.run.build import trusted
 from ppo.run.folder import config_of, endpoint, import_from_here, remove_if_empty, run_json
 from ppo.run.launch import absolute, alone, continued, libraries_kept, restarting
 from ppo.run.signals import Ended, Interrupted, listening
@@ -65,8 +67,8 @@ class Metrics(Mapping[str, np.ndarray]):
 class Finished:
     """A run on the disk: what ``fit`` gives back."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, trust: Sequence[str] = ()):
+        self.folder, self._trust = folder, tuple(trust)
 
     @property
     def metrics(self) -> Metrics:
@@ -76,7 +78,7 @@ class Finished:
     @property
     def policy(self) -> Policy:
         """Its last policy; ``ppo.load(run.folder, checkpoint="best")`` for another one."""
-        return load(self.folder)
+        return load(self.folder, trust=self._trust)
 
     @property
     def result(self) -> float:
@@ -121,6 +123,7 @@ def fit(
     where.mkdir(parents=True, exist_ok=True)
     from ppo.train import train
 
+    start_here()
     config = plain(cfg)
     run = Run(folder=where, name=where.name, config=config, words=words, on_update=on_update)
     try:
@@ -136,7 +139,7 @@ def fit(
         keep(error, where if run_json(where) else None)
         remove_if_empty(where)
         raise
-    return Finished(where)
+    return Finished(where, trusted(cfg))
 
 
 def _words(typed: Sequence[str], given: Mapping[str, Any], env: Env | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from envs.base import EnvError
-from envs.gym import remember
+from envs.gym import check_maker, keep_made, let_go
 from ppo.config.options import ConfigError
 from ppo.run.artifact import located
 from ppo.run.checkpoint import find
@@ -41,10 +41,15 @@ def threads_kept() -> Generator[None]:
 class Policy:
     """A policy of a checkpoint, its environment and its statistics beside it. ``close()`` it, use it in ``with``, or let go."""
 
-    def __init__(self, path: Path, trust: Sequence[str]):
+    def __init__(self, path: Path, trust: Sequence[str], env: Callable[[], gymnasium.Env] | None = None):
         stack = ExitStack()
+        self._options: dict[str, Any] = {}  # of the environment: its maker is kept, whoever comes to have its name
+        name = name_in(read_checkpoint(path)[1].get("config") or {})
+        if name is not None and (kept := keep_made(name, env)) is not None:
+            stack.callback(let_go, kept)
+            self._options["name"] = kept
         with threads_kept():
-            policy = stack.enter_context(restored(path, 1, trust))
+            policy = stack.enter_context(restored(path, 1, trust, **self._options))
         self.path, self.trust = path, tuple(trust)
         self._policy, self.close = policy, weakref.finalize(self, stack.close)
         self.name = policy.envs.name
@@ -86,7 +91,8 @@ class Policy:
             act = sampled(network, normalise, to_world, len(rows), seed)
         with torch.no_grad():
             action, memory = act(rows, torch.as_tensor(np.asarray(memory)) if len(memory) else memory)
-        return action[0] if given.ndim == 1 else action, np.asarray(memory)
+        taken = [self._policy.envs.given(row) for row in action]
+        return taken[0] if given.ndim == 1 else np.stack(taken), np.asarray(memory)
 
     def _rows(self, obs: Any) -> Any:
         """The row of what the environment gives, of whatever space; anything else as it is: rows, perhaps."""
@@ -127,7 +133,7 @@ class Policy:
     def _anew(self, episodes: int, **options: Any) -> Generator[Restored]:
         """In environments of its own; this policy, whatever the file holds by now."""
         _, network, normalise, _, _ = self._policy
-        with threads_kept(), restored(self.path, episodes, self.trust, **options) as policy:
+        with threads_kept(), restored(self.path, episodes, self.trust, **self._options | options) as policy:
             yield policy._replace(network=network, normalise=normalise)
 
     def __repr__(self) -> str:
@@ -154,8 +160,8 @@ def load(
         name = name_in(read_checkpoint(path)[1].get("config") or {})
         if name is None or isinstance(env, str):
             raise ConfigError(f"env={env}: {path} was trained in an environment that its configuration names")
-        remember(env, name)
-    return Policy(path, trust)
+        check_maker(env)
+    return Policy(path, trust, env)
 
 
 def name_in(config: dict[str, Any]) -> str | None:

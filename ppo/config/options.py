@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import inspect
 import keyword
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, make_dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -192,24 +192,39 @@ def defaults_of(group: str, target: str) -> dict[str, Any] | None:
     return None if found is None else {key: value for key, value in found.items() if key != "_target_"}
 
 
-def fit(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
+def fit(cfg: DictConfig, typed: Iterable[str], choices: Mapping[str, str] | None = None) -> DictConfig:
     """``cfg`` without what a recipe says to an option that was then not chosen: its ``clip.eps``, after ``clip=none``; or what
     the default option of a group says, after ``network._target_=mypackage.net``.
 
-    ``typed``: the words of the command line. A key that these name stays, so that it is refused.
+    ``typed``: the words of the command line. A key that these name stays, so that it is refused. ``choices``: which yaml
+    each group has, where that may be one of a person's own: what such a one says is meant.
     """
     named = {word.lstrip("+").partition("=")[0] for word in typed}
     cfg = cfg.copy()
     for group in GROUPS:
-        known = defaults_of(group, str(cfg[group] and cfg[group].get("_target_"))) or {}
         if not cfg[group]:
             continue
-        elsewhere = {key for said in yamls(group).values() for key in said}
-        for key in (set(cfg[group]) - {"_target_", *known}) & elsewhere:
-            if f"{group}.{key}" not in named:
+        target = str(cfg[group].get("_target_"))
+        known, ours = defaults_of(group, target), yamls(group)
+        elsewhere = {key for said in ours.values() for key in said}
+        words = {name.partition(".")[2] for name in named if name.startswith(f"{group}.")}
+        chosen = [*ours.values()] if choices is None else [ours.get(choices.get(group, ""), {})]
+        for key in (set(cfg[group]) - {"_target_", *(known or {}), *words}) & elsewhere:
+            of_yaml = any(cfg[group][key] == said[key] for said in chosen if key in said)
+            if known is not None or of_yaml or not _takes(group, target, key, cfg.trust):
                 with open_dict(cfg[group]):
                     del cfg[group][key]
     return cfg
+
+
+def _takes(group: str, target: str, key: str, trust: Iterable[str]) -> bool:
+    """Whether what a person wrote has an option of this name; also where it is not to be looked at: then it is refused later."""
+    if target.partition(".")[0] not in trust:
+        return True
+    try:
+        return key in parameters(_function(group, target))
+    except Exception:  # whatever their module raises, which is told when it is bound
+        return True
 
 
 def suggest(key: str, known: Iterable[str]) -> str:

@@ -29,13 +29,22 @@ def trackio(run: Run, *, project: str, group: str | None) -> Logger:
             name=run.name,
             group=group or run.group,
             config=run.config | {"run": about},
-            resume="allow" if run.id else "never",  # it knows a run by its name
+            resume="allow" if _is_latest(project, run) else "never",
             embed=False,
             auto_log_cpu=False,
             auto_log_gpu=False,
         )
     say(f"trackio: look at it with: trackio show --project {project}")
     return Trackio(handle)
+
+
+def _is_latest(project: str, run: Run) -> bool:
+    """Whether the run goes on with the latest of its name: trackio takes that one, and cells of two sweeps have one name. A run
+    that is not becomes two, as the parts of one that wandb keeps offline."""
+    from trackio.sqlite_storage import SQLiteStorage
+
+    latest = SQLiteStorage.get_latest_run_record_by_name(project, run.name) if run.id else None
+    return latest is not None and latest["id"] == run.id
 
 
 class Trackio:

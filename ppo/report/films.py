@@ -10,8 +10,10 @@ MOST = 12_000_000  # bytes of all of them in one page; what is beyond is named
 
 
 def films(folder: Path) -> str:
-    """Every video at any depth, the newest first; empty where there is none. A link out of the folder is no video of it."""
+    """Every video at any depth, the newest first; empty where there is none. A link out of the folder is no video of it, nor
+    is the copy that wandb keeps."""
     inside = [path for path in folder.rglob("*") if path.resolve().is_relative_to(folder.resolve())]
+    inside = [path for path in inside if path.relative_to(folder).parts[0] != "wandb"]
     found = [path for path in inside if path.suffix.lower() in KINDS and path.is_file()]
     shown, left, room = [], [], MOST
     for path in sorted(found, key=lambda path: (-path.stat().st_mtime, path)):

@@ -156,7 +156,7 @@ def restore(
         scale = scale._replace(moments=checkpoint.from_leaves(scale.moments, tensors, "reward_scale.moments"))
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"init={cfg.init}: {error}") from error
-    theirs, ours = plain(foreign(meta.get("config"), _trusted(cfg), Path(cfg.init))), plain(cfg)
+    theirs, ours = plain(foreign(meta.get("config"), trusted(cfg), Path(cfg.init))), plain(cfg)
     of_one_size = ("_target_", "activation", "std_type", "actor", "critic", "hidden")  # it may be, with another meaning
     of_network = (("network", key) for key in of_one_size)
     of_seen = (("observe", "actor"), ("observe", "critic"), ("normalise", "obs"), ("action", "_target_"))
@@ -184,7 +184,7 @@ def _outside(network: ActorCritic) -> str | None:
     return None
 
 
-def _trusted(cfg: DictConfig) -> list[str]:
+def trusted(cfg: DictConfig) -> list[str]:
     """Packages that a file may name: those of ``trust``, and that of the environment, which the command line names too."""
     module, colon, _ = str(cfg.env.get("id")).rpartition(":")
     return [*cfg.trust, module.split(".")[0]] if colon else list(cfg.trust)
@@ -198,7 +198,7 @@ def choose_reference(
     def read(run: str) -> Frozen:
         try:
             tensors, meta = checkpoint.load(checkpoint.find(located(run)))
-            theirs = foreign(meta.get("config"), _trusted(cfg), Path(run))
+            theirs = foreign(meta.get("config"), trusted(cfg), Path(run))
             if theirs.action._target_ != cfg.action._target_:  # what a policy's numbers mean
                 raise ConfigError(
                     f"reference.run={run}: was trained with action={theirs.action._target_.rpartition('.')[2]}"

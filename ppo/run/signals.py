@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SAME = 1.0  # s: a terminal and a launcher may both pass the same request on; what comes so soon is no second one
@@ -56,13 +57,14 @@ def check(*asked: int | None) -> None:
 def listening(*, forget: bool = False) -> Generator[None, None, None]:
     """Meanwhile, let the signals ask instead of killing. Only a process's main thread can listen.
 
-    ``forget``: what was asked ends with this; a sweep keeps it, whose remaining cells are then not begun.
+    ``forget``: what was asked ends with this, and what is asked again goes to who listened before: the process is somebody
+    else's. A sweep keeps it, whose remaining cells are then not begun.
     """
     global _asked
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = listen()
+    before = listen(back=forget)
     try:
         yield
     finally:
@@ -72,14 +74,17 @@ def listening(*, forget: bool = False) -> Generator[None, None, None]:
             _asked = None
 
 
-def listen(what: str = "finishing the update", *, pass_on: bool = False) -> dict:
-    """Listen from now on; the handlers there were. ``pass_on``: ask the workers of a sweep as well."""
+def listen(what: str = "finishing the update", *, pass_on: bool = False, back: bool = False) -> dict:
+    """Listen from now on; the handlers there were. ``pass_on``: ask the workers of a sweep as well. ``back``: what is asked
+    again goes to these handlers; else it ends the process."""
+    before: dict[int, Any] = {}
 
     def ask(number: int, frame: object) -> None:
         global _asked, _asked_at
         if _asked is not None and time.monotonic() - _asked_at > _SAME:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, (before.get(number) if back else None) or signal.SIG_DFL)
             signal.raise_signal(number)
+            return
         if pass_on:
             for worker in _sweep_workers():
                 with suppress(ProcessLookupError):
@@ -90,7 +95,8 @@ def listen(what: str = "finishing the update", *, pass_on: bool = False) -> dict
             with suppress(OSError):  # who listened, such as tee, may have died of the same Ctrl-C
                 os.write(2, f"{name}: {what}, then ending; once more ends at once\n".encode())  # safe in a handler
 
-    return {number: signal.signal(number, ask) for number in SIGNALS}
+    before.update({number: signal.signal(number, ask) for number in SIGNALS})
+    return before
 
 
 def _sweep_workers() -> list[int]:

@@ -112,7 +112,9 @@ class Sink:
                     self._examine(row)
                     self._note(row)
                 checkpoint.remove_torn(folder / "checkpoints")
-                os.replace(self.saved.path, checkpoint.find(folder))  # a damaged latest must not become the one before
+                latest = checkpoint.find(folder)
+                os.replace(self.saved.path, latest)  # a damaged latest must not become the one before
+                self.saved = self.saved._replace(path=latest)  # where the other ranks are told to read it
                 self._last, self._updates = (self.saved.tensors, self.saved.meta), self.saved.updates
             self._jsonl = jsonl.Jsonl(folder / "metrics.jsonl")
 

@@ -59,11 +59,12 @@ def cell(folder: Path, config: dict) -> Generator[float | None, None, None]:
         if any(folder.iterdir()) and not _can_resume(folder, config):
             _put_aside(folder)
         (folder / "error.txt").unlink(missing_ok=True)
+        before = run_json(folder)
         try:
             yield None
         except BaseException as error:
             with suppress(OSError):  # the disk may be what failed
-                _write_failure(folder, config, error)
+                _write_failure(folder, config, error, before)
             raise
 
 
@@ -108,11 +109,11 @@ def inspect(folder: Path) -> Cell | None:
     return Cell(folder, said.get("status", "failed"), said.get("reason")) if said else None
 
 
-def report(sweep: Path, console: Console, *, asked: int | None = None, token: str = "") -> int:
+def report(sweep: Path, console: Console, *, asked: int | None = None, token: str = "", why: str = "") -> int:
     """Print how many of the cells that were asked for finished, and a table of those that did not; the number of these.
 
     Without ``token`` every cell in the folder counts, else those that the multirun of this token asked for; ``asked``:
-    how many these are, of which some may not have begun.
+    how many these are, of which some may not have begun; ``why``, where that is known.
     """
     cells = [found for folder in run_folders(sweep) if (found := inspect(folder)) and _belongs(folder, token)]
     failed = [found for found in cells if found.status != "finished"]
@@ -129,8 +130,8 @@ def report(sweep: Path, console: Console, *, asked: int | None = None, token: st
         ]
         print_table(console, ["cell", "status", "reason"], rows)
     if missing:
-        print_line(console, f"{missing} did not begin.")
-    if failed or missing:
+        print_line(console, f"{missing} did not begin{f': {why}' if why else '.'}")
+    if (failed or missing) and not (missing and why):  # what keeps cells from beginning would do so again
         print_line(console, "The same command again runs these, and no others.")
     return len(failed) + missing
 
@@ -157,10 +158,11 @@ def _put_aside(folder: Path) -> None:
         path.rename(aside / path.name)
 
 
-def _write_failure(folder: Path, config: dict, error: BaseException) -> None:
+def _write_failure(folder: Path, config: dict, error: BaseException, before: dict) -> None:
+    """``before``: what run.json said when the cell began."""
     write_atomically(folder / "error.txt", "".join(traceback.format_exception(error)))
     said = run_json(folder)
-    if said and said.get("status") != "running":  # the run itself said how it ended
+    if said != before and said.get("status", "running") != "running":  # the run itself said how it ended
         return
     if not said:  # it failed before its first update; a comparison must still know its arm
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))

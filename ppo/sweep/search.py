@@ -1,11 +1,14 @@
 """A search that was stopped can be resumed: ``+sweep=search`` keeps its study in the sweep's folder."""
 
 import warnings
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
+
+from ppo.run import signals
 
 
 class Search(Callback):
@@ -17,6 +20,29 @@ class Search(Callback):
         sweeper = config.hydra.sweeper
         with read_write(config):
             sweeper.n_trials = left(sweeper.storage, sweeper.study_name, sweeper.n_trials)
+        stop_when_asked()
+
+
+def stop_when_asked() -> None:
+    """Have Optuna's sweeper end where this process was asked to: by itself it would take the trials that were interrupted for
+    failed ones and draw all that are left. As they are, the next start asks for them again."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+
+    sweep = getattr(OptunaSweeperImpl.sweep, "__wrapped__", OptunaSweeperImpl.sweep)
+
+    @wraps(sweep)
+    def stopping(self: Any, arguments: list[str]) -> None:
+        launch = self.launcher.launch
+
+        def launch_and_look(*args: Any, **options: Any) -> Any:
+            results = launch(*args, **options)
+            signals.check()
+            return results
+
+        self.launcher.launch = launch_and_look
+        sweep(self, arguments)
+
+    setattr(OptunaSweeperImpl, "sweep", stopping)  # noqa: B010  Hydra takes no sweeper but from a package of plugins
 
 
 def left(storage: str, name: str, trials: int) -> int:

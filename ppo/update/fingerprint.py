@@ -14,8 +14,11 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+_OURS = ("ppo", "envs")
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
 _IN_PYTHON = 1 << 9  # a class with this flag is no part of the interpreter or of a library in C, such as an array
@@ -35,6 +38,8 @@ def fingerprint(function: Any) -> str:
         digest.update(part.encode() + b"\0")
     for module in _closure(modules):
         digest.update(_source(module))
+        if module.__name__.partition(".")[0] not in _OURS:  # whose constants are written down
+            digest.update(repr([*_parts(_constants(module), {}, {})]).encode())
     return digest.hexdigest()
 
 
@@ -139,6 +144,12 @@ def _counts(module: ModuleType, packages: set[str]) -> bool:
     if not file or module.__name__.partition(".")[0] == "torch":  # its version stands for it
         return False
     return module.__name__.partition(".")[0] in packages or not str(Path(file).resolve()).startswith(_LIBRARIES)
+
+
+def _constants(module: ModuleType) -> list[tuple[str, Any]]:
+    """The numbers, texts and arrays that a module holds, which may be read from anywhere: the tracer writes them down."""
+    kinds = (*_PLAIN, Tensor, np.ndarray, tuple, list, dict)
+    return sorted((k, v) for k, v in vars(module).items() if not k.startswith("__") and isinstance(v, kinds))
 
 
 def _source(module: ModuleType) -> bytes:

@@ -1,5 +1,6 @@
 """What happens when a worker, or the trainer, does not behave; and that nothing is left behind."""
 
+import asyncio
 import os
 import re
 import select
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from envs.base import EnvError, WorkerLost, seeds
-from envs.process import comes
+from envs.process import comes, start_here
 from envs.vector import vector
 from tests.envs.toy import Counter, Faulty, Sluggish
 
@@ -188,6 +189,21 @@ def test_a_worker_that_nobody_asks_sleeps():
     env.close()
 
 
+class Cancelled(Counter):
+    def step(self, action):
+        raise asyncio.CancelledError("in the middle")
+
+
+def test_what_ends_a_worker_unforeseen_is_told(capfd):
+    """It is no exception that an environment may raise, and no clean end either."""
+    env = vector(Cancelled, range(1, 3), 1, "Cancelled")
+    env._crew._own.envs[:] = [Counter(1)]  # in this process all goes well
+    env.reset(0)
+    with pytest.raises(WorkerLost, match="ended with exit code 1"):
+        env.step(np.zeros((2, 2)))
+    assert "CancelledError: in the middle" in capfd.readouterr().err
+
+
 STUCK = """
 import threading, time
 import numpy as np
@@ -262,3 +278,45 @@ def test_nothing_is_left_behind(how):
     assert gone(pids)
     # A worker that were interrupted itself would print its own traceback.
     assert errors.count("Traceback") == (1 if how in ("raises", signal.SIGINT) else 0)
+
+
+SPAWNED = """
+import multiprocessing
+import numpy as np
+from envs.vector import vector
+from tests.envs.toy import Counter
+class Mine(Counter):
+    pass
+def one(_):
+    env = vector(Mine, 2, 1, "Mine")
+    env.reset(0)
+    env.close()
+    return 7
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(one, [1]))
+"""
+
+
+def test_a_script_may_train_in_processes_that_it_spawns(tmp_path):
+    """There the script's classes are in a module that no worker has."""
+    (script := tmp_path / "script.py").write_text(SPAWNED)
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, script], cwd=root, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True
+    )
+    assert done.stdout == "[7]\n", done.stderr
+
+
+def test_workers_start_where_the_run_does(tmp_path, monkeypatch):
+    """Wherever the package was imported."""
+    monkeypatch.chdir(tmp_path)
+    start_here()
+    try:
+        env = vector(Counter, 2, 1, "Counter")
+        (pid,) = processes(env)
+        assert os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
+        env.close()
+    finally:
+        monkeypatch.undo()
+        start_here()

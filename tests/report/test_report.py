@@ -106,6 +106,8 @@ def test_videos_are_within_and_what_is_too_large_is_named(run, monkeypatch):
     (run / "videos").mkdir()
     (run / "videos" / "new&.mp4").write_bytes(b"12345")
     (run / "old.gif").write_bytes(b"GIF")
+    (run / "wandb" / "media").mkdir(parents=True)
+    (run / "wandb" / "media" / "copy.gif").write_bytes(b"GIF")  # the same film once more
     (run / "huge.webm").write_bytes(b"x" * 46)  # would fit alone
     for age, name in enumerate(("videos/new&.mp4", "old.gif", "huge.webm")):
         os.utime(run / name, (1e9 - age, 1e9 - age))

@@ -1,7 +1,9 @@
 """A network of a user's own, by the very code of the documentation."""
 
 import math
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -193,3 +195,21 @@ def test_several_discrete_actions_by_a_network_of_ones_own(monkeypatch, config, 
 def padded(obs, sizes):
     lacking = np.arange(max(sizes)) >= np.array(sizes)[:, None]
     return logits(*lacking.shape)(obs) + torch.where(torch.from_numpy(lacking), -math.inf, 0.0)
+
+
+def test_a_yaml_of_ones_own_is_meant_whatever_ours_says_too(tmp_path):
+    """Its eps is another function's; what the default option of the group says is not."""
+    (tmp_path / "mine").mkdir()
+    code = "def shrink(progress, *, eps: float = 0.2, floor: float = 0.1):\n    raise KeyError(eps, floor)\n"
+    (tmp_path / "mine" / "shrink.py").write_text(code)
+    (tmp_path / "mine" / "__init__.py").touch()
+    (tmp_path / "conf" / "clip").mkdir(parents=True)
+    (tmp_path / "conf" / "clip" / "shrink.yaml").write_text("_target_: mine.shrink.shrink\neps: 0.4\nfloor: 0.05\n")
+    root = str(PAGE.parents[1])
+    base = [sys.executable, "-m", "ppo.train", "--config-dir", str(tmp_path / "conf"), "trust=[mine]", "env=probe"]
+    base += ["logger=none", f"hydra.run.dir={tmp_path / 'run'}", "total_steps=256", "num_steps=32"]
+    environment = os.environ | {"PYTHONPATH": f"{root}:{tmp_path}"}
+    named = "clip._target_=mine.shrink.shrink"
+    for word, said in (("clip=shrink", "KeyError: (0.4, 0.05)"), (named, "KeyError: (0.2, 0.1)")):
+        done = subprocess.run([*base, word], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert said in done.stdout + done.stderr, done.stderr

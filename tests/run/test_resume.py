@@ -259,6 +259,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(go, tmp_path, capsys,
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_where_a_run_resumes_from_is_where_that_lies_now(go, tmp_path):
+    """The one before becomes the latest; that is what the other ranks are told to read."""
+    go(*LONG, name="run", cut=4)
+    folder = tmp_path / "run"
+    checkpoint.find(folder).write_bytes(b"torn")
+    seen = []
+    ppo_resume, right = ppo.run.resume, ppo.run.resume.thaw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo_resume, "thaw", lambda saved, *rest: seen.append(saved.path) or right(saved, *rest))
+        go(*LONG, name="run")
+    assert seen == [checkpoint.find(folder)]
+
+
 def test_what_is_left_of_a_checkpoint_that_was_being_written_is_removed(go, tmp_path):
     go(name="run", cut=2)
     torn = tmp_path / "run" / "checkpoints" / ".latest.safetensors.abc"

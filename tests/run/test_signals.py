@@ -47,6 +47,28 @@ def test_nobody_who_listens_is_no_reason_to_fail(listening, monkeypatch):
         signals.check()
 
 
+def test_in_a_process_of_somebody_elses_the_second_request_is_theirs(monkeypatch):
+    """ppo.fit in a notebook: interrupted twice it ends, and the notebook does not."""
+    monkeypatch.setattr(signals, "_SAME", 0.0)
+    got = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    try:
+        with signals.listening(forget=True):
+            signal.raise_signal(signal.SIGTERM)
+            assert signals.asked() == signal.SIGTERM and got == []
+            time.sleep(0.01)
+            signal.raise_signal(signal.SIGTERM)
+            assert got == [signal.SIGTERM]
+        with signals.listening(forget=True):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.01)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signals.asked() is None
+
+
 def test_the_handlers_of_before_come_back(listening):
     signals._asked = None
     before = [signal.getsignal(number) for number in signals.SIGNALS]

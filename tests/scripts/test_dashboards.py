@@ -82,7 +82,8 @@ def rows(arm, seed, *returns):
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"update": i, "env_steps": 64 * i, "eval/return": r}) for i, r in enumerate(returns, 1)]
     (folder / "metrics.jsonl").write_text("".join(f"{line}\\n" for line in lines))
-    (folder / "config.yaml").write_text(f"seed: {seed}\\nkl: {{_target_: ppo.loss.kl.{arm}}}\\nclip: {{eps: 0.2}}\\n")
+    text = f"seed: {seed}\\nkl: {{_target_: ppo.loss.kl.{arm}}}\\nclip: {{eps: 0.2}}\\nnote: ${{oc.env:PATH}}\\n"
+    (folder / "config.yaml").write_text(text)
 def known():
     return {r["name"]: [(log["step"], log["eval/return"]) for log in storage.get_logs(PROJECT, run_id=r["id"])]
             for r in storage.get_run_records(PROJECT)}
@@ -125,3 +126,4 @@ def test_trackio_has_each_row_once_and_a_run_that_began_anew_in_place_of_the_old
     assert after == {exact: [[64, 7.0]], k3: [[64, 5.0]]}
     (config,) = [config for config in configs.values() if config["kl"] == "k3"]
     assert {"arm": "kl=k3", "_Group": "sweep", "seed": 1, "clip.eps": 0.2}.items() <= config.items()
+    assert config["note"] == "${oc.env:PATH}"  # not what is there

@@ -106,6 +106,38 @@ def test_a_killed_cell_that_then_fails_before_it_trains_says_why(tmp_path, error
     assert json.loads((tmp_path / "run.json").read_text())["logger_run_id"] == "x"
 
 
+def test_a_cell_that_failed_twice_says_the_second_reason(tmp_path):
+    """Before its run opened, that is."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "latest.safetensors").touch()
+    (tmp_path / "config.yaml").write_text("lr: 0.001\nworkers: 0\ntotal_steps: 64\n")
+    (tmp_path / "run.json").write_text('{"status": "interrupted", "reason": "Interrupted: SIGTERM"}')
+    with pytest.raises(RuntimeError), cell(tmp_path, CONFIG):
+        raise RuntimeError("no licence")
+    assert inspect(tmp_path)[1:] == ("failed", "RuntimeError: no licence")
+
+
+def test_what_a_run_says_of_its_own_end_stays(tmp_path):
+    def fail() -> None:
+        (tmp_path / "run.json").write_text('{"status": "failed", "reason": "KL"}')
+        raise RuntimeError("what became of it")
+
+    with pytest.raises(RuntimeError), cell(tmp_path, CONFIG):
+        fail()
+    assert inspect(tmp_path)[1:] == ("failed", "KL")
+
+
+@pytest.mark.parametrize("word", ["kl=foo,exact", "clip.epsi=0.1,0.2"])
+def test_a_mistake_in_a_swept_word_is_said_and_no_advice_that_would_not_help(tmp_path, monkeypatch, capsys, word):
+    monkeypatch.setattr(Sweep, "folder", None)
+    monkeypatch.setattr(sys, "argv", ["ppo-train", "-m", word, *SMALL, f"hydra.sweep.dir={tmp_path}"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and "2 did not begin: " in said and word.partition("=")[0] in said
+    assert "same command again" not in said
+
+
 def test_a_cell_that_runs_is_not_resumed_beside_it_and_the_other_way_round(tmp_path):
     """``resume=CELL`` while its sweep runs would write into the same metrics."""
     (folder := tmp_path / "cell").mkdir()

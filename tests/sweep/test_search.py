@@ -1,10 +1,12 @@
 """A search: its value is the endpoint, its study goes on where it stopped."""
 
+import signal
 import sys
 
 import pytest
 
 from ppo import cli
+from ppo.run import signals
 from ppo.run.folder import endpoint, run_folders
 from ppo.sweep.cells import Sweep
 from ppo.sweep.search import left
@@ -65,3 +67,26 @@ def test_a_failed_trial_is_told_and_stops_no_other(monkeypatch, tmp_path, storag
     assert search(monkeypatch, tmp_path, *words) == 1
     trials = optuna.load_study(study_name="search", storage=storage).trials
     assert sorted(trial.state.name for trial in trials) == ["COMPLETE", "FAIL"]
+
+
+def test_a_search_that_is_asked_to_end_keeps_its_trials(monkeypatch, tmp_path, storage):
+    """They stay as they were, and the next start asks for them again; none is drawn after them."""
+    words = ["env.task=target", "hydra.sweeper.n_trials=3"]
+
+    def ask(*_, **__):
+        signals._asked = signal.SIGTERM
+        signals.check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ppo.train.train", ask)
+        try:
+            assert search(patch, tmp_path, *words) == 143
+        finally:
+            signals._asked = None
+    first = optuna.load_study(study_name="search", storage=storage).trials
+    assert {trial.state.name for trial in first} == {"RUNNING"}
+    assert search(monkeypatch, tmp_path, *words) == 0
+    trials = optuna.load_study(study_name="search", storage=storage).trials
+    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(done) == 3 and all(trial.params in [x.params for x in done] for trial in first)
+    assert all(trial.state.name == "FAIL" for trial in trials[: len(first)])

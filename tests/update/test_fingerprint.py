@@ -88,6 +88,17 @@ def test_what_a_network_keeps_beside_its_parameters_counts_whatever_its_name():
     assert len({same[0], *(fingerprint(closing_over(Scaled(*x))) for x in ((2.0, 1.0), (1.0, 2.0)))}) == 3
 
 
+def test_constants_of_a_module_of_ones_own_count_wherever_they_were_read(package):
+    """The tracer writes down what TAU is when it looks; the source says os.environ[...]."""
+    aim = importlib.import_module("users_package.aims").aim
+    numbers = importlib.import_module("users_package.numbers")
+    before = fingerprint(closing_over(aim))
+    numbers.AWAY = object()  # what is no number says nothing
+    assert fingerprint(closing_over(aim)) == before
+    numbers.SCALE = 3.0
+    assert fingerprint(closing_over(aim)) != before
+
+
 def test_a_loop_of_references_ends():
     values = []
     values.append(values)
