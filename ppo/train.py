@@ -117,6 +117,7 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> 
         obs, state = parts.envs.reset(cfg.seed), parts.start
         if parts.warm_up:
             rollout, obs, memory, _ = rolled(parts, parts.normaliser(state.obs_moments), obs, state.memory, buffer)
+            parts.envs.log()  # what the world says of it is no part of the first update's
             state = state._replace(
                 obs_moments=state.obs_moments.update(rollout.obs.flatten(0, 1), rollout.mask),
                 reward_scale=state.reward_scale.update(rollout.reward, rollout.done, rollout.mask, gamma=parts.gamma),

@@ -49,13 +49,15 @@ def adaptive(
     the clip fraction instead: wider above tolerance * fraction, narrower below fraction / tolerance, so that about that
     share of the samples lies outside (a narrower range would only clip more of them).
     """
-    seen = progress.seen
-    if progress.last is None or seen.kl is None or seen.clip_fraction is None:
+    measured = progress.seen.kl if fraction is None else progress.seen.clip_fraction
+    if progress.last is None:
         return 1 - eps, 1 + eps
+    if measured is None:  # no step was taken
+        return progress.last
     if fraction is None:
-        wider = -side(seen.kl, cast(float, progress.target_kl), tolerance)
+        wider = -side(measured, cast(float, progress.target_kl), tolerance)
     else:
-        wider = side(seen.clip_fraction, fraction, tolerance) if seen.clip_fraction else -1  # none outside: too wide
+        wider = side(measured, fraction, tolerance) if measured else -1  # none outside: too wide
     e = moved(progress.last[1] - 1, factor, wider, min, max)
     return 1 - e, 1 + e
 

@@ -35,12 +35,14 @@ class Progress(NamedTuple):
 
 
 def side(measured: float, target: float, tolerance: float) -> int:
-    """1 above tolerance * target, -1 below target / tolerance, 0 between.
+    """1 above tolerance * target, -1 below target / tolerance, 0 between. (An estimate of a small KL may be negative: -1.)
 
     NaN counts as too large. A KL of nothing says that the policy did not move (an update that was refused), not that
     it moved too little: 0.
     """
-    if NOTHING * target < measured < target / tolerance:
+    if abs(measured) <= NOTHING * target:
+        return 0
+    if measured < target / tolerance:
         return -1
     return 0 if measured <= tolerance * target else 1
 

@@ -134,8 +134,8 @@ METRICS: dict[str, Metric] = {
     "policy/sigma": Metric(
         "action", "standard deviation after the update; mean over dimensions and samples", _GAUSSIAN
     ),
-    "policy/sigma_min": Metric("action", "lowest standard deviation after the update", _GAUSSIAN),
-    "policy/sigma_max": Metric("action", "highest standard deviation after the update", _GAUSSIAN),
+    "policy/sigma_min": Metric("action", "the least of policy/sigma/<d>", _GAUSSIAN),
+    "policy/sigma_max": Metric("action", "the largest of policy/sigma/<d>", _GAUSSIAN),
     "policy/sigma/<d>": Metric("action", "standard deviation of action dimension d after the update", _GAUSSIAN),
     # Losses and the critic.
     "loss/total": Metric("", f"what is minimised: policy + coefficient x each other term; {_MEAN}", _STEPPED),
@@ -165,7 +165,9 @@ METRICS: dict[str, Metric] = {
     "advantage/mean": Metric("scaled reward", "mean over the rollout, before normalisation"),
     "advantage/std": Metric("scaled reward", "standard deviation over the rollout, before normalisation"),
     "advantage/max_abs": Metric("scaled reward", "largest magnitude, before normalisation"),
-    "advantage/scale": Metric("scaled reward", "running range that advantages are divided by", "norm=ema"),
+    "advantage/scale": Metric(
+        "scaled reward", "running range; advantages are divided by it, at least by norm.floor", "norm=ema"
+    ),
     "advantage/sign_flip": Metric("fraction", "samples whose sign the normaliser changed"),
     "advantage/zeroed": Metric(
         "fraction", "unmasked samples that the normaliser set to 0, as their set (group, minibatch) has no spread"

@@ -48,8 +48,10 @@ class Demo(NamedTuple):
         """The weight of the next update. Adaptive: what would have made the last update's ratio to the PPO loss 1, at
         most ``coef`` and at least 0.01."""
         last, ratio = progress.last, progress.seen.demo_ratio
-        if not self.adaptive or last is None or ratio is None or ratio == 0:
+        if not self.adaptive or last is None or ratio == 0:
             return self.coef
+        if ratio is None:  # no step was taken
+            return last
         return min(self.coef, max(FLOOR, 0.0 if math.isnan(ratio) else last / ratio))
 
 

@@ -136,7 +136,7 @@ class Squashed(Gaussian):
     def entropy(self) -> Float[Tensor, "*B"]:
         """Differential entropy of tanh(action), by Gauss-Hermite quadrature of 32 nodes a dimension [nats].
 
-        Off by 1e-4 at most up to a deviation of e, by 0.1 at e^2.
+        Off by 3e-5 at most up to a deviation of e^0.5, by 2e-3 at e, by 0.1 at e^2.
         """
         nodes, weights = (constant(self.mean, x.tolist()) for x in _HERMITE)
         action = self.mean[..., None] + self.log_std.exp()[..., None] * nodes

@@ -4,6 +4,7 @@ import math
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ppo.buffer.data import Batch, Transition
@@ -41,21 +42,22 @@ def describe(
         "clip/high": cast(float, chosen.clip_high),
         "reward/scale": scale.std.item(),
         "obs/rounded": state.obs_moments.rounded(normalise.eps).float().mean().item(),
-        "obs/clipped": (batch.obs.abs() >= normalise.clip).float().mean().item(),
+        "obs/clipped": _share(batch.obs.abs() >= normalise.clip, batch.mask),
         "time/rollout": seconds[0],
         "time/update": seconds[1],
         "speed/rollout": steps / seconds[0],
         "speed/update": steps / seconds[1],
         "speed/total": steps / sum(seconds),
     }
+    seen = rollout.mask if isinstance(rollout.mask, Tensor) else torch.ones_like(rollout.done)
     if parts.bounds is not None:
         low, high = parts.bounds
-        metrics["action/clipped"] = ((rollout.action < low) | (rollout.action > high)).float().mean().item()
-    metrics["reward/clipped"] = (scale(rollout.reward).abs() >= scale.clip).float().mean().item()
+        metrics["action/clipped"] = _share((rollout.action < low) | (rollout.action > high), seen)
+    metrics["reward/clipped"] = _share(scale(rollout.reward).abs() >= scale.clip, seen)
     largest = scale(state.reward_scale.largest).item()
     if largest > 0:  # before the first reward nothing is known of what a return can be
         most = largest / (1 - parts.gamma) if parts.gamma < 1 else math.inf
-        metrics["value/beyond"] = (batch.value.abs() > most).float().mean().item()
+        metrics["value/beyond"] = _share(batch.value.abs() > most, batch.mask)
     metrics |= {term.logged_weight: cast(float, chosen.coef[term.name]) for term in parts.terms}
     if parts.schedule.match and chosen.match:
         metrics |= parts.schedule.match.metrics(chosen.match)
@@ -124,3 +126,8 @@ def explain(halt: Halt, *, kl: str, target_kl: float | None) -> str:
     done = {"epoch": "stopped after", "rollback": "undid"}.get(halt.reason, "stopped before")
     where = f"epoch {halt.epoch}" if halt.undone else where
     return f"{done} {where}: {what} {halt.value:.4g} > {limit}"
+
+
+def _share(which: Tensor, mask: Tensor) -> float:
+    """Of the entries of the samples in ``mask``, how many ``which`` marks."""
+    return which[mask].float().mean().item()

@@ -37,7 +37,7 @@ class State(NamedTuple):
         undone = halt is not None and halt.undone
         seen = Seen(
             kl=float(halt.value if undone else metrics["kl/chosen"]),
-            clip_fraction=float(metrics.get("clip/fraction", 0.0)),
+            clip_fraction=_number(metrics, "clip/fraction"),
             reference_kl=_number(metrics, "reference/kl"),
             demo_ratio=_number(metrics, "bc/ppo_ratio"),
         )

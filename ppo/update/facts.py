@@ -50,6 +50,7 @@ def _beyond_extremes(f: Facts) -> Tensor:
 
 
 _METRICS: dict[str, Metric] = {
+    "samples": (COUNTED, lambda f: f.batch.mask.sum()),
     "loss/total": (MEAN, lambda f: f.total),
     "loss/policy": (MEAN, lambda f: -f.mean(f.samples.objective)),
     "loss/value": (MEAN, lambda f: f.mean(f.samples.value_loss)),

@@ -148,8 +148,15 @@ def _counts(module: ModuleType, packages: set[str]) -> bool:
 
 def _constants(module: ModuleType) -> list[tuple[str, Any]]:
     """The numbers, texts and arrays that a module holds, which may be read from anywhere: the tracer writes them down."""
-    kinds = (*_PLAIN, Tensor, np.ndarray, tuple, list, dict)
-    return sorted((k, v) for k, v in vars(module).items() if not k.startswith("__") and isinstance(v, kinds))
+    return [(k, v) for k, v in sorted(vars(module).items()) if not k.startswith("__") and _is_constant(v)]
+
+
+def _is_constant(x: Any) -> bool:
+    if isinstance(x, tuple | list):
+        return all(map(_is_constant, x))
+    if isinstance(x, dict):
+        return all(_is_constant(part) for pair in x.items() for part in pair)
+    return isinstance(x, (*_PLAIN, Tensor, np.ndarray))
 
 
 def _source(module: ModuleType) -> bytes:

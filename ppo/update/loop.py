@@ -102,7 +102,8 @@ def update(
     undone = per_epoch if halt and halt.undone else 0
     if halt and halt.reason == "nonfinite" and bound.limits.batch < math.inf:
         undone = taken % per_epoch
-    table = table.part(slice(taken + 1))  # with the refused step, without the idle ones after it
+    # With the refused step, without the idle ones after it; where an epoch's end stopped, no step was refused.
+    table = table.part(slice(taken + int(int(learner.stopped) in (LIMIT, NONFINITE))))
     metrics: dict[str, Any] = summarise(bound.step, table)
     metrics |= measured_metrics(bound.measure(learner.params, batch)) | batch_metrics(batch)
     metrics |= kl_path(table, kl_after if bound.limits.batch < math.inf else None, per_epoch)
@@ -141,7 +142,7 @@ def run_epochs(
     """The part of an update that reads nothing back from the device."""
     samples = len(batch.value)
     learner = learner._replace(stopped=torch.zeros_like(learner.stopped))
-    leave_early = batch.value.device.type == "cpu"
+    leave_early = _looks_for_nothing(batch.value)
     ends, scale, taken = [], None, 0
     table = Table.of(tuple(bound.step.reduce), bound.epochs * (samples // bound.minibatch_size), batch.value)
     # All drawn before the first step: where the update stops must not decide what is drawn after it.
@@ -153,7 +154,9 @@ def run_epochs(
         before, first = learner, taken
         batch = refresh(learner.params, batch) if ends else batch
         minibatches = shuffle(batch._replace(noise=noise.to(batch.value)), bound.minibatch_size, order)
-        advantage, scale = bound.norm(minibatches.advantage, minibatches.group, minibatches.mask, last_scale)
+        advantage, now = bound.norm(minibatches.advantage, minibatches.group, minibatches.mask, last_scale)
+        # What a later epoch, which has nothing more to do, would have it keep is not what is kept.
+        scale = now if scale is None or now is None else torch.where(before.stopped == GOING, now, scale)
         if not ends:
             raw, mask = minibatches.advantage, minibatches.mask
             flips = ((advantage.sign() != raw.sign()) & mask).sum()
@@ -168,12 +171,17 @@ def run_epochs(
     return learner, Trace(table.part(slice(taken)), ends, flips, zeroed, minibatches, scale)
 
 
+def _looks_for_nothing(x: Tensor) -> bool:
+    """Whether to look at a number costs nothing where ``x`` is; elsewhere it means to wait."""
+    return x.device.type == "cpu"
+
+
 def _end_of_epoch(
     bound: Update, learner: Learner, before: Learner, table: Table, batch: Batch
 ) -> tuple[Learner, Float[Tensor, ""]]:
     """The learner after the epoch's own stop rules, and the KL that they looked at. Written so that NaN stops."""
     going = learner.stopped == GOING
-    kl = table["kl/stop"].mean()
+    kl = table.mean("kl/stop")
     too_far = going & ~(kl <= bound.limits.epoch)
     learner = learner._replace(stopped=torch.where(too_far, EPOCH, learner.stopped))
     if bound.limits.batch < math.inf:

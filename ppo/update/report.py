@@ -68,12 +68,12 @@ def _size(x: float) -> float:
 
 
 def summarise(step: Step, table: Table) -> dict[str, float]:
-    """Reduce the steps' metrics to the update's, over the steps taken: each as ``step.reduce`` says.
+    """Reduce the steps' metrics to the update's, over the steps taken that had a sample: each as ``step.reduce`` says.
 
     A refused step enters none of them; its non-finite samples are counted all the same. The errors of the sampled KL
     estimators are their means less that of ``exact``.
     """
-    first, executed = table.row(0), table.part(table["taken"] > 0)
+    first, executed = table.row(0), table.part((table["taken"] > 0) & (table["samples"] > 0))
     metrics = {
         "check/first_kl": max((first[f"kl/{name}"] for name in FAMILY), key=_size),
         "check/first_log_ratio": first["max_log_ratio"],
@@ -81,7 +81,7 @@ def summarise(step: Step, table: Table) -> dict[str, float]:
     }
     if len(executed.rows) == 0:
         return metrics
-    left_out = ("taken", "kl/stop", "max_log_ratio", *metrics)
+    left_out = ("taken", "samples", "kl/stop", "max_log_ratio", *metrics)
     metrics |= {name: step.reduce[name](executed[name]).item() for name in table.names if name not in left_out}
     return metrics | {f"kl/error_{name}": metrics[f"kl/{name}"] - metrics["kl/exact"] for name in SAMPLED}
 
@@ -95,7 +95,10 @@ def kl_path(table: Table, after: Float[Tensor, " epochs"] | None, per_epoch: int
     kl = torch.stack([table[name] for name in names], dim=1)
     kl = kl.nan_to_num(nan=math.inf).clamp(max=torch.finfo(kl.dtype).max)
     done = int(table["taken"].sum()) // per_epoch
-    means = kl[: done * per_epoch].view(done, per_epoch, len(names)).mean(1)
+    known = (table["samples"] > 0)[: done * per_epoch].view(done, per_epoch, 1)
+    means = torch.where(known, kl[: done * per_epoch].view(done, per_epoch, len(names)), 0).sum(1) / known.sum(1).clamp(
+        min=1
+    )
     highest = kl.clamp(min=0).cummax(0).values
     rises = kl > torch.cat([torch.zeros_like(highest[:1]), highest[:-1]])
     paths: dict[str, list] = {"trace/first": _digits(kl[::per_epoch, names.index("kl/exact")])}

@@ -136,7 +136,8 @@ def build_step(
         verdict = torch.where(values[watch] <= knobs.limit, GOING, LIMIT)
         stopped = torch.where(learner.stopped == GOING, torch.where(finite, verdict, NONFINITE), learner.stopped)
         taken = stopped == GOING
-        learner = tree_map(lambda new, old: torch.where(taken, new, old), stepped, learner)._replace(stopped=stopped)
+        moves = taken & batch.mask.any()  # from no sample nothing is learned, not even what the moments have kept
+        learner = tree_map(lambda new, old: torch.where(moves, new, old), stepped, learner)._replace(stopped=stopped)
         return learner, torch.stack([value.detach().float() for value in (taken, *values.values())])
 
     return Step(take, {"taken": COUNTED} | {name: reduce for name, (reduce, _) in measured.items()}, watch)

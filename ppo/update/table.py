@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +29,11 @@ class Table:
 
     def __getitem__(self, name: str) -> Float[Tensor, " steps"]:
         return self.rows[:, self.names.index(name)]
+
+    def mean(self, name: str) -> Float[Tensor, ""]:
+        """Over the steps that had a sample: of a minibatch that is masked as a whole nothing is known."""
+        known = self["samples"] > 0
+        return torch.where(known, self[name], 0).sum() / known.sum().clamp(min=1)
 
     def part(self, rows: slice | Tensor) -> "Table":
         """Some of the steps."""

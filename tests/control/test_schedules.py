@@ -6,7 +6,7 @@ import pytest
 
 from ppo.config.options import option
 from ppo.control import clip, lr, penalty
-from ppo.control.progress import Progress, Seen
+from ppo.control.progress import Progress, Seen, side
 from ppo.control.schedule import Chosen, Schedule
 from ppo.control.stop import Limits
 
@@ -52,6 +52,28 @@ def test_the_rate_really_falls_beside_a_stop(trained, stop):
 @pytest.mark.parametrize("kl", [math.nan, math.inf])
 def test_a_non_finite_kl_counts_as_too_large(kl):
     assert option("lr", "adaptive_kl")(at(last=3e-3, kl=kl)) == pytest.approx(2e-3)
+
+
+def test_a_negative_estimate_is_a_small_kl():
+    """k1 of a small step is below 0 every third time."""
+    assert [side(x, 0.01, 1.5) for x in (-3e-4, -1e-10, 0.0, 1e-10, 3e-4, 0.01, 0.1, math.nan)] == [
+        -1,
+        0,
+        0,
+        0,
+        -1,
+        0,
+        1,
+        1,
+    ]
+
+
+def test_what_was_not_measured_moves_no_clip_range():
+    """An update whose first step was refused."""
+    for given in ({"fraction": 0.1}, {"fraction": None}):
+        clip = option("clip", "adaptive", **given)
+        last = (0.9, 1.1)
+        assert clip(Progress(last=last, seen=Seen(kl=None, clip_fraction=None), target_kl=0.01)) == last
 
 
 def test_a_kl_of_nothing_does_not_raise_the_learning_rate():

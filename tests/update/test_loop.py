@@ -16,6 +16,7 @@ from ppo.loss import kl, norm
 from ppo.loss.terms import Term, entropy, penalty
 from ppo.network.distributions import Gaussian
 from ppo.network.flat import build_evaluate
+from ppo.update import loop as subject
 from ppo.update.loop import Halt, Update, run_epochs, update
 from ppo.update.measure import Measured, build_measure
 from ppo.update.natural import build_natural_step
@@ -468,3 +469,43 @@ def test_where_an_update_stops_does_not_decide_what_is_drawn_after_it(problem, n
         states.append((halt, generator.get_state()))
     assert states[0][0] is None and states[1][0] is not None
     assert torch.equal(states[0][1], states[1][1])
+
+
+def test_a_minibatch_without_a_sample_is_no_step_of_zeros(problem, play):
+    """Nothing is learned from it, not even by momentum, and it enters no mean: not of the metrics, nor of what a stop reads."""
+    start = problem(64)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(5))
+    mask = torch.ones(64, dtype=torch.bool)
+    mask[order[16:32]] = False  # the second minibatch of the first epoch
+    masked = start._replace(batch=start.batch._replace(mask=mask))
+    _, _, metrics, turns = play(masked, epochs=1, lr=1e-2)
+    assert torch.equal(turns[1].learner.params, turns[0].learner.params)
+    assert not torch.equal(turns[2].learner.params, turns[1].learner.params)
+    assert metrics["update/steps"] == 4 and math.isfinite(metrics["ratio/ess"])
+    names = [*turns[0].metrics]
+    known = [turns[i].metrics for i in (0, 2, 3)]
+    for name in ("kl/exact", "policy/entropy", "clip/fraction", "ratio/ess"):
+        assert metrics[name] == pytest.approx(sum(float(row[name]) for row in known) / 3), names
+    limit = 0.99 * metrics["kl/exact"]
+    _, halt, _, _ = play(masked, epochs=2, limits=Limits("epoch", epoch=limit), lr=1e-2)
+    assert halt.epoch == 1 and halt.value == pytest.approx(metrics["kl/exact"])
+
+
+@pytest.mark.parametrize("rule", ["epoch", "batch"])
+def test_idle_steps_leave_no_trace(problem, numbers, make_loss, monkeypatch, rule):
+    """On a device the steps after a stop run as no-ops; what is told, and what the normaliser keeps, are the same."""
+    _, evaluate, learner, batch = problem(64)
+    seen = []
+
+    def ema(advantage, group, mask, last):
+        seen.append(len(seen))
+        return advantage, torch.tensor(float(len(seen)))
+
+    bound = bind(evaluate, make_loss(), limits=Limits("rule", **{rule: 1e-9}), normalise=ema, epochs=3)
+    told = []
+    for early in (True, False):
+        seen.clear()
+        monkeypatch.setattr(subject, "_looks_for_nothing", lambda x, early=early: early)
+        _, halt, metrics = update(bound, learner, batch, numbers(lr=1e-2), torch.Generator().manual_seed(5))
+        told.append((halt, {k: v for k, v in metrics.items() if k.startswith(("trace", "update", "advantage", "kl"))}))
+    assert len(seen) == 3 and repr(told[0]) == repr(told[1])
