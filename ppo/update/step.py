@@ -105,7 +105,8 @@ def build_step(
         return of_term.norm() / (whole - of_term).norm()
 
     def take(learner: Learner, batch: Batch, knobs: Knobs) -> tuple[Learner, Tensor]:
-        weight = batch.mask.float() / batch.mask.sum().clamp(min=1)
+        samples_here = batch.mask.sum()
+        weight = batch.mask.float() / samples_here.clamp(min=1)
         if loss.duals is not None:
             knobs = multipliers.into(knobs, learner.duals)
         whole, total, samples = gradient(learner.params, batch, weight, knobs)
@@ -136,7 +137,7 @@ def build_step(
         verdict = torch.where(values[watch] <= knobs.limit, GOING, LIMIT)
         stopped = torch.where(learner.stopped == GOING, torch.where(finite, verdict, NONFINITE), learner.stopped)
         taken = stopped == GOING
-        moves = taken & batch.mask.any()  # from no sample nothing is learned, not even what the moments have kept
+        moves = taken & (samples_here > 0)  # from no sample nothing is learned, not even what the moments have kept
         learner = tree_map(lambda new, old: torch.where(moves, new, old), stepped, learner)._replace(stopped=stopped)
         return learner, torch.stack([value.detach().float() for value in (taken, *values.values())])
 
