@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import Pipe
 from typing import Any
@@ -80,6 +81,18 @@ class Process:
             return f"ended with exit code {code}"
         why = " (out of memory?)" if code == -signal.SIGKILL else ""  # whom the kernel kills is not told why
         return f"was killed by {signal.Signals(-code).name}{why}"
+
+
+def end_with_parent() -> None:
+    """End this process when its parent is no more, whatever it is doing. (C code that keeps Python's lock is waited for.)"""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def be_somewhere() -> None:

@@ -16,7 +16,6 @@ import pickle
 import select
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import weakref
@@ -33,7 +32,7 @@ from gymnasium.spaces import Box
 from envs.arena import Arena, arena_bytes
 from envs.base import ActionSpace, EnvError, WorkerLost
 from envs.fault import RAISED, first_of, raised
-from envs.process import GRACE, STEP, Process, comes, end
+from envs.process import GRACE, STEP, Process, comes, end, end_with_parent
 from envs.shard import Shard
 
 _PATIENCE = 10  # replaying episodes may take this many time limits
@@ -257,7 +256,7 @@ def _anonymous_file() -> Any:
 def main(question: int, answer: int, file: int) -> None:
     """The worker: make the shard, then answer until the parent's end of the pipe closes. Then the process ends, whatever
     threads an environment has; and when the parent is no more, also in the middle of a step."""
-    _end_with_parent()
+    end_with_parent()  # a step that does not return never looks at the pipe
     questions, answers = Connection(question, writable=False), Connection(answer, readable=False)
     poll = select.poll()
     poll.register(question, select.POLLIN)
@@ -299,15 +298,3 @@ def main(question: int, answer: int, file: int) -> None:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
-
-
-def _end_with_parent() -> None:
-    """A step that does not return never looks at the pipe. (C code that keeps Python's lock is waited for.)"""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

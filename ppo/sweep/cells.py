@@ -6,9 +6,6 @@ ends, so that no cell runs twice, whatever launched it: a second sweep, or one t
 
 import json
 import multiprocessing
-import os
-import threading
-import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -19,6 +16,7 @@ from typing import IO, NamedTuple
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from envs.process import end_with_parent
 from ppo.compare.printed import print_line, print_table
 from ppo.config.options import ConfigError
 from ppo.logging.files import write_atomically
@@ -93,14 +91,7 @@ def _end_with_parent() -> None:
     if not multiprocessing.current_process().name.startswith("Loky"):
         return
     signals.listen()  # between two cells, too
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
 
 
 def inspect(folder: Path) -> Cell | None:

@@ -22,9 +22,8 @@ _OURS = ("ppo", "envs")
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
 _IN_PYTHON = 1 << 9  # a class with this flag is no part of the interpreter or of a library in C, such as an array
-_OF_TORCH = {
-    name for name in vars(nn.Module()) if name.startswith("_")
-}  # hooks and the like, and what is asked for by name
+# Of every module: hooks and the like, and what is asked for by name.
+_OF_TORCH = {name for name in vars(nn.Module()) if name.startswith("_")}
 _LIBRARIES = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
