@@ -122,6 +122,10 @@ def test_a_policy_with_memory_is_stepped(fit):
         assert action.shape == (1,) and memory.shape == (1, 8) and memory.all()
         later, _ = policy.step([0.5, 0.1], memory)
         afresh, _ = policy.step([0.5, 0.1], 0 * memory)
+        for wrong in (np.zeros((2, 8)), np.zeros((1, 9)), np.zeros(8)):
+            with pytest.raises(ValueError, match=r"memory has shape .*, needed is \(1, 8\) or \(\)"):
+                policy.step([0.5, 0.1], wrong)
+        assert policy.step([0.5, 0.1], memory.astype(np.float64))[0] == later  # as np.zeros gives it
         assert afresh == action != later and policy.step([0.5, 0.1], memory, stochastic=True)[1].shape == (1, 8)
         with pytest.raises(ValueError, match=r"has a memory: action, memory = policy\.step\(obs, memory\)"):
             policy([0.5, 0.1])

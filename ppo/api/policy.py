@@ -89,8 +89,12 @@ class Policy:
             seed = int(torch.randint(2**31, ()).item()) if seed is None else seed
             _, network, normalise, to_world, _ = self._policy
             act = sampled(network, normalise, to_world, len(rows), seed)
+        before = np.asarray(memory, np.float32)
+        wanted = (len(rows), self._policy.network.memory_size)
+        if before.size and before.shape != wanted:
+            raise ValueError(f"{self.name}: memory has shape {before.shape}, needed is {wanted} or ()")
         with torch.no_grad():
-            action, memory = act(rows, torch.as_tensor(np.asarray(memory)) if len(memory) else memory)
+            action, memory = act(rows, torch.from_numpy(before) if before.size else ())
         taken = [self._policy.envs.given(row) for row in action]
         return taken[0] if given.ndim == 1 else np.stack(taken), np.asarray(memory)
 

@@ -56,6 +56,8 @@ def random_order(samples: int, chunk: int, generator: torch.Generator) -> Int[Te
 def blank(batch: Batch) -> Batch:
     """Zeros wherever the mask is False: a weight of 0 does not silence a NaN.
 
+    Not in what a network with memory is led by, all of it finite: the samples after it in its piece are learned from, and
+    were acted on with what it left behind.
     On the CPU a batch without such samples, nearly every one, stays as it is; elsewhere looking would mean waiting.
     """
     if batch.mask.device.type == "cpu" and batch.mask.all():
@@ -65,7 +67,7 @@ def blank(batch: Batch) -> Batch:
         mask = batch.mask.view(batch.mask.shape + (1,) * (x.ndim - batch.mask.ndim))
         return torch.where(mask, x, torch.zeros_like(x))
 
-    return tree_map(zeroed, batch)
+    return tree_map(zeroed, batch)._replace(obs=batch.obs, memory=batch.memory, first=batch.first)
 
 
 def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:

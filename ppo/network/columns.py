@@ -31,7 +31,8 @@ def choose(wanted: Sequence[int | str] | None, size: int, names: Mapping[str, ra
 
     An entry is a number (negative ones count from the end), a range ``"0:13"`` as Python's slices, or the name of a group
     of columns, for which ``*`` and ``?`` may stand: ``names``, {"imu/gyro": range(0, 3), ...}. A name also stands for
-    the groups below it: ``"imu"``. Raises ValueError where an entry names nothing, and where there is no column.
+    the groups below it: ``"imu"``. A text that is a name is no number: ``"0"``, where
+    a part is called so. Raises ValueError where an entry names nothing, and where there is no column.
     """
     if wanted is None:
         return None
@@ -45,6 +46,8 @@ def choose(wanted: Sequence[int | str] | None, size: int, names: Mapping[str, ra
 
 def _entry(entry: int | str, size: int, names: Mapping[str, range]) -> Sequence[int]:
     text = str(entry)
+    if isinstance(entry, str) and (named := [name for name in names if name == text or name.startswith(f"{text}/")]):
+        return [column for name in named for column in names[name]]
     if re.fullmatch(r"-?\d+", text):
         if not -size <= int(text) < size:
             raise ValueError(f"{text}: there are columns 0 to {size - 1}")
@@ -55,7 +58,8 @@ def _entry(entry: int | str, size: int, names: Mapping[str, range]) -> Sequence[
         if not columns or max(map(abs, (low or 0, high or 0))) > size:  # a slice of Python's would just end earlier
             raise ValueError(f"{text}: there are columns 0 to {size - 1}")
         return columns
-    below = [name for name in names if fnmatch.fnmatchcase(name, text) or fnmatch.fnmatchcase(name, f"{text}/*")]
+    pattern = text.replace("[", "[[]")  # * and ? alone stand for something
+    below = [name for name in names if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")]
     if not below:
         near = difflib.get_close_matches(text, names, n=1)
         known = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'no names, only numbers'}"

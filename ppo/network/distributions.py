@@ -185,12 +185,14 @@ class Categorical(NamedTuple):
         return {}
 
     def distance(self, other: "Categorical") -> Float[Tensor, ""]:
-        """The largest difference of any log probability."""
-        return (self._log_p() - other._log_p()).abs().max()
+        """The largest difference of any log probability; of actions that neither takes, as where they are masked, none."""
+        log_p, log_q = self._log_p(), other._log_p()
+        return torch.where((log_p.exp() == 0) & (log_q.exp() == 0), 0, log_p - log_q).abs().max()
 
     def sharpness(self) -> Float[Tensor, ""]:
-        """How strongly ``distance`` and log-ratio magnify the rounding of a parameter: the largest logit, at least 1."""
-        return self.logits.abs().max().clamp(min=1)
+        """How strongly ``distance`` and log-ratio magnify the rounding of a parameter: the largest logit of an action that it
+        takes, at least 1."""
+        return torch.where(self._log_p().exp() == 0, 0, self.logits).abs().max().clamp(min=1)
 
     def mode(self) -> Int[Tensor, "*B"]:
         """The most probable action."""
@@ -235,14 +237,12 @@ class Several(NamedTuple):
         return {}
 
     def distance(self, other: "Several") -> Float[Tensor, ""]:
-        """The largest difference of any log probability; of actions that neither has, none."""
-        same = self.logits == other.logits  # -inf - -inf would be NaN
-        one, two = (torch.log_softmax(p.logits, -1) for p in (self, other))
-        return torch.where(same & torch.isinf(self.logits), 0, one - two).abs().max()
+        """As of one."""
+        return self._each.distance(other._each)
 
     def sharpness(self) -> Float[Tensor, ""]:
-        """As of one: the largest logit, at least 1."""
-        return torch.where(torch.isinf(self.logits), 0, self.logits).abs().max().clamp(min=1)
+        """As of one."""
+        return self._each.sharpness()
 
     def mode(self) -> Int[Tensor, "*B K"]:
         """The most probable action of each."""

@@ -86,6 +86,13 @@ def build_evaluate(network: ActorCritic) -> Evaluate:
     return Evaluate(network, unflatten(network))
 
 
+def constants(network: nn.Module) -> dict[str, Tensor] | tuple[()]:
+    """What a network holds beside its parameters, by name: the buffers that its ``state_dict`` has; () where it has none.
+    They do not move, but without them the parameters are another policy."""
+    trained = dict(network.named_parameters())
+    return {name: x for name, x in network.state_dict().items() if name not in trained} or ()
+
+
 def flatten(network: nn.Module) -> Float[Tensor, " P"]:
     """Move the network's parameters into one buffer and make them views of it: writing the buffer moves the network."""
     parameters = list(network.parameters())

@@ -20,15 +20,18 @@ class Own(ActorCritic):
                                or Several(logits [*B, K, n])
         value(obs [*B, O]) -> [*B]
 
-    ``*B``: one axis or several. ValueError where it has not both, or gives what does not fit ``space``.
+    ``*B``: one axis or several. Both are functions of their input and the parameters; buffers, and parameters that ask for no
+    gradient, are constants. ValueError where it has not both, gives what does not fit ``space``, or does not give the same
+    when it is asked twice.
     ``sizes``: O of each; the two differ where ``observe`` says so.
     """
 
     def __init__(self, net: Any, sizes: tuple[int, int], space: Box | Discrete | MultiDiscrete):
         if not (isinstance(net, nn.Module) and callable(getattr(net, "policy", None))) or not hasattr(net, "value"):
             raise ValueError(f"{type(net).__name__}: needed is a torch.nn.Module with policy(obs) and value(obs)")
+        _keep_frozen(net)
         if not any(True for _ in net.parameters()):
-            raise ValueError(f"{type(net).__name__}: has no parameters, so there is nothing to train")
+            raise ValueError(f"{type(net).__name__}: has no parameters to train")
         super().__init__(nn.Sequential(_Method(net.policy)), nn.Sequential(_Method(net.value, of_critic=True)))
         self.net, self.continuous = net, isinstance(space, Box)
         self.shape = _shape(space)  # of the numbers that the noise of one action has
@@ -67,6 +70,15 @@ class _Method(nn.Module):
         return given[..., None] if self.of_critic else given
 
 
+def _keep_frozen(net: nn.Module) -> None:
+    """Make buffers of the parameters that ask for no gradient: all that is left as a parameter is trained."""
+    for module in net.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if not parameter.requires_grad:
+                delattr(module, name)
+                module.register_buffer(name, parameter.detach())
+
+
 def _shape(space: Box | Discrete | MultiDiscrete) -> tuple[int, ...]:
     if isinstance(space, Box):
         return space.shape
@@ -76,8 +88,9 @@ def _shape(space: Box | Discrete | MultiDiscrete) -> tuple[int, ...]:
 def _try(net: Any, rows: tuple[int, ...], sizes: tuple[int, int], space: Box | Discrete | MultiDiscrete) -> None:
     """What it gives of zeros is what is needed; ValueError says what is not."""
     seen, known = (torch.zeros(*rows, size) for size in sizes)
+    before = {name: x.clone() for name, x in net.named_buffers()}
     with torch.no_grad():
-        policy, value = net.policy(seen), net.value(known)
+        (policy, value), again = ((net.policy(seen), net.value(known)) for _ in range(2))
     kind = Gaussian if isinstance(space, Box) else Categorical if isinstance(space, Discrete) else Several
     for what, obs, given, wanted, shape in (
         ("policy", seen, policy, kind, (*rows, *_shape(space))),
@@ -92,7 +105,19 @@ def _try(net: Any, rows: tuple[int, ...], sizes: tuple[int, int], space: Box | D
                     "; a log_std that is the same in every state: log_std.expand_as(mean)" if wanted is Gaussian else ""
                 )
                 raise ValueError(f"{what}(obs {[*obs.shape]}) gives {[*x.shape]}; needed is {[*shape]}{same}")
+    for name, buffer in net.named_buffers():
+        if not _equal(before[name], buffer):
+            raise ValueError(f"{name} changes when the network is called, as statistics do in training mode")
+    for what, one, other in (("policy", policy, again[0]), ("value", [value], [again[1]])):
+        if not all(map(_equal, one, other)):
+            raise ValueError(
+                f"{what}(obs) gives something else when it is called again, as with dropout in training mode"
+            )
     if isinstance(space, MultiDiscrete):
         beyond = torch.arange(int(max(space.nvec))) >= torch.tensor(space.nvec)[:, None]
         if (policy.logits[..., beyond] > -math.inf).any():
             raise ValueError(f"policy(obs): logits of actions that {space} does not have must be -inf")
+
+
+def _equal(x: Tensor, y: Tensor) -> bool:
+    return torch.allclose(x, y, rtol=0, atol=0, equal_nan=True)

@@ -23,7 +23,7 @@ from ppo.control.schedule import Chosen, Schedule
 from ppo.loss.reference import Reference, initial
 from ppo.loss.terms import Term
 from ppo.network.actor_critic import ActorCritic
-from ppo.network.flat import box, build_evaluate, flatten
+from ppo.network.flat import box, build_evaluate, constants, flatten
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import ranks
 from ppo.run.build import HeldOut, build_network, choose_reference, held_out, obs_normaliser, restore, torch_device
@@ -164,6 +164,7 @@ def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
                 schedule.start(),
                 memory=network.empty_memory(cfg.num_envs, envs.device),
                 recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
+                constants=constants(network),
             ),
             warm_up=warms_up(cfg),
             total_steps=cfg.total_steps,

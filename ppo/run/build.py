@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from envs.base import VectorEnv
 from envs.fault import RAISED, closing, raised
 from ppo.buffer.collect import collect
+from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
 from ppo.config.foreign import foreign
@@ -24,7 +25,7 @@ from ppo.network import own
 from ppo.network.actor_critic import ActorCritic, ObsSize, widen
 from ppo.network.categorical import ActionSize, categorical
 from ppo.network.columns import Columns, choose
-from ppo.network.flat import flatten
+from ppo.network.flat import constants, flatten
 from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import checkpoint
@@ -131,9 +132,10 @@ def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, d
     """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says. Raises CheckpointError, ConfigError."""
     option = strategy("network", cfg.network, cfg.trust)
     quantiles = cfg.value.get("quantiles", 1)
-    network = build_network(option, envs, torch.Generator(), observe=cfg.observe, quantiles=quantiles).to(device)
-    flat = flatten(network)
-    flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+    # By the seed that it was trained with: a network of a user's own may have drawn more than its parameters.
+    drawn = torch.Generator().manual_seed(cfg.seed)
+    network = build_network(option, envs, drawn, observe=cfg.observe, quantiles=quantiles).to(device)
+    _fill(network, flatten(network), tensors)
     moments = checkpoint.from_leaves(
         Moments.empty(*envs.observation_space.shape, device=device), tensors, "obs_moments"
     )
@@ -141,17 +143,25 @@ def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, d
     return Frozen(network, normalise)
 
 
+def _fill(network: ActorCritic, flat: Tensor, tensors: dict[str, Tensor]) -> None:
+    """Give the network the parameters (``flat``) and constants of a checkpoint. Raises CheckpointError."""
+    flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+    held = constants(network)
+    tree_map(Tensor.copy_, held, checkpoint.from_leaves(held, tensors, "constants"))
+
+
 def restore(
     cfg: DictConfig, network: ActorCritic, flat: Tensor, moments: Moments, scale: RewardScale
 ) -> tuple[Moments, RewardScale]:
-    """Write the parameters of ``cfg.init`` into ``flat``, which are those of ``network``; returns its observation
-    statistics, and ``scale`` with its statistics of the rewards, in whose unit its critic predicts. Episodes begin anew.
+    """Write the parameters of ``cfg.init`` into ``flat``, which are those of ``network``, and its constants; returns its
+    observation statistics, and ``scale`` with its statistics of the rewards, in whose unit its critic predicts. Episodes begin
+    anew.
 
     Raises ConfigError where it does not fit.
     """
     try:
         tensors, meta = checkpoint.load(checkpoint.find(located(cfg.init)))
-        flat.copy_(checkpoint.from_leaves(flat, tensors, "learner.params"))
+        _fill(network, flat, tensors)
         moments = checkpoint.from_leaves(moments, tensors, "obs_moments")
         scale = scale._replace(moments=checkpoint.from_leaves(scale.moments, tensors, "reward_scale.moments"))
     except checkpoint.CheckpointError as error:
@@ -176,11 +186,12 @@ def restore(
 
 def _outside(network: ActorCritic) -> str | None:
     """The first parameter that lies outside of the bounds that the network names for it, in words."""
-    for name, (low, high) in network.bounds().items():
+    for name, bounds in network.bounds().items():
         values = network.get_parameter(name)
-        for value, beyond in ((values.min().item(), "below"), (values.max().item(), "above")):
-            if not low <= value <= high:
-                return f"{name} reaches {value:.3g}, {beyond} {low if beyond == 'below' else high:.3g}"
+        low, high = values.new_tensor(bounds)  # as the step has them
+        for value, beyond, bound in ((values.min(), "below", low), (values.max(), "above", high)):
+            if (value < bound) if beyond == "below" else (value > bound):
+                return f"{name} reaches {value.item():.3g}, {beyond} {bound.item():.3g}"
     return None
 
 

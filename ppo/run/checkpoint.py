@@ -26,11 +26,13 @@ class CheckpointError(RuntimeError):
 
 
 def to_leaves(tree, name: str = "") -> dict[str, Any]:
-    """{"name.field.field": leaf} of a nested NamedTuple: tensors, on the CPU, and what JSON can hold."""
+    """{"name.field.field": leaf} of nested NamedTuples and mappings of tensors: tensors, on the CPU, and what JSON can hold."""
     if isinstance(tree, Tensor):
         return {name: tree.detach().cpu().contiguous()}
     if isinstance(tree, tuple) and not tree:  # an optional part that is not there
         return {}
+    if _of_tensors(tree):
+        return {_below(name, key): leaf.detach().cpu().contiguous() for key, leaf in tree.items()}
     if not hasattr(tree, "_fields"):
         return {name: tree}
     return {k: v for field in tree._fields for k, v in to_leaves(getattr(tree, field), _below(name, field)).items()}
@@ -45,6 +47,8 @@ def from_leaves(template, leaves: Mapping[str, Any], name: str = ""):
         return type(template)(*(from_leaves(getattr(template, f), leaves, _below(name, f)) for f in template._fields))
     if isinstance(template, tuple):
         return template
+    if _of_tensors(template):
+        return {key: from_leaves(x, leaves, _below(name, key)) for key, x in template.items()}
     if name not in leaves:
         raise CheckpointError(f"the checkpoint holds no {name}")
     found = leaves[name]
@@ -54,6 +58,10 @@ def from_leaves(template, leaves: Mapping[str, Any], name: str = ""):
         expected = f"{template.dtype} {list(template.shape)}"
         raise CheckpointError(f"{name} is {found.dtype} {list(found.shape)} in the checkpoint, {expected} was expected")
     return found.to(template.device)
+
+
+def _of_tensors(tree: Any) -> bool:
+    return isinstance(tree, dict) and bool(tree) and all(isinstance(x, Tensor) for x in tree.values())
 
 
 def _below(name: str, field: str) -> str:

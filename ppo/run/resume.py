@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from envs.base import NoState, VectorEnv
+from ppo.buffer.data import tree_map
 from ppo.config.options import ConfigError
 from ppo.logging.jsonl import read
 from ppo.run import checkpoint
@@ -69,11 +70,13 @@ def freeze(
 
 
 def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator) -> State:
-    """The saved state; puts the network's parameters ``flat [P]`` and the generator where they were."""
+    """The saved state; puts the network's parameters ``flat [P]``, its constants, which are those of ``template``, and the
+    generator where they were."""
     # An earlier version kept no largest reward: it may have been any, and what is not finite is refused.
     unknown = {"reward_scale.largest": torch.tensor(torch.finfo(torch.float64).max, dtype=torch.float64)}
     state = checkpoint.from_leaves(template, unknown | saved.tensors | in_todays_names(saved.meta["progress"]))
     flat.copy_(state.learner.params)
+    tree_map(Tensor.copy_, template.constants, state.constants)
     generator.set_state(saved.tensors["generator"])
     return state
 

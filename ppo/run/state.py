@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from ppo.buffer.rewards import RewardScale
 from ppo.control.progress import Seen
 from ppo.control.schedule import Chosen
@@ -28,6 +30,7 @@ class State(NamedTuple):
     advantage_scale: float | None = None  # what norm= kept
     memory: Memory = ()  # [N, M] of the policy, where the world lives; see ppo.network.memory
     recalled: Memory = ()  # [N, R] of the reference policy
+    constants: dict[str, Tensor] | tuple[()] = ()  # of the network, where it has any; see ppo.network.flat
 
     def note(self, metrics: Mapping[str, Any], halt: Halt | None) -> "State":
         """With what the options of the next update will read of this one.

@@ -182,6 +182,21 @@ def test_on_a_device_nothing_is_read_back_to_find_the_successors():
     assert asked == [(6, 3, 2)]
 
 
+def test_what_is_masked_still_leads_the_memory_to_the_samples_after_it():
+    """Here the masked sample begins an episode and does not end it: what follows was acted on with what it left behind."""
+    network, rollout, _, _ = roll(
+        option("env", "gym", id="Pendulum-v1")(2, 0), num_steps=8, network="gru", hidden=8, chunk=4
+    )
+    done, mask = torch.zeros(8, 2, dtype=torch.bool), torch.ones(8, 2, dtype=torch.bool)
+    done[2, 0], mask[3:5, 0] = True, False
+    params, evaluate = flatten(network), build_evaluate(network)
+    batch = Prepare(evaluate, 0.9, 0.95)(rollout._replace(done=done, mask=mask), params, RAW, torch.Tensor.float)
+    silenced = blank(batch)
+    assert not silenced.mask.all() and (silenced.advantage[~silenced.mask] == 0).all()
+    log_ratio = evaluate.policy(params, silenced).log_ratio(batch.policy, batch.action)
+    assert log_ratio[silenced.mask].abs().max() < 1e-5
+
+
 def test_advantages_are_recomputed_from_what_was_seen_not_from_what_the_mask_left():
     """The step before a masked one ends with the value of the state in which that began; a batch that is learned from has
     zeros there."""

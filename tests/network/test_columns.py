@@ -40,6 +40,17 @@ def test_columns_are_chosen_by_number_range_and_name(wanted, found):
 
 
 @pytest.mark.parametrize(
+    ("wanted", "found"),
+    [(["foot[1]"], [0, 1]), (["foot1"], [2, 3]), (["foot[*"], [0, 1]), (["0"], [4, 5]), ([0], [0]), (["1"], [6])],
+    ids=str,
+)
+def test_a_name_is_itself_whatever_is_in_it(wanted, found):
+    """Not a pattern of the shell, and not the number of a column."""
+    names = {"foot[1]": range(2), "foot1": range(2, 4), "0": range(4, 6), "1/x": range(6, 7)}
+    assert choose(wanted, 7, names) == found
+
+
+@pytest.mark.parametrize(
     ("wanted", "said"),
     [
         ([], "names no column"),

@@ -167,6 +167,19 @@ def test_the_family_holds_for_categoricals():
         assert getattr(kl_family, name)(old, old, old.log_ratio(old, action)).abs().max() == 0
 
 
+@pytest.mark.parametrize("masked", [-math.inf, -1e8, -1e4])
+@pytest.mark.parametrize("shape", [(3,), (1, 3)], ids=["one", "several"])
+def test_an_action_that_is_masked_hides_no_difference_of_the_others(masked, shape):
+    """A mask of either kind: its logit is no measure of rounding, and it is itself no difference."""
+    kind = Categorical if len(shape) == 1 else Several
+    p, q, r = (
+        kind(torch.tensor([x, y, masked + z]).view(1, *shape)) for x, y, z in ((5, -3, 0), (0, 1, 0), (5, -3, 8))
+    )
+    log_p, log_q = (torch.log_softmax(torch.tensor(x), 0) for x in ([5.0, -3.0], [0.0, 1.0]))
+    assert p.distance(q).item() == pytest.approx((log_p - log_q).abs().max().item(), rel=1e-6)
+    assert p.distance(r).item() == 0 and p.sharpness().item() == 5
+
+
 # Several discrete actions at once
 
 

@@ -13,10 +13,12 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
-from envs.fault import keep
+import ppo
+from envs.fault import closing, keep
 from ppo import evaluate, export
 from ppo.config.options import ConfigError
 from ppo.network.distributions import Categorical, Gaussian, Several
+from ppo.network.flat import flatten
 from ppo.network.own import Own
 from ppo.run.assemble import assemble
 from tests.envs.toy import Buttons
@@ -85,6 +87,26 @@ class Given(torch.nn.Module):
         self.moves = torch.nn.Parameter(torch.zeros(1))
 
 
+class Counts(Given):
+    """Notes how often it was asked."""
+
+    def __init__(self):
+        super().__init__(Categorical, self.count)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def count(self, obs):
+        self.calls += 1
+        return obs[..., 0]
+
+
+class Frozen(Given):
+    """Has a parameter that is not to be trained, and no other."""
+
+    def __init__(self):
+        super().__init__(Categorical)
+        self.moves.requires_grad_(False)
+
+
 def logits(*shape):
     return lambda obs: obs[..., :1].reshape(*obs.shape[:-1], *[1] * len(shape)) + torch.zeros(*shape)
 
@@ -112,8 +134,16 @@ BOX = Box(-1, 1, (2,))
         ),
         (Given(lambda obs: Categorical(obs)), Discrete(4), "gives [2, 3]; needed is [2, 4]"),
         (Given(lambda obs: Several(logits(2, 3)(obs))), MultiDiscrete([2, 3]), "does not have must be -inf"),
+        (Counts(), Discrete(3), "calls changes when the network is called"),
+        (Given(lambda obs: Categorical(obs + torch.rand(3))), Discrete(3), "policy(obs) gives something else when"),
+        (
+            Given(Categorical, lambda obs: torch.rand(obs.shape[:-1])),
+            Discrete(3),
+            "value(obs) gives something else when",
+        ),
+        (Frozen(), Discrete(3), "Frozen: has no parameters to train"),
     ],
-    ids=range(9),
+    ids=range(13),
 )
 def test_what_does_not_fit_is_one_line(net, space, said):
     with pytest.raises(ValueError) as error:
@@ -213,3 +243,54 @@ def test_a_yaml_of_ones_own_is_meant_whatever_ours_says_too(tmp_path):
     for word, said in (("clip=shrink", "KeyError: (0.4, 0.05)"), (named, "KeyError: (0.2, 0.1)")):
         done = subprocess.run([*base, word], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert said in done.stdout + done.stderr, done.stderr
+
+
+FEATURES = """
+import torch
+from torch import nn
+from ppo.network.distributions import Gaussian
+
+class Features(nn.Module):
+    \"\"\"Random features, drawn once: some in a buffer, some in a layer that is not to be trained, some in neither.\"\"\"
+
+    def __init__(self, obs_size, action_size, generator):
+        super().__init__()
+        self.register_buffer("waves", torch.randn(obs_size, 8))
+        self.fixed, self.phase = nn.Linear(8, 8), torch.randn(8)
+        self.fixed.requires_grad_(False)
+        self.mean, self.critic = nn.Linear(8, action_size), nn.Linear(8, 1)
+        self.log_std = nn.Parameter(torch.zeros(action_size))
+
+    def seen(self, obs):
+        return self.fixed(torch.sin(obs @ self.waves + self.phase))
+
+    def policy(self, obs):
+        mean = self.mean(self.seen(obs))
+        return Gaussian(mean, self.log_std.expand_as(mean))
+
+    def value(self, obs):
+        return self.critic(self.seen(obs)).squeeze(-1)
+"""
+
+
+def test_what_is_not_trained_stays_and_comes_back_with_the_parameters(monkeypatch, config, finished, trained, tmp_path):
+    (tmp_path / "features.py").write_text(FEATURES)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("network._target_=features.Features", "trust=[features]")
+    with closing(assemble(config(*words, "seed=5")).envs):
+        pass  # what another seed draws first
+    drawn = assemble(config(*words, "seed=3"))
+    drawn.envs.close()
+    run = finished(*words, "seed=3", "lr.value=0.1")
+    with ppo.load(run.folder, trust=["features"]) as policy:
+        loaded = policy._policy.network
+    for name in ("net.waves", "net.fixed.weight", "net.fixed.bias"):
+        assert torch.equal(loaded.state_dict()[name], drawn.network.state_dict()[name]), name
+    assert torch.equal(loaded.net.phase, drawn.network.net.phase)
+    assert (flatten(loaded) - drawn.flat).abs().max() > 0.05 and len(drawn.flat) == 8 + 1 + 8 + 1 + 1
+    # Parameters of one seed mean nothing with the features of another; nor once that run resumes.
+    other, steps = (*words, "seed=4", f"init={run.folder}", "lr.value=1e-9"), "total_steps=256"
+    trained(*other, steps, name="taught")
+    trained(*other, "total_steps=512", name="taught")
+    with ppo.load(tmp_path / "taught", trust=["features"]) as policy:
+        assert torch.equal(policy._policy.network.net.waves, loaded.net.waves)

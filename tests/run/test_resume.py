@@ -240,6 +240,17 @@ def test_a_run_resumes_without_the_one_that_it_started_from(go, tmp_path):
         go(*pulled, name="pulled")
 
 
+def test_a_deviation_at_its_bound_can_be_started_from_and_one_beyond_is_named(trained, finished):
+    """0.1 in float32, as the step projects it, is a little more than 0.1."""
+    at, lower = ("network.log_std=0.1", "network.log_std_max=0.1"), ("network.log_std=-0.5", "network.log_std_max=0")
+    run = finished(*at, "lr.value=1e-9")
+    trained(*at, f"init={run.folder}", "total_steps=128")
+    with pytest.raises(ConfigError, match=r"^init=.*: log_std reaches 0.1, above 0, where"):
+        trained(*lower, f"init={run.folder}", "total_steps=128", name="lower")
+    with pytest.raises(ConfigError, match=r"^init=.*: log_std reaches 0.1, below 0.5, where"):
+        trained("network.log_std=1", "network.log_std_min=0.5", f"init={run.folder}", "total_steps=128", name="higher")
+
+
 @pytest.mark.parametrize("damage", ["torn", "corrupt", "missing"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(go, tmp_path, capsys, damage):
     go(*LONG, name="whole")
