@@ -118,7 +118,9 @@ def differences(arms: Arms, by: Sequence[str]) -> dict[str, list[str]]:
     """Key -> its values, for what differs between the runs of one environment and is no declared factor.
 
     Compared: the resolved configuration without seed and logger, the commit, the versions of Python and of every
-    package that several of them had. A factor explains what changes between arms, never a difference within one:
+    package that several of them had, the source of the user's own code.
+
+    A factor explains what changes between arms, never a difference within one:
     ``--by clip`` does not cover two values of ``clip.eps`` in ``clip=fixed``.
     """
     table = {label: [_facts(trial) for trial in trials] for label, trials in arms.items()}
@@ -143,7 +145,7 @@ def _facts(trial: Trial) -> dict[str, object]:
 def _distinct(key: str, rows: Sequence[dict]) -> list[str]:
     """The values of ``key``, as text. What a run does not know of itself (no git, no run.json) does not differ, and a
     package that was installed between two runs made none of them different: the first did without it."""
-    if key in UNKNOWN or key.startswith("versions."):
+    if key in UNKNOWN or key.startswith(("versions.", "own.")):
         rows = [row for row in rows if row.get(key) is not None]
     return list(dict.fromkeys(json.dumps(row[key]) if key in row else "absent" for row in rows))
 

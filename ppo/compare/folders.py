@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -30,7 +31,7 @@ def read_run(folder: Path) -> Trial:
         raise CompareError(f"{folder}: {' '.join(str(error).split())}") from None
     whole = isinstance(config, dict) and isinstance(about, dict) and isinstance(about.get("versions", {}), dict)
     attempts = [*(about.get("resumed") or []), about] if whole else []  # the first one first
-    if not whole or not all(isinstance(x, dict) and isinstance(x.get("git") or {}, dict) for x in attempts):
+    if not whole or not all(map(_is_attempt, attempts)):
         raise CompareError(f"{folder}: config.yaml or run.json is not what a run writes")
     git = [attempt.get("git") or {} for attempt in attempts]
     command = next((x["command"] for x in attempts if x.get("command")), None)
@@ -42,7 +43,14 @@ def read_run(folder: Path) -> Trial:
     )
     facts = {"git.commit": ", then ".join(commits) or None, "git.dirty": dirty, "python": about.get("python")}
     code = facts | {f"versions.{name}": version for name, version in about.get("versions", {}).items()}
+    for package in about.get("own") or {}:
+        digests = dict.fromkeys(str(x["own"][package]) for x in attempts if package in (x.get("own") or {}))
+        code[f"own.{package}"] = ", then ".join(digests)
     return _trial(config, rows, failed, code if about else {}, command, folder)
+
+
+def _is_attempt(about: Any) -> bool:
+    return isinstance(about, dict) and all(isinstance(about.get(name) or {}, dict) for name in ("git", "own"))
 
 
 def read_wandb(file: Path) -> Trial:

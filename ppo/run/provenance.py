@@ -5,13 +5,18 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
+from ppo.update.fingerprint import sources
 
-def provenance() -> dict:
+
+def provenance(own: Iterable[str] = ()) -> dict:
     """Plain facts for the run folder; takes a few tens of milliseconds.
+
+    ``own``: packages of the user's, of whose code a digest each is told; see ``fingerprint.sources``.
 
     ``git``: ``commit`` and ``dirty`` (uncommitted or new files) of the checkout this package lies in, None where it is
     installed without one. ``versions``: of every distribution of this Python. ``python``, ``platform``, ``cpu_count``
@@ -20,6 +25,7 @@ def provenance() -> dict:
     return {
         "git": _git(Path(__file__).resolve()),
         "versions": _versions(),
+        "own": sources(own),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

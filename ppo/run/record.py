@@ -16,6 +16,7 @@ from ppo.control.match import Match
 from ppo.logging.base import Run
 from ppo.run import checkpoint, crash, ranks, resume
 from ppo.run.assemble import Parts
+from ppo.run.build import trusted
 from ppo.run.describe import explain
 from ppo.run.effects import said
 from ppo.run.folder import DiskError
@@ -151,6 +152,7 @@ def recording(cfg: DictConfig, run: Run, parts: Parts, watch: Watch) -> Record:
             strategy("logger", cfg.logger, cfg.trust),
             headline=f"{parts.envs.name}, {parts.flat.numel():,} parameters",
             notes=[*said(run.words, parts.unread), *watch.foreseen],
+            own=trusted(cfg),
             watch=watch,
             plots=cfg.plots,
         )

@@ -47,7 +47,8 @@ class Sink:
     """A context manager: opens the run folder, closes everything, and says in ``run.json`` how the run ended.
 
     ``config``: the run's, resolved, as plain containers. ``open_logger(run)`` starts the dashboard. ``headline``: what is
-    trained, for the first line on the console. ``notes``: what should be known before the first step, a line each.
+    trained, for the first line on the console. ``notes``: what should be known before the first step, a line each. ``own``:
+    packages of the user's, whose code the run is made of.
     ``watch``: the doctor.
     ``plots``: a window, and ``run.png``.
     """
@@ -60,12 +61,13 @@ class Sink:
         *,
         headline: str,
         notes: Sequence[str],
+        own: Sequence[str],
         watch: Watch,
         plots: bool,
     ):
         self._watch: Watch | None = watch
         self._run, self._config, self._headline, self._notes, self._plots = run, config, headline, notes, plots
-        self._open_logger, self._total = open_logger, config["total_steps"]
+        self._open_logger, self._total, self._own = open_logger, config["total_steps"], own
         self._row: dict[str, Any] = {}  # of the last update, without lists
         self._seen: set[str] = set()  # names of metrics that there were by now
         self._best: float | None = None  # the best evaluation so far
@@ -77,7 +79,7 @@ class Sink:
         folder = self._run.folder
         self.saved = resume.find(folder, self._config)
         self._facts: dict[str, Any] = {name: getattr(self._run, name) for name in ("name", "group", "job_type")}
-        self._facts |= provenance() | {"ranks": ranks.size()} | self._earlier()
+        self._facts |= provenance(self._own) | {"ranks": ranks.size()} | self._earlier()
         self._window = Window(folder / "run.png", self._run.name, self._total) if self._plots else None
         self._logger = Forgiving(self._open_logger(self._run._replace(id=self._facts["logger_run_id"])))
         self._facts["logger_run_id"] = self._logger.run_id or self._facts["logger_run_id"]
@@ -98,7 +100,8 @@ class Sink:
         said = run_json(self._run.folder)
         resumed = said.get("resumed", [])
         if self.saved:
-            resumed = [*resumed, {"update": self.saved.updates, "git": said.get("git"), "command": said.get("command")}]
+            before = {name: said.get(name) for name in ("git", "own", "command")}
+            resumed = [*resumed, {"update": self.saved.updates} | before]
         return {"logger_run_id": said.get("logger_run_id"), "resumed": resumed}
 
     def _open(self, folder: Path) -> None:

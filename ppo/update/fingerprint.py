@@ -42,6 +42,19 @@ def fingerprint(function: Any) -> str:
     return digest.hexdigest()
 
 
+def sources(packages: Iterable[str]) -> dict[str, str]:
+    """{package: a digest of the source of all that is loaded of it}, and of what that imports; neither of a library that is
+    installed, whose version stands for it, nor of ours."""
+    found = {}
+    for package in packages:
+        loaded = {name: x for name, x in sys.modules.items() if name.partition(".")[0] == package and _counts(x, set())}
+        theirs = [x for x in _closure(loaded) if x.__name__.partition(".")[0] not in _OURS]
+        if theirs:
+            code = repr([(x.__name__, _source(x)) for x in theirs])
+            found[package] = hashlib.sha256(code.encode()).hexdigest()[:16]
+    return found
+
+
 def _parts(x: Any, seen: dict[int, tuple[int, Any]], modules: dict[str, ModuleType]) -> Iterator[str]:
     """A text for everything that is reachable from ``x``, in a fixed order; its modules are put into ``modules``.
 

@@ -45,7 +45,9 @@ def configured(changes: dict) -> dict:
 def run_folder(tmp_path):
     """A factory: a run folder whose evaluations are ``returns``, at 1000, 2000 ... steps. Training return: 100 lower."""
 
-    def make(returns, *, name=None, status="finished", commit="c0ffee", versions=None, rows=None, **changes) -> Path:
+    def make(
+        returns, *, name=None, status="finished", commit="c0ffee", versions=None, own=None, rows=None, **changes
+    ) -> Path:
         config = configured(changes)
         parts = [f"{key}={value}" for key, value in changes.items()]
         folder = tmp_path / "runs" / (name or ",".join(parts) or "run")
@@ -53,6 +55,7 @@ def run_folder(tmp_path):
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         about = {"status": status, "reason": None, "git": {"commit": commit, "dirty": False}, "python": "3.11.7"}
         about |= {"versions": {"torch": "2.13.0"} | (versions or {}), "command": COMMAND}
+        about |= {} if own is None else {"own": own}
         (folder / "run.json").write_text(json.dumps(about))
         with (folder / "metrics.jsonl").open("w") as file:
             for i, value in enumerate(returns, start=1):

@@ -89,6 +89,21 @@ def test_a_package_installed_between_two_runs_is_no_difference(run_folder):
         compare(load([*folders, run_folder([2.0], name="c", seed=2, versions={"torch": "2.14"})]), by=["kl"])
 
 
+def test_another_version_of_a_users_own_code_is_refused_and_one_that_is_not_known_is_none(run_folder):
+    folders = [
+        run_folder([1.0], name="a", own={"mine": "aa"}),
+        run_folder([2.0], name="b", kl="k1", own={"mine": "bb"}),
+    ]
+    assert 'own.mine ("aa" | "bb")' in refusal(folders, by=["kl"])
+    assert compare(load(folders), by=["kl"], allow=["own"]).verdict["pairs"]
+    earlier = run_folder([2.0], name="c", kl="k1")  # of a version that did not note it
+    assert compare(load([folders[0], earlier]), by=["kl"]).verdict["pairs"]
+    (file,) = folders[0].glob("run.json")
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"resumed": [{"update": 1, "own": {"mine": "00"}}]}))
+    assert load([folders[0]])[0].code["own.mine"] == "00, then aa"
+
+
 def test_of_a_resumed_run_every_attempt_counts(run_folder):
     """Its first updates may be of other code; and what can be given again is the command that began it."""
     folder, other = run_folder([1.0], kl="k1"), run_folder([1.0], name="other")

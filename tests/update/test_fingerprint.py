@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppo.update.fingerprint import fingerprint
+from ppo.update.fingerprint import fingerprint, sources
 
 PROGRAM = Path(__file__).with_name("fingerprints.py")
 
@@ -140,6 +140,27 @@ def test_an_edited_module_of_a_users_package_makes_another_program(package, edit
     path = package / f"{edited}.py"
     path.write_text(path.read_text().replace("2.0", "3.0") + "\n# another\n")
     assert fingerprint(step) != before
+
+
+def test_the_sources_of_a_users_package_are_what_is_loaded_of_it(package):
+    def now():
+        return sources(["users_package", "torch", "nobodys"])
+
+    importlib.import_module("users_package.aims")
+    before = now()
+    assert before.keys() == {"users_package"} and now() == before
+    (package / "parts.py").write_text("from .numbers import SCALE\n\ndef scaled(x):\n    return SCALE + x\n")
+    edited = now()
+    (package / "never_imported.py").write_text("A = 1\n")
+    assert now() == edited != before
+
+
+def test_what_a_package_imports_of_ours_is_not_its_source(package, monkeypatch):
+    importlib.import_module("ppo.loss.objective")
+    (package / "beside.py").write_text("from ppo.loss import objective\n")
+    before = sources(["users_package"])
+    monkeypatch.setattr("ppo.loss.objective.__file__", str(package / "aims.py"))
+    assert sources(["users_package"]) == before
 
 
 def test_an_option_of_a_users_function_makes_another_program(package):
