@@ -10,6 +10,7 @@ import gymnasium
 from gymnasium.wrappers import HumanRendering
 
 from envs.base import EnvError, Envs, VectorEnv
+from envs.box2d import fresh
 from envs.display import check_window, draw_off_screen
 from envs.shard import Together
 from envs.vector import vector
@@ -213,7 +214,7 @@ def _in_a_window(
 def _registered(id: str, kwargs: dict[str, Any], **drawn: Any) -> gymnasium.Env:
     try:
         # The checker costs time in every step and says nothing that the vector does not check.
-        return gymnasium.make(id, disable_env_checker=True, **kwargs | drawn)
+        return fresh(gymnasium.make(id, disable_env_checker=True, **kwargs | drawn))
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{id}: {error} (for MuJoCo tasks: pip install 'gymnasium[mujoco]')") from error
     except gymnasium.error.Error as error:

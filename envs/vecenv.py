@@ -91,6 +91,8 @@ class Foreign(Simulator):
         else:
             obs = self._groups.row(call, self._seen()) if self._fresh is None else self._fresh
         self._spread(number)
+        if self._random_start:  # what it shows may tell the time
+            obs = self._groups.row("get_observations()", self._seen())
         self._begin()
         self._fresh, self._obs = None, obs
         return obs

@@ -14,6 +14,7 @@ import mmap
 import os
 import pickle
 import select
+import signal
 import sys
 import tempfile
 import time
@@ -257,6 +258,8 @@ def main(question: int, answer: int, file: int) -> None:
     """The worker: make the shard, then answer until the parent's end of the pipe closes. Then the process ends, whatever
     threads an environment has; and when the parent is no more, also in the middle of a step."""
     end_with_parent()  # a step that does not return never looks at the pipe
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):  # meant for the run, which finishes its update first
+        signal.signal(number, lambda *_: None)  # what is ignored would be so in the processes of an environment, too
     questions, answers = Connection(question, writable=False), Connection(answer, readable=False)
     poll = select.poll()
     poll.register(question, select.POLLIN)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 
@@ -138,7 +139,7 @@ def begin(cfg: DictConfig, parts: Parts, record: Record, buffer: Transition) -> 
             raise ConfigError(
                 f"cannot resume exactly: {error}; exact_resume=false resumes with new episodes"
             ) from error
-        obs = parts.envs.reset(cfg.seed + state.env_steps)
+        obs = parts.envs.reset(int(np.random.SeedSequence([cfg.seed, state.env_steps]).generate_state(1)[0]))
         scale = state.reward_scale._replace(discounted=parts.start.reward_scale.discounted)
         state = state._replace(memory=parts.start.memory, recalled=parts.start.recalled, reward_scale=scale)
     record.resumed(state, moved(parts.schedule, state, saved.meta["config"]["total_steps"]))

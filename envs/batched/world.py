@@ -138,7 +138,10 @@ class Batched(Plain):
 
     def compile(self, compiled: Callable[[Callable, Callable], Callable]) -> None:
         """Have ``compiled`` make the program that steps all of them."""
-        self._program = compiled(partial(advance, self._task), result)
+        plain = partial(advance, self._task)
+        made = compiled(plain, result)
+        if made is not plain:
+            self._program = made
 
     def row(self, obs: Any) -> np.ndarray:
         return np.asarray(obs)

@@ -26,6 +26,8 @@ def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
     culprit = f"it draws from {' and '.join(used)}, which" if used else "it has a generator that"
     for where, seen in (("in a fresh environment", fresh), ("after a reset of the same environment", again)):
         cause = f"{culprit} no seed governs; self.np_random is what reset(seed=...) sets"
+        if seen is again and not used:  # in a fresh one it repeated
+            cause = "something of it outlives an episode, a simulation or a counter; reset() must make it anew"
         if not np.array_equal(once.first, seen.first):
             return Verdict("fault", f"the same seed gives another first observation {where}: {cause}")
         differs = (once.next_obs != seen.next_obs).any((1, 2)) | (once.reward != seen.reward).any(1)
@@ -38,10 +40,12 @@ def seeds(subject: Subject, *, steps: int = 200) -> Verdict:
 
 
 def state(subject: Subject, *, steps: int = 50, more: int = 20) -> Verdict:
-    """A running episode can be saved and continued in a fresh environment: what resuming a run needs."""
+    """A running episode, which is not the first one, can be saved and continued in a fresh environment: what resuming a run
+    needs."""
     envs = subject.make(2)
     try:
         actions = drawn(envs, steps + more)
+        play(envs, actions, 1, until=subject.until)
         done = play(envs, actions[:steps], until=subject.until).steps
         saved = envs.state()
         here = [

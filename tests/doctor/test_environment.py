@@ -49,8 +49,11 @@ class Faulty(Point):
         reward *= {"rewards, large": 1e4, "rewards, small": 1e-6, "rewards, none": 0.0}.get(self.fault, 1.0)
         if self.fault == "truncation, clock":
             terminated, truncated = truncated, False
-        if self.fault in ("truncation, endless", "autoreset, endless"):
+        if self.fault in ("truncation, endless", "autoreset, endless", "state, wears out"):
             truncated = False
+        if self.fault == "state, wears out":
+            self.steps = getattr(self, "steps", 0) + 1
+            reward += 1e-6 * self.steps
         if self.fault == "truncation, both":
             terminated = truncated
         return self.look(obs), reward, terminated, truncated, info
@@ -138,7 +141,14 @@ SEEDED = [
     ("seeds", "fault", "no seed governs", partial(faulty, fault="seeds, generator")),
     ("seeds", "fault", "draws from np.random", partial(faulty, fault="seeds, global")),
     ("state", "note", "cannot be resumed exactly", partial(faulty, fault="seeds, global")),
-    ("seeds", "fault", "after a reset of the same environment", partial(faulty, fault="seeds, memory")),
+    (
+        "seeds",
+        "fault",
+        "after a reset of the same environment: something of it outlives",
+        partial(faulty, fault="seeds, memory"),
+    ),
+    ("seeds", "fault", "something of it outlives an episode", partial(faulty, fault="state, wears out")),
+    ("state", "note", "came to another return when", partial(faulty, fault="state, wears out")),
     ("seeds", "note", "every start is the same", partial(faulty, fault="seeds, one start")),
     ("actions", "fault", "cut off", partial(faulty, fault="actions, cut off")),
     ("actions", "fault", "range of 1000", partial(faulty, fault="actions, wide")),

@@ -158,6 +158,11 @@ def test_random_first_lengths_are_the_seeds_own():
     assert abs(np.mean(lengths[0]) - 24.5) < 4 * 14.4 / 200**0.5
 
 
+def test_the_first_observations_are_of_the_place_where_an_episode_begins():
+    env = world(8, random_start=True, length=50)
+    assert env.reset(1)[:, 1].tolist() == env._sim.episode_length_buf.tolist() != [0] * 8
+
+
 def test_limits_may_be_each_worlds_own():
     """rsl_rl's interface lets max_episode_length be a tensor."""
     limits = torch.tensor([4, 4, 6, 20])

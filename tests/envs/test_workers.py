@@ -51,6 +51,17 @@ def nothing_in_shared_memory():
     assert set(os.listdir("/dev/shm")) <= before
 
 
+def test_a_worker_leaves_the_signals_that_end_a_run_to_the_run():
+    """Some launchers send them to every process of a job. The run finishes its update, for which it needs its workers."""
+    with closing(vector(Counter, 4, 2, "Counter")) as env:
+        env.reset(0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            for pid in processes(env):
+                os.kill(pid, number)
+            env.step(ACTION)
+        assert all(map(alive, processes(env)))
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4, 9])
 def test_results_do_not_depend_on_the_number_of_workers(workers):
     here, there = vector(Counter, 5, 0, "Counter"), vector(Counter, 5, workers, "Counter")
