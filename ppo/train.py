@@ -38,7 +38,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
     from here. Returns the run's endpoint."""
     cfg = resolve(cfg)
     torch.set_num_threads(cfg.threads)
-    parts = assemble(cfg, begun=resume.begun(run.folder))
+    parts = assemble(cfg, begun=resume.begun(run.folder), reference=resume.reference(run.folder))
     with (
         closing(parts.envs),
         recording(cfg, run, parts, Watch(plain(cfg), parts.envs.observation_space, parts.envs.action_space)) as record,

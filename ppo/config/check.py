@@ -109,6 +109,10 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
     if named("objective", "vmpo"):
         apart = "objective=vmpo compares the samples of a minibatch, so they stay together"
         require(cfg.micro_batches == 1, "micro_batches", apart)
+        undone = (
+            "an epoch that is undone takes the rises of the multipliers with it, and none of their falls; stop=none"
+        )
+        require(not named("stop", "rollback"), "stop", undone)
     if named("project", "trpl"):
         require(not named("objective", "trpo"), "project", "objective=trpo holds the policy itself; objective=ppo")
     if said.get("network", {}).get("squash"):

@@ -80,15 +80,21 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     bind(cfg, required=_OF_THE_POLICY)
+    check_package(cfg, trust, where)
+    return cfg
+
+
+def check_package(cfg: DictConfig, trust: Sequence[str], where: Path) -> None:
+    """Raise ConfigError where the environment of a configuration that was read from ``where`` is in a package of its own,
+    which gymnasium would import, and that is not trusted."""
     name = str(cfg.env.get("id"))
     module, colon, _ = name.rpartition(":")
     package = module.split(".")[0]
-    if colon and package not in trust:  # gymnasium would import it
+    if colon and package not in trust:
         raise ConfigError(
             f"{where}: env.id={name} is in {module}, a package of its own, whose code runs only if you trust it: "
-            f"--trust {package} (for init= and reference.run= of a training run: trust=[{package}])"
+            f"--trust {package} (of a training run, for resume=, init= and reference.run=: trust=[{package}])"
         )
-    return cfg
 
 
 def no_interpolation(config: Any, where: Path) -> None:

@@ -34,7 +34,7 @@ def quantile(
     target: Float[Tensor, "*B"],
     old: Float[Tensor, "*B"],
     *,
-    quantiles: Annotated[int, Ge(1)],
+    quantiles: Annotated[int, Ge(2)],
     kappa: Annotated[float, Gt(0)],
 ) -> Float[Tensor, "*B"]:
     """(mean of the quantiles - target)^2, and for their shape around it the mean over quantiles i of

@@ -23,6 +23,11 @@ class Frozen(NamedTuple):
         """Its distributions at observations as the environment gives them; of a policy without memory."""
         return self.network.policy(self.normalise(obs))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it is made of, by name, and not a copy: writing them makes it another policy of the same shape."""
+        network = {f"network.{name}": x for name, x in self.network.state_dict().items()}
+        return network | {"mean": self.normalise.mean, "std": self.normalise.std}
+
     def empty_memory(self, rows: int) -> Memory:
         """That of a policy that has seen nothing, beside its statistics."""
         return self.network.empty_memory(rows, self.normalise.mean.device)

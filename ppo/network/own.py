@@ -37,6 +37,7 @@ class Own(ActorCritic):
         self.shape = _shape(space)  # of the numbers that the noise of one action has
         for rows in ((2,), (3, 2)):
             _try(net, rows, sizes, space)
+        self.shared = _shared(net, sizes)  # whether a step of the critic moves the policy
 
     def policy(self, obs: Float[Tensor, "*B O"], *memory: Tensor) -> Policy:
         return cast(Policy, self.actor(obs))
@@ -117,6 +118,17 @@ def _try(net: Any, rows: tuple[int, ...], sizes: tuple[int, int], space: Box | D
         beyond = torch.arange(int(max(space.nvec))) >= torch.tensor(space.nvec)[:, None]
         if (policy.logits[..., beyond] > -math.inf).any():
             raise ValueError(f"policy(obs): logits of actions that {space} does not have must be -inf")
+
+
+def _shared(net: Any, sizes: tuple[int, int]) -> bool:
+    """Whether a parameter is one of the policy and of the critic."""
+    with torch.enable_grad():
+        policy, value = net.policy(torch.zeros(2, sizes[0])), net.value(torch.zeros(2, sizes[1]))
+        sums = [sum(x.sum() for x in policy), value.sum()]
+    if not all(x.requires_grad for x in sums):
+        return False
+    of_policy, of_value = (torch.autograd.grad(x, [*net.parameters()], allow_unused=True) for x in sums)
+    return any(a is not None and b is not None for a, b in zip(of_policy, of_value, strict=True))
 
 
 def _equal(x: Tensor, y: Tensor) -> bool:

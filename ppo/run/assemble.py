@@ -1,7 +1,7 @@
 """From a configuration to the parts of a run: every choice bound to its function, nothing stepped, nothing written."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from envs.action import clip, received, tanh
 from envs.base import ActionSpace, VectorEnv
 from envs.device import make, on_device
+from ppo.buffer.data import tree_map
 from ppo.buffer.prepare import Prepare
 from ppo.buffer.rewards import RewardNormaliser, RewardScale
 from ppo.config.check import bind, need_continuous
@@ -71,9 +72,9 @@ class Parts(NamedTuple):
     unread: dict[str, str]  # choices that change nothing under the others: see ppo.run.effects
 
 
-def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
+def assemble(cfg: DictConfig, *, begun: bool = False, reference: Mapping[str, Tensor] | None = None) -> Parts:
     """Build the parts. ``begun``: the run goes on from a checkpoint of its own, which has all that ``init`` gave it; what it
-    started from may be gone by now. Only as a reference it is needed still.
+    started from may be gone by now. ``reference``: the tensors of its reference policy, as that checkpoint has them.
 
     Raises ConfigError (or EnvError) before anything is left behind.
     """
@@ -100,12 +101,12 @@ def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
         flat, evaluate = flatten(network), build_evaluate(network)
         moments = Moments.empty(*envs.observation_space.shape, device=device)
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
-        if cfg.init is not None and not (begun and chosen["reference"].func is not initial):
+        if cfg.init is not None and not (begun and (reference or chosen["reference"].func is not initial)):
             moments, reward_scale = restore(cfg, network, flat, moments, reward_scale)
         normaliser = partial(
             obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs
         )
-        frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs)
+        frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs, reference or {})
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
         to_world = received(chosen["action"], envs.action_space, envs.device)
         to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
@@ -165,6 +166,7 @@ def assemble(cfg: DictConfig, *, begun: bool = False) -> Parts:
                 memory=network.empty_memory(cfg.num_envs, envs.device),
                 recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
                 constants=constants(network),
+                reference=tree_map(torch.clone, frozen.policy.tensors()) if frozen else (),
             ),
             warm_up=warms_up(cfg),
             total_steps=cfg.total_steps,

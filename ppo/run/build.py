@@ -3,7 +3,7 @@
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -202,9 +202,15 @@ def trusted(cfg: DictConfig) -> list[str]:
 
 
 def choose_reference(
-    cfg: DictConfig, option: Callable, network: ActorCritic, normalise: ObsNormaliser, envs: VectorEnv
+    cfg: DictConfig,
+    option: Callable,
+    network: ActorCritic,
+    normalise: ObsNormaliser,
+    envs: VectorEnv,
+    kept: Mapping[str, Tensor],
 ) -> Reference | None:
-    """The reference policy, frozen: the network as it is now, or one that is read."""
+    """The reference policy, frozen: the network as it is now, or one that is read; of a run that resumes what it ``kept`` of
+    it, since the run that it was read from may have gone on."""
 
     def read(run: str) -> Frozen:
         try:
@@ -219,7 +225,13 @@ def choose_reference(
             raise ConfigError(f"reference.run={run}: {error}") from error
 
     try:
-        return option(Frozen(copy.deepcopy(network), normalise), read)
+        chosen = option(Frozen(copy.deepcopy(network), normalise), read)
+        if chosen and kept:
+            held = chosen.policy.tensors()
+            tree_map(Tensor.copy_, held, checkpoint.from_leaves(held, kept))
+        return chosen
+    except checkpoint.CheckpointError as error:
+        raise ConfigError(f"reference: is of another shape than the one that this run began with: {error}") from error
     except ConfigError:
         raise
     except ValueError as error:

@@ -1,7 +1,8 @@
 """Words that change nothing under the other words, found by asking the bound options what they read."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 
@@ -9,6 +10,7 @@ from envs.device import on_device
 from ppo.control.progress import Progress, Seen
 from ppo.control.stop import Limits
 from ppo.loss.objective import GRADIENT, NATURAL
+from ppo.network.frozen import Frozen
 
 _CLIPS = (
     (0.9, 1.1),
@@ -31,13 +33,21 @@ def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: 
     penalised = options["penalty"](Progress(target_kl=target_kl or 0.01)) > 0
     by_kl = [group for group, choose in adaptive.items() if differs(choose, "kl")]
     by_target = [group for group, choose in adaptive.items() if differs(choose, "target_kl")]
+    natural = steps_of(options["objective"]) == NATURAL
     found = {}
-    if not (penalised or by_kl or _reads_kl(limits[0])):
+    if natural and min(limits[0].step, limits[0].epoch, limits[0].batch) < torch.inf:
+        found["stop"] = "objective=trpo moves the policy after the minibatches, by a step that ends at target_kl itself"
+    if natural and not penalised:
+        found["kl"] = "objective=trpo holds the exact KL"
+    elif not (penalised or by_kl or _reads_kl(limits[0])):
         found["kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch target_kl=0.01 would"
-    if not (by_target or steps_of(options["objective"]) == NATURAL or limits[0] != limits[1]):
+    if not (by_target or natural or limits[0] != limits[1]):
         found["target_kl"] = "no stop, penalty or adaptive option reads it; stop=minibatch would"
     if not _clips(options["objective"]):
         found["clip"] = f"objective={_name(options['objective'])} has no clip range; objective=ppo would"
+    found |= _idle("objective", options["objective"], _objective, within=("gate",))
+    if "reference" in options:
+        found |= _idle("reference", options["reference"], _pull, within=("schedule",))
     if not critic:
         found["value"] = "coef.value=0 leaves the critic out of the loss"
     if on_device(options["env"]):
@@ -85,9 +95,37 @@ def differs(choose: Callable[[Progress], Any], what: str) -> bool:
     return after(0.01, _KLS[0]) != after(0.01, _KLS[1])
 
 
-def _clips(objective: Callable) -> bool:
-    ratio = torch.linspace(0.4, 1.6, 25).log().repeat(2)
+def _idle(group: str, option: Callable, asked: Callable[[Callable], Any], *, within: Iterable[str]) -> dict[str, str]:
+    """{group.key: which choice does without it}: numbers of an option that another of its choices, ``within``, may idle.
+
+    asked: what the option gives, where they would show.
+    """
+    given = getattr(option, "keywords", {})
+    choices = ", ".join(f"{group}.{key}={given[key]}" for key in within if key in given)
+    if not choices:
+        return {}
+    numbers = [key for key, value in given.items() if isinstance(value, float)]
+    before = asked(option)
+    idle = [key for key in numbers if asked(partial(option, **{key: 2 * given[key] + 0.5})) == before]
+    return {f"{group}.{key}": f"{choices} does not read it" for key in idle}
+
+
+def _objective(objective: Callable, clip: tuple[float, float] = _CLIPS[0]) -> list[float]:
+    ratio = torch.linspace(0.4, 1.6, 25).log().repeat(2).requires_grad_()
     advantage = torch.ones(50)
     advantage[25:] = -1
-    narrow, wide = (objective(ratio, advantage, torch.tensor(low), torch.tensor(high)) for low, high in _CLIPS)
-    return not torch.equal(narrow, wide)
+    worth = objective(ratio, advantage, *map(torch.tensor, clip))
+    gradient = torch.autograd.grad(worth.sum(), ratio, allow_unused=True)[0] if worth.requires_grad else None
+    return [*worth.tolist(), *([] if gradient is None else gradient.tolist())]
+
+
+def _pull(reference: Callable) -> list[float]:
+    """The weights that it chooses, whichever policy it pulls to."""
+    anyone = Frozen(*(cast(Any, None) for _ in Frozen._fields))
+    coef = reference(anyone, lambda run: anyone).coef
+    after = [Progress(done=0.5, last=1.0, seen=Seen(reference_kl=kl)) for kl in torch.logspace(-5, 3, 65).tolist()]
+    return [coef(progress) for progress in (Progress(), *after)]
+
+
+def _clips(objective: Callable) -> bool:
+    return _objective(objective, _CLIPS[0]) != _objective(objective, _CLIPS[1])

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from envs.base import WorkerLost
+from ppo.config.foreign import check_package
 from ppo.config.options import ConfigError
 from ppo.config.schema import Config, is_open
 from ppo.logging.base import Run
@@ -48,6 +49,8 @@ def continued(cfg: DictConfig, words: Sequence[str]) -> tuple[Path, DictConfig]:
             raise ConfigError(f"{key}: cannot be put into the run that resume= names")
         OmegaConf.update(before, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     before.resume, before.trust = None, cfg.trust  # whom to trust is not for a run folder to say
+    if not any(word.lstrip("+").startswith(("env=", "env.id=")) for word in words):
+        check_package(before, cfg.trust, folder)
     return folder, before
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 from torch import Tensor
 
+from ppo.config.options import ConfigError
 from ppo.control.lr import adaptive_kl_step
 from ppo.control.progress import Progress
 from ppo.loss.objective import DUAL, NATURAL
@@ -76,6 +77,11 @@ def choose_loss(
     )
     finish, duals = stay, ()
     steps = steps_of(chosen["objective"])
+    if steps == NATURAL and loss.critic and getattr(evaluate.network, "shared", False):
+        raise ConfigError(
+            "objective=trpo: policy and critic of this network share parameters, so that the critic's steps would move the "
+            "policy, and nothing would hold it; give each its own, or objective=ppo"
+        )
     if steps == NATURAL:
         surrogate = build_loss(evaluate, loss._replace(critic=False), guards)
         finish = build_natural_step(evaluate, surrogate, cfg.target_kl, **chosen["objective"].keywords)

@@ -7,6 +7,7 @@ JSON text: PyBullet's own saved worlds are not exact in another process. Those o
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ def load(path: Path) -> Saved:
 
 
 Episodes = list[dict] | dict[str, Tensor]
+_REFERENCE = "reference."
 _WORLD = "envs."  # before the names of the tensors of a world on a device
 
 
@@ -73,7 +75,11 @@ def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator
     """The saved state; puts the network's parameters ``flat [P]``, its constants, which are those of ``template``, and the
     generator where they were."""
     # An earlier version kept no largest reward: it may have been any, and what is not finite is refused.
-    unknown = {"reward_scale.largest": torch.tensor(torch.finfo(torch.float64).max, dtype=torch.float64)}
+    unknown: dict[str, Tensor] = {
+        "reward_scale.largest": torch.tensor(torch.finfo(torch.float64).max, dtype=torch.float64)
+    }
+    if template.reference:  # nor the reference: it is what was read again
+        unknown |= {f"{_REFERENCE}{name}": x for name, x in template.reference.items()}
     state = checkpoint.from_leaves(template, unknown | saved.tensors | in_todays_names(saved.meta["progress"]))
     flat.copy_(state.learner.params)
     tree_map(Tensor.copy_, template.constants, state.constants)
@@ -115,6 +121,17 @@ def find(folder: Path, config: dict[str, Any]) -> Saved | None:
     saved = _newest(latest, {row.get("update") for row in rows})
     check_same(folder, saved.meta["config"], config)
     return saved
+
+
+def reference(folder: Path) -> dict[str, Tensor]:
+    """The reference policy of the run in ``folder``, which all of its checkpoints hold; empty where there is none, and in
+    those of earlier versions."""
+    latest = checkpoint.find(folder)
+    for path in (latest, checkpoint.before(latest)):
+        with suppress(CheckpointError):
+            tensors = checkpoint.load(path)[0]
+            return {name.removeprefix(_REFERENCE): x for name, x in tensors.items() if name.startswith(_REFERENCE)}
+    return {}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

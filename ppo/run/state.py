@@ -31,6 +31,7 @@ class State(NamedTuple):
     memory: Memory = ()  # [N, M] of the policy, where the world lives; see ppo.network.memory
     recalled: Memory = ()  # [N, R] of the reference policy
     constants: dict[str, Tensor] | tuple[()] = ()  # of the network, where it has any; see ppo.network.flat
+    reference: dict[str, Tensor] | tuple[()] = ()  # the reference policy: the run that it was read from may go on
 
     def note(self, metrics: Mapping[str, Any], halt: Halt | None) -> "State":
         """With what the options of the next update will read of this one.

@@ -9,7 +9,7 @@ back from the device in between.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -138,7 +138,12 @@ def build_step(
         stopped = torch.where(learner.stopped == GOING, torch.where(finite, verdict, NONFINITE), learner.stopped)
         taken = stopped == GOING
         moves = taken & (samples_here > 0)  # from no sample nothing is learned, not even what the moments have kept
+        going, lr = learner.stopped == GOING, learner.lr
         learner = tree_map(lambda new, old: torch.where(moves, new, old), stepped, learner)._replace(stopped=stopped)
+        if rate is not None:  # a step that is refused for its KL has shown that the rate is too high
+            falls = going & (stopped == LIMIT)
+            lower = torch.minimum(cast(Tensor, moved.lr), cast(Tensor, lr))
+            learner = learner._replace(lr=torch.where(falls, lower, cast(Tensor, learner.lr)))
         return learner, torch.stack([value.detach().float() for value in (taken, *values.values())])
 
     return Step(take, {"taken": COUNTED} | {name: reduce for name, (reduce, _) in measured.items()}, watch)

@@ -1,10 +1,13 @@
 """A checkpoint may be anybody's: it chooses among our options, and calls, imports and reads nothing else."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+import ppo
+from envs.base import EnvError
 from ppo import evaluate, export
 from ppo.config.foreign import foreign
 from ppo.config.options import ConfigError, plain
@@ -98,3 +101,25 @@ def test_what_is_beside_the_tensors_must_be_an_object(tmp_path, text, monkeypatc
     with pytest.raises(checkpoint.CheckpointError, match="no JSON object"):
         checkpoint.load(tmp_path / "odd")
     assert os.listdir(tmp_path) == ["odd"]
+
+
+def test_a_run_folder_names_no_package_that_resuming_it_would_import(config, tmp_path, monkeypatch):
+    """Unless the person trusts it, or names it too."""
+    train(
+        config("env=gym", "env.id=Pendulum-v1", "total_steps=128", "epochs=1", "eval.every=0"),
+        Run(tmp_path / "run", "run", {}),
+    )
+    (tmp_path / "evil.py").write_text(EVIL.format(tmp_path / "exploded"))
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(file.read_text().replace("Pendulum-v1", "evil:Evil-v0"))
+    words = (f"resume={tmp_path / 'run'}", "total_steps=256")
+    with pytest.raises(ConfigError, match=r"run: env.id=evil:Evil-v0 is in evil, .* resume=, .*: trust=\[evil\]"):
+        ppo.fit(*words)
+    assert not (tmp_path / "exploded").exists() and "evil" not in sys.modules
+    for more in ("trust=[evil]", "env.id=evil:Evil-v0"):
+        with pytest.raises((ConfigError, EnvError), match="Evil|env.id") as error:
+            ppo.fit(*words, more)
+        assert "only if you trust it" not in str(error.value)
+    assert (tmp_path / "exploded").exists()
+    sys.modules.pop("evil")

@@ -242,6 +242,11 @@ def test_the_defaults_pass(config):
             "objective=trpo target_kl=0.01 lr=adaptive_kl_step stop=none",
             "lr=adaptive_kl_step: objective=trpo moves the policy after the minibatches, of whose KL the rate would know nothing",
         ),
+        (
+            "objective=vmpo clip=none target_kl=0.01 stop=rollback",
+            "stop=rollback: an epoch that is undone takes the rises of the multipliers with it, and none of their falls",
+        ),
+        ("value=quantile value.quantiles=1", "value.quantiles=1: must be at least 2"),
         ("objective=trpo target_kl=0.01 demo=npz", "demo=npz: objective=trpo takes no demonstrations"),
     ],
 )

@@ -10,7 +10,7 @@ from ppo.run.effects import said, unread
 def lines(config):
     def lines(*words: str) -> list[str]:
         cfg = config(*words)
-        groups = ("kl", "stop", "objective", "clip", "penalty", "lr", "value", "env")
+        groups = ("kl", "stop", "objective", "clip", "penalty", "lr", "value", "env", "reference")
         options = {group: strategy(group, cfg[group]) for group in groups}
         return said(words, unread(options, target_kl=cfg.target_kl, critic=cfg.coef.value > 0))
 
@@ -28,6 +28,13 @@ def lines(config):
         ("stop=none", "objective=trpo", "target_kl=0.01", "clip=linear"),
         ("stop=none", "coef.value=0", "value=huber"),
         ("env=batched", "workers=1"),
+        ("objective=trpo", "target_kl=0.01", "stop=ratio"),
+        ("objective=trpo", "target_kl=0.01", "stop=minibatch"),
+        ("objective=trpo", "target_kl=0.01", "kl=k1"),
+        ("stop=none", "objective=soft", "objective.gate=step", "objective.softness=0.1"),
+        ("reference=initial", "reference.end=0.1"),
+        ("reference=initial", "reference.schedule=linear", "reference.target=0.5"),
+        ("reference=checkpoint", "reference.run=x", "reference.schedule=adaptive", "reference.end=0.5"),
     ],
 )
 def test_the_last_word_changes_nothing_and_that_is_said(lines, words):
@@ -48,6 +55,11 @@ def test_the_last_word_changes_nothing_and_that_is_said(lines, words):
         ("lr=adaptive_kl", "lr.value=3e-4", "lr.max=3e-4", "stop=none", "target_kl=0.02"),
         ("stop=none", "objective=spo", "clip.eps=0.1"),
         ("stop=none", "objective=ppo", "clip=linear"),
+        ("stop=none", "objective=soft", "objective.softness=0.1"),
+        ("stop=none", "objective=soft", "objective.gate=linear", "objective.softness=0.1"),
+        ("reference=initial", "reference.schedule=linear", "reference.end=0.1", "reference.coef=0.5"),
+        ("reference=initial", "reference.schedule=adaptive", "reference.target=0.1", "reference.coef=0.5"),
+        ("objective=trpo", "target_kl=0.01", "penalty=fixed", "kl=k1"),
     ],
 )
 def test_a_word_that_something_reads_is_not_mentioned(lines, words):

@@ -201,6 +201,14 @@ def test_what_needs_a_mean_is_refused_where_actions_are_discrete(mine, config, w
         assemble(config(*mine, "env=gym", "env.id=CartPole-v1", "stop=none", "clip=none", *word.split()))
 
 
+def test_a_network_whose_critic_would_move_the_policy_has_no_natural_step(mine, config):
+    trpo = ("objective=trpo", "target_kl=0.01")
+    with pytest.raises(ConfigError, match="^objective=trpo: policy and critic of this network share parameters"):
+        assemble(config(*mine, *trpo))
+    for words in ((*mine, *trpo, "coef.value=0"), (*mine, "stop=none"), trpo):
+        assemble(config(*words)).envs.close()
+
+
 def test_a_critic_of_quantiles_is_refused(mine, config):
     with pytest.raises(ConfigError, match="^network: its critic gives one number; value=quantile"):
         assemble(config(*mine, "value=quantile"))

@@ -227,17 +227,31 @@ def test_a_checkpoint_is_for_whoever_may_read_the_run(go, tmp_path):
 
 
 def test_a_run_resumes_without_the_one_that_it_started_from(go, tmp_path):
-    """Its own checkpoint has all of it. As a reference that stays where it began it is needed still, and that is said."""
+    """Its own checkpoint has all of it, also where it is the reference."""
     words = ("env.task=target", "eval.episodes=0")
     go(*words, name="taught")
     init = (*words, f"init={tmp_path / 'taught'}")
     pulled = (*init, "reference=initial")
-    go(*init, name="whole"), go(*init, name="parts", cut=2), go(*pulled, name="pulled", cut=2)
+    go(*init, name="whole"), go(*init, name="parts", cut=2)
+    go(*pulled, name="pulled whole"), go(*pulled, name="pulled parts", cut=2)
     shutil.rmtree(tmp_path / "taught")
     go(*init, name="parts")
     assert_same(tmp_path / "whole", tmp_path / "parts")
-    with pytest.raises(ConfigError, match="^init="):
-        go(*pulled, name="pulled")
+    go(*pulled, name="pulled parts")
+    assert_same(tmp_path / "pulled whole", tmp_path / "pulled parts")
+
+
+@pytest.mark.parametrize("kind", ["initial", "checkpoint"])
+def test_a_reference_stays_what_it_was_when_its_own_run_goes_on(go, tmp_path, kind):
+    """Two runs that share a teacher are comparable whenever they are resumed. Its held-out states are its own, too."""
+    teacher = ("env.task=target", "eval.episodes=0", "normalise.obs=true", "lr.value=0.01")
+    go(*teacher, name="teacher")
+    of = {"initial": f"init={tmp_path / 'teacher'}", "checkpoint": f"reference.run={tmp_path / 'teacher'}"}[kind]
+    words = (*teacher, f"reference={kind}", of, "reference.coef=0.1", "reference.held_out=16")
+    go(*words, name="whole"), go(*words, name="parts", cut=2)
+    go(*teacher, "total_steps=1024", name="teacher")
+    go(*words, name="parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_deviation_at_its_bound_can_be_started_from_and_one_beyond_is_named(trained, finished):

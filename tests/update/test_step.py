@@ -415,10 +415,11 @@ def test_a_limit_on_what_no_step_measures_is_refused(problem, make_loss):
         build_step(problem().evaluate, make_loss(), Guards(), watch="kl/k9")
 
 
-def test_a_rate_that_moves_at_every_step_is_that_of_the_step_and_stays_where_a_step_is_refused(
+def test_a_rate_that_moves_at_every_step_is_that_of_the_step_and_can_only_fall_where_one_is_refused(
     problem, numbers, make_loss
 ):
-    """The KL is far above the target: the step is that of 2e-3 / 1.5, whatever the knobs say."""
+    """The KL is far above the target: the step is that of 2e-3 / 1.5, whatever the knobs say. A rate that a refused step
+    left as it is would be too high for ever where one step jumps from below the target to beyond the limit."""
     _, evaluate, learner, batch = problem(64, moved=0.3)
     rule = partial(follow_kl, target=1e-3, tolerance=2.0, factor=1.5, min=1e-5, max=1e-2)
     step = build_step(evaluate, make_loss(), Guards(), rate=rule)
@@ -428,4 +429,9 @@ def test_a_rate_that_moves_at_every_step_is_that_of_the_step_and_stays_where_a_s
     torch.testing.assert_close(after.params, expected.params, rtol=0, atol=1e-7)
     assert after.lr.item() == pytest.approx(2e-3 / 1.5)
     refused = step(start, batch, numbers(limit=1e-6))[0]
-    assert refused.stopped == LIMIT and same(refused, learner) and refused.lr.item() == pytest.approx(2e-3)
+    assert refused.stopped == LIMIT and same(refused, learner) and refused.lr.item() == pytest.approx(2e-3 / 1.5)
+    idle = step(refused, batch, numbers(limit=1e-6))[0]
+    assert idle.lr == refused.lr
+    rising = build_step(evaluate, make_loss(), Guards(), rate=partial(rule, target=1e3))
+    assert rising(start, batch, numbers())[0].lr.item() == pytest.approx(3e-3)
+    assert rising(start, batch, numbers(limit=1e-6))[0].lr.item() == pytest.approx(2e-3)
