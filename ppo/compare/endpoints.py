@@ -9,6 +9,7 @@ from ppo.compare.trial import CURVES, CompareError, Trial, steps_text
 from ppo.run.folder import final
 
 KINDS = ("final", "auc")
+SHORT = 0.02  # a common span that leaves out more than this share of the steps is reported
 Span = tuple[float, float]  # environment steps: the first and the last that all runs have
 
 
@@ -64,7 +65,8 @@ def auc(steps: np.ndarray, values: np.ndarray) -> float:
 def worth(trial: Trial, endpoint: str, *, window: int | None = None, span: Span | None = None) -> float:
     """The run's own value at ``endpoint`` (``eval/final`` ...), of its steps within ``span``; NaN where it has none.
 
-    ``final``: the mean of the last ``window`` points there, by default the last tenth. ``auc``: over all of the span,
+    ``final``: the mean of the last ``window`` points there, by default the last tenth; a point beyond counts where it is nearer
+    to the end than the one before, and not further than what is left out in silence. ``auc``: over all of the span,
     interpolated at its ends. Raises CompareError where a finished run has fewer points than ``window``.
     """
     curve, kind = endpoint.split("/")
@@ -72,7 +74,7 @@ def worth(trial: Trial, endpoint: str, *, window: int | None = None, span: Span 
         return np.nan
     steps, values = trial.curves[curve]
     first, last = span or (steps[0], steps[-1])
-    values_to_last = values[steps <= last]
+    values_to_last = values[: _reached(steps, first, last)]
     if not len(values_to_last):
         return np.nan
     if kind == "final":
@@ -84,6 +86,16 @@ def worth(trial: Trial, endpoint: str, *, window: int | None = None, span: Span 
     ends = np.clip([first, last], steps[0], steps[-1])  # a failed run has not all of the span
     grid = np.unique([*ends, *steps[(steps >= ends[0]) & (steps <= ends[1])]])
     return auc(grid, np.interp(grid, steps, values))
+
+
+def _reached(steps: np.ndarray, first: float, last: float) -> int:
+    """How many of the ascending ``steps`` a run had made at ``last``. Rollouts of different lengths end a million steps
+    some hundred apart: whose last evaluation came that much later is not to be judged by the one before."""
+    count = int(np.searchsorted(steps, last, side="right"))
+    if 0 < count < len(steps):
+        beyond = steps[count] - last
+        count += bool(beyond < last - steps[count - 1] and beyond <= SHORT * (last - first))
+    return count
 
 
 def samples(

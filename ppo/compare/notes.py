@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from ppo.compare.arms import Arms
-from ppo.compare.endpoints import Span
+from ppo.compare.endpoints import SHORT, Span
 from ppo.compare.trial import CURVES, steps_text
-
-SHORT = 0.02  # a common span that leaves out more than this share of the steps is reported
 
 
 def about_curves(env: str, arms: Arms, spans: Mapping[str, Span]) -> list[str]:

@@ -35,6 +35,11 @@ def _sized(name: str, num_envs: int) -> Workload:
 WORKLOADS = {w.name: w for w in (_sized("V256", 256), _sized("V4096", 4096))}
 
 
+def like(w: Workload) -> list[str]:
+    """The words of ``w``, advantages normalised over the whole rollout, as rsl_rl does it."""
+    return [word for word in recipe(w) if word != "norm=minibatch"]
+
+
 class Split(NamedTuple):
     """One measurement; speeds are medians over iterations, but for the first."""
 
@@ -52,15 +57,17 @@ def ours(python: str, threads: int, device: str) -> Measure:
 
     def measure(w: Workload, iterations: int) -> Split | str:
         with tempfile.TemporaryDirectory() as folder:
-            words = [word for word in recipe(w) if not word.startswith("norm=")]
-            words += [f"device={device}", f"threads={threads}"]
+            words = [*like(w), f"device={device}", f"threads={threads}"]
             words += [f"hydra.run.dir={folder}/run", f"total_steps={(iterations + 1) * w.batch}"]
             done = run([python, "-m", "ppo.train", *words], limit(threads), TIMEOUT)
             if done.error:
                 return done.error
             told = read(Path(folder, "run", "metrics.jsonl"))
-        names = ("time/rollout", "time/update", "check/first_kl")
-        return split(w, *([float(row[name]) for row in told] for name in names))
+        rollout, update, apart = (
+            [float(row[name]) for row in told] for name in ("time/rollout", "time/update", "check/acting")
+        )
+        # Of the policy that acted, x sigma away: x^2 / 2 by the mean, x^2 by the deviation, at most and of one action.
+        return split(w, rollout, update, [1.5 * x**2 for x in apart])
 
     return measure
 

@@ -36,6 +36,22 @@ def test_endpoints_by_hand():
     assert auc(steps[:1], values[1:2]) == 2.0
 
 
+@pytest.mark.parametrize(
+    ("steps", "worth_"),
+    [
+        ([500, 990, 1005], 3.0),  # its last one came 5 later than the other arm's
+        ([500, 1000, 1030], 2.0),  # 3 % of the steps: it learned longer
+        ([500, 997, 1005], 2.0),  # the one before is nearer
+        ([500, 900, 1020], 3.0),
+    ],
+)
+def test_a_last_evaluation_that_came_a_rollout_later_counts(table, steps, worth_):
+    other = [("e", "a", seed, step, 1.0) for seed in (1, 2) for step in (1, 1001)]
+    mine = [("e", "b", seed, step, value) for seed in (1, 2) for step, value in zip([1, *steps], [0, 1, 2, 3])]
+    arms = compare(load([table([*other, *mine])])).verdict["arms"]
+    assert only(arms, arm="b", endpoint="return/final")["mean"] == worth_
+
+
 def test_a_foreign_csv_gives_what_scipy_gives(table):
     """Two environments, three arms, seven seeds of 20 points; every number recomputed from the raw arrays."""
     rng = np.random.default_rng(0)

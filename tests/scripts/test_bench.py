@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppo.config.check import bind
-from scripts.benchmarks import process, table, train
+from scripts.benchmarks import process, table, train, vecenv
 from scripts.benchmarks.table import Row
 from scripts.benchmarks.workloads import WORKLOADS, pick
 
@@ -114,6 +114,12 @@ def test_our_recipe_is_accepted_by_the_configuration(shipped, name):
     assert cfg.num_envs * cfg.num_steps == w.batch and list(cfg.network.actor) == w.hidden
     assert (cfg.lr.value, cfg.clip.eps, cfg.network.log_std) == (w.lr, w.clip, w.log_std)
     assert cfg.stop._target_ == "ppo.control.stop.none", "an update that ends early is faster than those of the peers"
+
+
+@pytest.mark.parametrize("name", vecenv.WORKLOADS)
+def test_behind_rsl_rls_interface_advantages_are_normalised_as_rsl_rl_does_it(shipped, name):
+    cfg = shipped(*vecenv.like(vecenv.WORKLOADS[name]))
+    assert cfg.norm._target_ == "ppo.loss.norm.global" and cfg.stop._target_ == "ppo.control.stop.none"
 
 
 def test_an_unknown_name_ends_the_program_with_what_there_is():
