@@ -19,7 +19,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1	/p' Makefile | expand -t 10
 
 # --- environment ------------------------------------------------------------------------------------------------------
-# Two stamps, each written only when everything before it worked. `core` is what a run needs; `dev` adds every extra and
+# Two stamps, each written only when everything before it worked. `core` is what a run needs; `dev` adds the extra `all` and
 # the tools. Going from one to the other installs only the difference.
 
 CORE := $(VENV)/.core
@@ -103,7 +103,7 @@ smoke: $(CORE)  ## a few updates on a probe task and on Ant: does it run at all?
 sweep: $(CORE)  ## a small example: two KL estimators, two seeds each
 	$(PY) -m ppo.train -m kl=exact,k1 seed=1,2 logger=none env=probe env.task=target num_steps=64 total_steps=4096 $(ARGS)
 
-extras: $(DEV)  ## every extra: MuJoCo, video, plots, export, dashboards, searches, and the tools of developers
+extras: $(DEV)  ## MuJoCo, video, plots, export, dashboards, searches and developers' tools; not box2d, Ray, mjlab
 
 docs: $(DEV)  ## the pages of docs/ as a site in outputs/site, with an API reference; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q

@@ -29,7 +29,7 @@ from ppo.logging.base import LoggerError, Run
 from ppo.run import home
 from ppo.run.folder import DiskError, import_from_here, remove_if_empty, run_json
 from ppo.run.signals import Interrupted, listening
-from ppo.run.words import paths_quoted, unreadable
+from ppo.run.words import groups_named, paths_quoted, unreadable
 
 _EXTRAS = {  # words that need a plugin of Hydra's, and the extra that it comes with
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -123,6 +123,7 @@ def main() -> None:
     try:
         _check_system()
         sys.argv[1:] = words = paths_quoted(words_of_today(words))
+        groups_named(words)
         check_plugins(words)
         if any(word.startswith("sequential=") for word in words):
             from ppo.sweep.sequential import main as until_decided

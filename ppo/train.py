@@ -92,7 +92,7 @@ def train(cfg: DictConfig, run: Run, updates: float = math.inf) -> float:
             metrics |= describe(parts, state, metrics, rollout, batch, normalise, scale, episodes, seconds)
             record(state, metrics, halt, ranks.gather(ranks.agreed(resume.episodes, parts.envs)))
             evaluation.when_due(state)  # the update is on the disk: nothing beside training makes it be done again
-            record.tell(run.on_update)
+            record.tell(run.on_update, over=state.env_steps >= parts.total_steps)
     return endpoint(run.folder) if ranks.first() else math.nan
 
 

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 import ppo
 from envs.base import EnvError
 from ppo import evaluate
+from ppo.compare.load import load
 from ppo.compare.trial import CompareError
 from ppo.config.options import ConfigError
 from ppo.logging.jsonl import read
@@ -52,8 +53,8 @@ def fit(tmp_path):
     """Runs in folders of this test."""
 
     def train(*words, name="run", **given):
-        own = {} if "resume" in given else {"folder": tmp_path / name}
-        return ppo.fit(*SMALL, *words, **own, **given)
+        own = {} if given.get("resume") else {"folder": tmp_path / name}
+        return ppo.fit(*SMALL, *words, **own | given)
 
     return train
 
@@ -87,6 +88,20 @@ def test_two_runs_in_one_process_do_not_disturb_each_other(fit):
     fit(env=Follow, seed=9, name="between")
     again = fit("env=probe", "env.task=target", name="again").metrics["loss/total"]
     assert first.tolist() == again.tolist() and torch.get_num_threads() == before
+
+
+def test_a_run_that_is_over_is_not_ended_by_what_on_update_says_of_its_last_row(fit):
+    run = fit(env=Follow, on_update=lambda row: row["env_steps"] == 256)
+    assert "finished" in repr(run) and load([run.folder])[0].failed is None
+
+
+def test_resume_may_be_none_and_its_folder_may_have_any_name(fit, tmp_path):
+    run = fit(env=Follow, resume=None, folder=tmp_path / "it's a=b,c")
+    assert fit(env=Follow, resume=run.folder).folder == run.folder
+    with pytest.raises(ConfigError, match="env=probe: beside env="):
+        fit("env=probe", env=Follow)
+    with pytest.raises(ConfigError, match="logger=null: choose one of"):
+        ppo.fit(logger=None)
 
 
 def test_what_on_update_says_ends_the_run_and_resume_goes_on(fit):
@@ -305,6 +320,19 @@ def test_a_number_is_an_observation_of_a_discrete_space(fit):
         np.testing.assert_allclose(policy(2), policy([0, 1, 0, 0]), atol=1e-6)
         with pytest.raises(ValueError, match="obs has shape"):
             policy(7)
+
+
+def test_a_list_of_discrete_observations_is_a_batch(fit):
+    class Four(Follow):
+        observation_space = gymnasium.spaces.Discrete(4)
+
+        def draw(self):
+            super().draw()
+            return int(self.t % 4)
+
+    with fit(env=Four).policy as policy:
+        for states in ([0, 1, 2, 3], [3, 1], np.array([2, 2, 0, 1, 1])):
+            np.testing.assert_allclose(policy(states), [policy(state) for state in states], atol=1e-6)
 
 
 def test_an_instance_is_refused_with_what_to_pass(fit):

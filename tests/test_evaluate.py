@@ -63,6 +63,18 @@ def test_a_seed_below_zero_is_one_line(pendulum, capsys):
         policy.evaluate(1, seed=-1)
 
 
+def test_what_cannot_be_is_one_line(pendulum, capsys):
+    for words, said in (
+        (["checkpoints/latest.safetensors", "--checkpoint", "best"], "is a checkpoint itself"),
+        ([".", "env.wrappers.0=3"], "env.wrappers"),
+        ([".", "--seed", str(2**70)], "below 2^63"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            evaluate.main([str(pendulum / words[0]), *words[1:], "--episodes", "1"])
+        err = capsys.readouterr().err
+        assert end.value.code == 2 and said in err and err.count("\n") == 1
+
+
 def test_evaluation_leaves_the_checkpoint_as_it_was(pendulum):
     before = find(pendulum).read_bytes()
     evaluate.main([str(pendulum), "--episodes", "1"])

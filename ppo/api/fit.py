@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -30,7 +31,7 @@ from ppo.run.build import trusted
 from ppo.run.folder import config_of, endpoint, import_from_here, remove_if_empty, run_json
 from ppo.run.launch import absolute, alone, continued, libraries_kept, restarting
 from ppo.run.signals import Ended, Interrupted, listening
-from ppo.run.words import paths_quoted, quoted, unreadable
+from ppo.run.words import groups_named, paths_quoted, quoted, unreadable
 
 _COMPOSING = threading.Lock()
 
@@ -151,8 +152,12 @@ def _words(typed: Sequence[str], given: Mapping[str, Any], env: Env | None) -> t
     words = paths_quoted(words_of_today(words))
     if wrong := unreadable(words):
         raise wrong
-    resumed = next((Path(word.partition("=")[2].strip("'\"")) for word in words if word.startswith("resume=")), None)
-    return (*words, *_env(env, resumed))
+    groups_named(words)
+    read = OverridesParser.create().parse_override
+    resumed = next((read(word).value() for word in words if word.startswith("resume=")), None)
+    if env is not None and (other := next((word for word in words if word.startswith("env=")), None)):
+        raise ConfigError(f"{other}: beside env=, which is another environment; give one")
+    return (*words, *_env(env, Path(str(resumed)) if resumed else None))
 
 
 def _composed(words: Sequence[str]) -> DictConfig:
@@ -178,6 +183,8 @@ def _spelt(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, np.generic | np.ndarray):
+        return _spelt(value.tolist())
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_spelt, value))}]"
     if isinstance(value, dict):

@@ -99,12 +99,16 @@ class Policy:
         return taken[0] if given.ndim == 1 else np.stack(taken), np.asarray(memory)
 
     def _rows(self, obs: Any) -> Any:
-        """The row of what the environment gives, of whatever space; anything else as it is: rows, perhaps."""
+        """The row of what the environment gives, of whatever space, or the rows of several; anything else as it is: rows,
+        perhaps."""
         try:
             return self._policy.envs.row(obs)
         except EnvError:
             if isinstance(obs, Mapping | tuple):  # of a Dict or Tuple space: never rows
                 raise
+        try:
+            return np.stack([self._policy.envs.row(one) for one in obs])
+        except (EnvError, TypeError, ValueError):
             return obs
 
     def evaluate(self, episodes: int = 20, *, stochastic: bool = False, seed: int = SEED) -> np.ndarray:

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import inspect
 import keyword
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -22,7 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ppo.config.ranges import bare, is_function, wrong
-from ppo.config.schema import CONF, GROUPS
+from ppo.config.schema import CONF, GROUPS, is_open, ranges
 
 CALLS = list[dict[str, Any]]  # an option of this type is a list of functions to call, each named by its ``_target_``
 WRAPPERS = ("gymnasium.wrappers", "envs.wrappers")  # modules that it may name without trust
@@ -199,6 +199,8 @@ def fit(cfg: DictConfig, typed: Iterable[str], choices: Mapping[str, str] | None
     ``typed``: the words of the command line. A key that these name stays, so that it is refused. ``choices``: which yaml
     each group has, where that may be one of a person's own: what such a one says is meant.
     """
+    typed = list(typed)
+    _known(cfg, typed)
     named = {word.lstrip("+").partition("=")[0] for word in typed}
     cfg = cfg.copy()
     for group in GROUPS:
@@ -215,6 +217,19 @@ def fit(cfg: DictConfig, typed: Iterable[str], choices: Mapping[str, str] | None
                 with open_dict(cfg[group]):
                     del cfg[group][key]
     return cfg
+
+
+def _known(cfg: DictConfig, typed: Sequence[str]) -> None:
+    """Raise ConfigError where a person adds a key that nothing reads, as with a letter too few: ``+total_step=9``."""
+    known = dict(ranges())
+    for word in typed:
+        key = word.lstrip("+").partition("=")[0]
+        if not word.startswith("+") or key.partition(".")[0] in GROUPS or is_open(key) or key in known:
+            continue
+        read = any("${" + key in other for other in typed)
+        value = OmegaConf.select(cfg, key, default=None)
+        if value is not None and not OmegaConf.is_config(value) and not read:
+            raise ConfigError(f"{word}: no such key{suggest(key, known)}")
 
 
 def _takes(group: str, target: str, key: str, trust: Iterable[str]) -> bool:

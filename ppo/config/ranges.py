@@ -46,6 +46,8 @@ def wrong(value: Any, annotation: Any) -> str | None:
     The value is of the type that ``bare(annotation)`` says. A number must be finite, whatever its constraints.
     """
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and value is None:
+        return "must be given"
     if origin is Annotated:
         broken = (words(constraint) for constraint in parts[1:] if not _holds(value, constraint))
         return next(broken, None) or wrong(value, parts[0])

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from annotated_types import Ge, Gt, Interval, Le
+from annotated_types import Ge, Gt, Interval, Le, Lt
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -64,7 +64,7 @@ class Eval:
 
     every: Annotated[int, Ge(0)]
     episodes: Annotated[int, Ge(0)]
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**63)]
     stochastic: bool  # sampled actions, as in training, instead of the most likely ones
     max_steps: Annotated[int, Ge(1)]  # an episode that is longer has no end: this evaluation is given up
     video: bool  # of the first episode, into the run folder and onto the dashboard
@@ -112,7 +112,7 @@ class Scalars:
     match_kl: Annotated[float, Gt(0)] | None
     max_grad_norm: Annotated[float, Gt(0)] | None
     init: str | None
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**63)]
     device: str
     threads: Annotated[int, Ge(1)] | Literal["auto"]
     compile: bool | Literal["auto"]

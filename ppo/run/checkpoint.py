@@ -128,9 +128,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def find(run: Path, which: str = "latest") -> Path:
-    """The checkpoint that a person means by ``run``: the file itself, or a run folder's ``which``."""
+    """The checkpoint that a person means by ``run``: the file itself, or a run folder's ``which``. Raises CheckpointError where
+    both are given."""
     if run.is_dir():
         return run / "checkpoints" / f"{which}.safetensors"
+    if which != "latest" and run.is_file():
+        raise CheckpointError(
+            f"{run}: is a checkpoint itself, so that there is no {which} to choose; give its run folder"
+        )
     return run
 
 

@@ -18,8 +18,8 @@ FPS = 30.0  # of an environment that names no other
 
 def check_seed(seed: int, what: str = "seed=") -> None:
     """Raise ConfigError where no episode begins with ``seed``; ``what`` gave it."""
-    if seed < 0:
-        raise ConfigError(f"{what}{seed}: must be at least 0")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"{what}{seed}: must be at least 0" + (" and below 2^63" if seed > 0 else ""))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from ppo.run.words import EXISTING, word
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
 FREE = ("total_steps", "workers", "logger", "eval", "checkpoint", "resume", "exact_resume", "on_nonfinite")
 FREE += ("doctor", "plots", "trust", "env_timeout", "rank_timeout")
+_BEGAN = time.time()  # before any folder of a run of this process
 ROUNDING = ("threads", "compile", "device")  # ... and these only its rounding
 
 
@@ -105,12 +107,28 @@ def fresh(folder: Path) -> Path:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """A refused run leaves nothing: its folder was made, and perhaps that of the day, before it was refused."""
+    """A refused run leaves nothing: its folder was made, and perhaps that of the day, before it was refused. Not a folder that
+    was there before this process, nor one that a person is in."""
+    here = Path(os.getcwd())
     for path in (folder, folder.parent):
         try:
+            if path.stat().st_mtime < _BEGAN or here.is_relative_to(path.absolute()):
+                return
             path.rmdir()
         except OSError:
             return
+
+
+def somebody_elses(folder: Path) -> Path | None:
+    """What stands in ``folder`` under a name of ours and was written by no run."""
+    config, about = folder / "config.yaml", folder / "run.json"
+    if about.exists() and "status" not in run_json(folder):
+        return about
+    try:
+        ours = not config.exists() or "total_steps" in (OmegaConf.load(config) or {})
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return config
+    return None if ours else config
 
 
 def run_json(folder: Path) -> dict[str, Any]:

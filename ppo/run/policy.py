@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from envs.action import received
@@ -18,7 +19,7 @@ from envs.base import VectorEnv
 from envs.device import hosted, make, on_device
 from envs.fault import closing
 from ppo.config.foreign import foreign
-from ppo.config.options import strategy
+from ppo.config.options import ConfigError, strategy
 from ppo.network.acting import actor
 from ppo.network.actor_critic import ActorCritic
 from ppo.network.normaliser import ObsNormaliser
@@ -117,7 +118,11 @@ def restored(
         torch.set_num_threads(cfg.threads)
     where = torch_device(device)
     action = strategy("action", cfg.action, trust)
-    env = whole(strategy("env", cast(DictConfig, OmegaConf.merge(cfg.env or {}, options)), trust))
+    try:
+        merged = cast(DictConfig, OmegaConf.merge(cfg.env or {}, options))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"env.{', env.'.join(options)}: {str(error).splitlines()[0]}") from error
+    env = whole(strategy("env", merged, trust))
     with closing(hosted(make(env, worlds(env, episodes), device=where))) as envs:
         network, normalise = saved_policy(cfg, tensors, envs, where)
         yield Policy(envs, network, normalise, received(action, envs.action_space), meta)

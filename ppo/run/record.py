@@ -119,9 +119,10 @@ class Record:
                 f"update {state.updates}: the demonstrations' term is {size}; lower demo.coef or set demo.adaptive=true"
             )
 
-    def tell(self, on_update: Callable[[dict], Any] | None) -> None:
-        """Pass the last row on, to a person's own function. Raises Ended where that asks for it."""
-        if on_update and self.sink and on_update(self.sink.last):
+    def tell(self, on_update: Callable[[dict], Any] | None, *, over: bool) -> None:
+        """Pass the last row on, to a person's own function. Raises Ended where that asks for it; of a run that is ``over``
+        nothing is left to end."""
+        if on_update and self.sink and on_update(self.sink.last) and not over:
             raise Ended
 
     def save(self, state: State, worlds: Sequence) -> None:

@@ -21,7 +21,7 @@ from ppo.config.options import ConfigError
 from ppo.logging.jsonl import read
 from ppo.run import checkpoint
 from ppo.run.checkpoint import CheckpointError
-from ppo.run.folder import check_same
+from ppo.run.folder import check_same, somebody_elses
 from ppo.run.state import State, in_todays_names
 
 
@@ -117,6 +117,8 @@ def find(folder: Path, config: dict[str, Any]) -> Saved | None:
     if not begun(folder):
         if rows:
             raise ConfigError(f"{folder}: already holds a run, but no checkpoint; choose another folder")
+        if other := somebody_elses(folder):
+            raise ConfigError(f"{other}: is no file of a run, and would be overwritten; choose another folder")
         return None
     saved = _newest(latest, {row.get("update") for row in rows})
     check_same(folder, saved.meta["config"], config)

@@ -9,7 +9,8 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from ppo.config.options import ConfigError
+from ppo.config.options import ConfigError, yamls
+from ppo.config.schema import GROUPS
 
 EXISTING = ("init", "resume", "reference.run", "demo.path")  # these name what is there already
 _NEW = ("hydra.run.dir", "hydra.sweep.dir")
@@ -57,10 +58,21 @@ def unreadable(words: Sequence[str]) -> ConfigError | None:
     return None
 
 
+def groups_named(words: Sequence[str]) -> None:
+    """Raise ConfigError where a group is to have no option at all: ``logger=null``."""
+    for typed in words:
+        key, _, value = typed.partition("=")
+        if key in GROUPS and value.lower() in ("null", "none") and value not in (options := yamls(key)):
+            raise ConfigError(f"{typed}: choose one of {', '.join(options)}")
+
+
 def _quoted_path(typed: str) -> str:
     key, equals, value = typed.partition("=")
     name = key.lstrip("+")
-    if typed == f"{key}=" and name in (*EXISTING, *_NEW):
+    empty = (
+        ("",) if name in EXISTING else ("", "''", '""')
+    )  # quoted it says of a run that there is none; a folder has a name
+    if equals and value in empty and name in (*EXISTING, *_NEW):
         raise ConfigError(f"{typed}: names no path (is a shell variable empty?); without one, leave the word out")
     if name in (*EXISTING, *_NEW) and value[:1] == "~":  # a shell leaves it alone here
         value = os.path.expanduser(value)

@@ -1,6 +1,7 @@
 """A mistake ends in one line that says what and where, a non-zero exit code, and nothing half-written."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,13 @@ MISTAKES = [
     (["network=lstm", "network.chunk=12"], ["network.chunk=12", "num_steps=32"]),
     (["device=tpu"], ["device=tpu", "not available"]),
     (["seed=1,2"], ["seed=1,2", "multirun"]),
+    (["+total_step=9"], ["+total_step=9", "no such key", "did you mean total_steps?"]),
+    (["+eval.episode=9"], ["+eval.episode=9", "did you mean eval.episodes?"]),
+    (["+adam.foo=9"], ["+adam.foo=9", "no such key"]),
+    (["~seed"], ["seed=None", "must be given"]),
+    (["seed=18446744073709551616"], ["seed=18446744073709551616", "must be below"]),
+    (["kl=null"], ["kl=null", "choose one of", "exact"]),
+    (["hydra.run.dir=''"], ["hydra.run.dir=''", "names no path"]),
     (["+experiment=nothing"], ["experiment=nothing", "pendulum"]),
     (["env=gym", "env.id=NoSuchTask-v0"], ["NoSuchTask-v0"]),
     (["env=probe", "env.task=mystery"], ["mystery"]),
@@ -114,6 +122,29 @@ def test_a_folder_that_holds_a_run_is_not_written_over(monkeypatch, capsys, tmp_
     assert code == 2
     assert "another configuration: seed=2 (was 1)" in err
     assert (tmp_path / "day" / "run" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "run.json"])
+@pytest.mark.parametrize("held", ["mine: 1", "[1]", "{", '{"mine": 1}'])
+def test_a_file_that_no_run_wrote_is_not_written_over(monkeypatch, capsys, tmp_path, name, held):
+    folder = tmp_path / "day" / "run"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(held)
+    code, err = run(monkeypatch, capsys, tmp_path)
+    assert code == 2 and f"{name}: is no file of a run" in err and err.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == [name] and (folder / name).read_text() == held
+
+
+def test_a_folder_that_was_there_stays_where_a_run_is_refused(monkeypatch, capsys, tmp_path):
+    folder, other = tmp_path / "day" / "run", tmp_path / "job"
+    for made in (folder, other):
+        made.mkdir(parents=True)
+        os.utime(made, (0, 0))
+    assert run(monkeypatch, capsys, tmp_path, "target_kl=-1")[0] == 2
+    assert folder.is_dir()
+    monkeypatch.chdir(other)  # its new folder, which is removed, is the only thing in it
+    assert run(monkeypatch, capsys, tmp_path, "target_kl=-1", "hydra.run.dir=out")[0] == 2
+    assert other.is_dir() and not (other / "out").exists()
 
 
 class NanAfter(gymnasium.Env):
