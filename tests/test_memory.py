@@ -1,17 +1,22 @@
 """Whole runs of a policy with memory: what only memory can solve is learned, and everything else about a run holds."""
 
 import math
+from functools import partial
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
+import ppo.train
 from ppo import evaluate, export
+from ppo.buffer.prepare import Prepare
 from ppo.config.options import ConfigError
 from ppo.evaluate import play
 from ppo.run import checkpoint
 from ppo.run.assemble import assemble
 from ppo.run.policy import restored
+from tests.envs.toy import Restless
 from tests.run.test_resume import assert_same, go  # noqa: F401  a fixture
 
 GRU = ("network=gru", "network.hidden=16", "network.chunk=16")
@@ -100,6 +105,33 @@ def test_a_run_that_was_cut_off_within_an_episode_goes_on_bit_for_bit(go, tmp_pa
     tensors, _ = checkpoint.load(checkpoint.find(tmp_path / "parts"))
     assert tensors["memory"].shape == (4, 16) and tensors["memory"].any(1).all()
     assert ("recalled" in tensors) == bool(words)  # and after a first rollout of which nothing was learned
+
+
+FEW = ("num_steps=4", "minibatch_size=16", "network=gru", "network.hidden=8", "network.chunk=4", "total_steps=32")
+FROZEN = (*FEW, "epochs=1", "eval.episodes=0", "reference=initial", "lr.value=1e-12")
+
+
+def test_a_reference_that_the_policy_has_not_left_remembers_what_the_policy_does(trained):
+    """From rollout to rollout: no episode ends in these two."""
+    _, tensors = trained(*FROZEN, "env=gym", "env.id=Pendulum-v1")
+    assert tensors["memory"].any(1).all()
+    torch.testing.assert_close(tensors["recalled"], tensors["memory"], rtol=0, atol=1e-5)
+
+
+def test_a_run_that_resumes_with_new_episodes_begins_them_without_memory(go, tmp_path, monkeypatch):  # noqa: F811
+    """Neither policy nor reference knows anything of them, whatever they remembered of the old ones."""
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Restless-v0", partial(Restless, 0, 50))
+    words = (*FROZEN, "env=gym", "env.id=Restless-v0")
+    go(*words, name="run", cut=2)
+    tensors, _ = checkpoint.load(checkpoint.find(tmp_path / "run"))
+    assert tensors["memory"].any(1).all() and tensors["recalled"].any(1).all()
+    begun, rolled, prepare = [], ppo.train.rolled, Prepare.__call__
+    monkeypatch.setattr(ppo.train, "rolled", lambda *args: begun.append(args[3].clone()) or rolled(*args))
+    monkeypatch.setattr(Prepare, "__call__", lambda *args: begun.append(args[5].clone()) or prepare(*args))
+    go(*words, "exact_resume=false", name="run")
+    memory, recalled = begun
+    assert memory.shape == recalled.shape == (4, 16) and not memory.any() and not recalled.any()
 
 
 def test_new_episodes_begin_without_memory(config):

@@ -21,6 +21,7 @@ from envs.base import EnvError
 from envs.probe import TASKS, probe
 from ppo import cli
 from ppo.buffer.collect import collect
+from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.prepare import Prepare
 from ppo.config.options import option
@@ -31,7 +32,7 @@ from ppo.network.normaliser import ObsNormaliser
 from ppo.run import checkpoint
 from ppo.run.assemble import assemble
 from ppo.update.loop import update
-from ppo.update.report import OffPolicyError
+from ppo.update.report import OffPolicyError, check_acting
 from tests.envs.toy import Buttons
 from tests.update.steps import turn, watched
 
@@ -232,6 +233,7 @@ def test_after_a_checkpoint_the_first_ratio_is_one_too(config, trained, words):
     chosen = parts.schedule(parts.start.chosen, parts.start.seen, 0)
     _, _, metrics = update(parts.update, learner, batch, parts.knobs(chosen), parts.generator)
     assert learner.count > 0 and moments.count == 256
+    assert check_acting(rollout.policy, batch, limit=1e-5)["check/acting"] <= 1e-5
     assert metrics["check/first_log_ratio"] <= 1e-6 and abs(metrics["check/first_kl"]) <= 1e-6
 
 
@@ -246,6 +248,19 @@ def test_a_policy_that_moves_between_acting_and_learning_ends_the_run(trained, m
     monkeypatch.setattr(Prepare, "__call__", shifted)
     with pytest.raises(OffPolicyError, match="the policy that acted is up to"):
         trained()
+
+
+def test_a_first_ratio_that_is_not_one_ends_the_run_before_its_update_is_taken(trained, monkeypatch, tmp_path):
+    original = ppo.train.update
+
+    def moved(*args, **options):
+        learner, halt, metrics = original(*args, **options)
+        return learner, halt, metrics | {"check/first_log_ratio": 0.5}
+
+    monkeypatch.setattr(ppo.train, "update", moved)
+    with pytest.raises(OffPolicyError, match=r"at the first minibatch max \|log ratio\| is 0\.5"):
+        trained("num_steps=8", "total_steps=32", "epochs=1", "eval.episodes=0")
+    assert not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
 # Statistics
@@ -318,6 +333,55 @@ def test_the_first_rollout_only_gathers_statistics(trained):
     assert [row["env_steps"] for row in rows] == [256, 384] and tensors["obs_moments.count"] == 3 * 128
     cold, _ = trained(*WARM, "total_steps=384", "normalise.warmup=false", name="cold")
     assert [row["env_steps"] for row in cold] == [128, 256, 384]
+
+
+class Adrift(gymnasium.Env):
+    """Walks at random, is paid at random, and is truncated after five steps."""
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock, self.here = 0, self.np_random.normal(size=2)
+        return self.here, {}
+
+    def step(self, action):
+        self.clock, self.here = self.clock + 1, self.here + self.np_random.normal(size=2)
+        return self.here, self.np_random.normal(), False, self.clock == 5, {}
+
+
+def test_the_statistics_are_those_of_every_sample_that_is_not_masked(trained, monkeypatch):
+    """Of all environments, of the first rollout as of the second; a return ends where its episode is truncated."""
+    rollouts, original = [], ppo.train.rolled
+
+    def rolled(*args):
+        rollout, *rest = original(*args)
+        mask = torch.ones_like(rollout.done)
+        mask[3 + len(rollouts), 1] = False
+        rollout = rollout._replace(mask=mask, reward=torch.where(mask, rollout.reward, 0.0))
+        rollouts.append(tree_map(torch.clone, rollout))
+        return rollout, *rest
+
+    monkeypatch.setattr(ppo.train, "rolled", rolled)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Adrift-v0", Adrift)
+    _, tensors = trained(
+        "env=gym", "env.id=Adrift-v0", "normalise.obs=true", "normalise.reward=true", "normalise.warmup=true",
+        f"gamma={GAMMA}", "num_steps=8", "total_steps=64", "epochs=1", "eval.episodes=0",
+    )  # fmt: skip
+    assert len(rollouts) == 2 and not any(rollout.terminated.any() for rollout in rollouts)
+    seen, returns, running = [], [], torch.zeros(4, dtype=torch.float64)
+    for rollout in rollouts:
+        for obs, reward, done, mask in zip(rollout.obs, rollout.reward, rollout.done, rollout.mask, strict=True):
+            running = GAMMA * running + reward
+            seen.append(obs[mask].double()), returns.append(running[mask])
+            running = torch.where(done, 0.0, running)
+    for name, samples in (("obs_moments", torch.cat(seen)), ("reward_scale.moments", torch.cat(returns))):
+        assert tensors[f"{name}.count"] == len(samples) == 62
+        torch.testing.assert_close(tensors[f"{name}.mean"], samples.mean(0))
+        torch.testing.assert_close(tensors[f"{name}.m2"], 62 * samples.var(0, correction=0))
+    torch.testing.assert_close(tensors["reward_scale.discounted"], running)
 
 
 @pytest.mark.parametrize("words", [("total_steps=128",), ("normalise.obs=false", "normalise.reward=false")], ids=str)

@@ -1,6 +1,6 @@
 """Runs with one planted cause each, really trained: the doctor names that cause first, and finds nothing in healthy runs.
 
-The cheapest few run always; all of them with ``pytest -m "slow or not slow" tests/doctor/test_planted.py``.
+Each trains a whole run or more, so all are slow: ``pytest -m slow tests/doctor/test_planted.py``.
 """
 
 import itertools
@@ -79,7 +79,7 @@ TOYS = (*POINT, "normalise.reward=false")
 JACKPOT = (*POINT, f"{WORLD}:Jackpot-v0", "num_steps=512", "gae_lambda=0.5", "total_steps=18432")
 SLOWLY = ("epochs=60", "lr.value=5e-4", "total_steps=4096")
 FAULTS = [
-    # (cause, words); the first of them always, all in the slow suite
+    # (cause, words)
     ("estimator", (*POINT, "kl=k1_clamped", *STOP)),
     ("target_tight", (*POINT, "stop=minibatch", "target_kl=1e-4")),
     ("learning_rate", (*POINT, "lr.value=6e-2", *STOP)),

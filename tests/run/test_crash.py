@@ -126,6 +126,15 @@ def test_skip_keeps_the_steps_before_the_refused_one_and_rollback_none(late, tmp
     assert done > 0 and counts == {"skip": 8 + done, "rollback": 8}  # the first update: 2 epochs, 4 minibatches
 
 
+def test_the_metrics_of_an_update_that_was_taken_back_are_those_of_the_policy_that_was_kept(late, tmp_path):
+    """Its first step threw the policy, its second was refused: of both nothing is left."""
+    few = ("num_steps=8", "total_steps=32", "minibatch_size=16", "eval.episodes=0")
+    late("env.id=Late-fine", "lr.value=1e30", "max_grad_norm=null", "on_nonfinite=rollback", *few)
+    (row,) = jsonl.read(tmp_path / "run" / "metrics.jsonl")
+    assert row["update/stop"] == "nonfinite" and row["stop/minibatch"] == 2
+    assert row["kl/final"] == row["kl/chosen"] == row["update/steps"] == row["update/epochs"] == 0
+
+
 def test_a_run_keeps_three_bundles_at_most(late, tmp_path):
     late("env.id=Late-fine", "lr.value=1e30", "max_grad_norm=null", "on_nonfinite=rollback", "total_steps=640")
     assert len(jsonl.read(tmp_path / "run" / "metrics.jsonl")) == 5

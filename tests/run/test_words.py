@@ -47,7 +47,9 @@ def test_a_path_that_is_empty_is_refused(key):
     with pytest.raises(ConfigError, match=rf"^{re.escape(key)}=: names no path"):
         paths_quoted(["env=probe", f"{key}="])
     if key.startswith("hydra"):
-        with pytest.raises(ConfigError, match=rf"^{re.escape(key)}='': names no path"):  # it would be the current directory
+        with pytest.raises(
+            ConfigError, match=rf"^{re.escape(key)}='': names no path"
+        ):  # it would be the current directory
             paths_quoted([f"{key}=''"])
     else:
         assert paths_quoted(["logger=", f"{key}=''"]) == ["logger=", f"{key}=''"]

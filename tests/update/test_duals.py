@@ -12,9 +12,9 @@ from ppo.loss.terms import At, decoupled
 from ppo.network.distributions import Gaussian
 from ppo.update.duals import build_duals, into, loss
 from ppo.update.optim import adam
-from ppo.update.step import GOING, LIMIT, build_step
+from ppo.update.step import GOING, LIMIT, NONFINITE, build_step
 from ppo.update.total import Guards
-from tests.update.steps import turn
+from tests.update.steps import same, turn
 
 VMPO = option("objective", "vmpo")
 BOUNDS = {"eps_eta": 0.05, "eps_mean": 0.01, "eps_deviation": 0.001}
@@ -106,3 +106,14 @@ def test_masked_samples_enter_neither_weights_nor_multipliers(problem, numbers, 
     assert one.stopped == two.stopped == GOING and torch.isfinite(one.params).all()
     assert torch.equal(one.params, two.params) and torch.isfinite(one.duals.params).all()
     assert masked == 64 or torch.equal(one.duals.params, two.duals.params)
+
+
+def test_a_step_that_would_end_at_infinite_multipliers_is_refused(problem, numbers, make_loss):
+    """Loss, gradient and parameters are finite; rate / (1 - beta1) is beyond float32."""
+    _, evaluate, learner, batch = problem(64, moved=0.2)
+    duals, move = build_duals(BOUNDS | {"eta": 3.0, "alpha": 2.0, "rate": 1e38}, adam, learner.params)
+    learner = learner._replace(duals=duals)
+    step = build_step(evaluate, make_loss(objective=VMPO, terms=decoupled(), duals=move), Guards())
+    after, metrics = turn(step, learner, batch, numbers())
+    assert math.isfinite(metrics["loss/total"]) and math.isfinite(metrics["grad/norm"])
+    assert after.stopped == NONFINITE and same(after, learner) and same(after.duals, duals)

@@ -458,6 +458,18 @@ def test_explained_variance_and_sign_flips_of_known_numbers(problem, play):
     assert metrics["advantage/mean"] == 32.5 and metrics["advantage/max_abs"] == 64
 
 
+def test_advantages_that_are_zeroed_and_gradients_that_are_clipped_are_counted(problem, play):
+    """Sixteen groups of one, whose advantage was 0 in one of them before; of four gradients one is too long."""
+    start = problem(64)
+    batch = start.batch._replace(group=torch.arange(64).clamp(max=16))
+    batch.advantage[0] = 0.0
+    start, still = start._replace(batch=batch), {"epochs": 1, "lr": 0.0, "normalise": norm.group}
+    *_, third, longest = sorted(turn.metrics["grad/norm"] for turn in play(start, **still)[3])
+    metrics = play(start, **still, max_grad_norm=(third + longest) / 2)[2]
+    assert metrics["advantage/zeroed"] == 15 / 64
+    assert third < longest and metrics["grad/clipped"] == 1 / 4
+
+
 def test_where_an_update_stops_does_not_decide_what_is_drawn_after_it(problem, numbers, make_loss):
     """Else the next rollout would depend on a rule that was meant to stop this update alone."""
     states = []

@@ -11,6 +11,7 @@ from ppo.config.options import option
 from ppo.control.stop import Limits
 from ppo.loss import kl, norm
 from ppo.loss.terms import Term, entropy
+from ppo.network.flat import box
 from ppo.update.loop import Update, update
 from ppo.update.measure import build_measure
 from ppo.update.natural import build_natural_step, conjugate_gradient
@@ -152,6 +153,18 @@ def test_an_entropy_bonus_joins_the_surrogate(problem, leap):
     _, after, share = leap(start, target_kl=0.01, bonus=0.1)
     sigma = dict(_named(start, after.params))["log_std"]
     assert share > 0 and (sigma > -0.5).all()
+
+
+def test_a_natural_step_ends_within_the_bounds_of_the_network(problem, leap):
+    """An entropy bonus is all there is to gain; the first deviation is at its ceiling, the second has room."""
+    start = problem()
+    ceiling = dict(_named(start, box(start.evaluate.network)[1]))["log_std"]
+    dict(_named(start, start.learner.params))["log_std"][0] = ceiling[0]
+    start.batch.policy.log_std[:, 0] = ceiling[0]
+    start.batch.advantage.zero_()
+    before, after, share = leap(start, bonus=0.1)
+    (here, there), (was, _) = (dict(_named(start, x.params))["log_std"] - ceiling for x in (after, before))
+    assert share > 0 and here == was == 0 and dict(_named(start, before.params))["log_std"][1] - ceiling[1] < there < 0
 
 
 def test_an_update_trains_the_critic_by_minibatches_and_then_moves_the_policy_once(problem, make_loss, numbers):

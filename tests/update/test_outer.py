@@ -83,12 +83,16 @@ def test_momentum_is_remembered(updated):
 
 @pytest.fixture
 def stepped(numbers):
-    """Of a learner with a velocity, whose inner steps led to ``end``; how far it goes stands for the KL."""
+    """Of a learner with a velocity, whose inner steps led to ``end``; how far it goes stands for the KL, unless that is given."""
 
-    def run(limit, end):
+    def run(limit, end, kl=None):
         start, wide = Learner.start(X[0])._replace(velocity=X[2]), (torch.full((2,), -9.0), torch.full((2,), 9.0))
         step = build_outer(option("outer", "step", sigma=1.0, momentum=0.5), wide, limit)
-        return step(start, start._replace(params=end), numbers(), lambda params: (params - X[0]).abs().max())
+
+        def far(params):
+            return (params - X[0]).abs().max() if kl is None else torch.tensor(kl)
+
+        return step(start, start._replace(params=end), numbers(), far)
 
     return run
 
@@ -106,3 +110,19 @@ def test_momentum_alone_moves_nothing(stepped):
     """Every inner step was refused, or all were undone: the update was none."""
     after, metrics = stepped(math.inf, X[0])
     assert torch.equal(after.params, X[0]) and torch.equal(after.velocity, X[2]) and metrics["outer/step"] == 0
+
+
+@pytest.mark.parametrize(("sigma", "kls"), [(2.0, [0.0]), (8.0, [2.0, 0.0])], ids=["whole", "halved"])
+def test_an_outer_step_ends_within_the_bounds_of_the_network(numbers, sigma, kls):
+    """The inner steps led to a corner of them; 0.5 and -1 further on, or three times that, there is nothing."""
+    start, corner = Learner.start(X[0]), (torch.tensor([-9.0, 1.0]), torch.tensor([1.5, 9.0]))
+    step = build_outer(option("outer", "step", sigma=sigma), corner, limit=1.0)
+    told = iter(kls)
+    after, metrics = step(start, start._replace(params=X[1]), numbers(), lambda params: torch.tensor(next(told)))
+    assert torch.equal(after.params, X[1]) and metrics["outer/step"] == 1 / len(kls)
+
+
+def test_an_outer_step_whose_kl_is_nan_is_not_taken(stepped):
+    """A limit compared by `kl > limit` would let NaN through."""
+    after, metrics = stepped(1.0, X[1], kl=math.nan)
+    assert metrics["outer/step"] == 0 and torch.equal(after.params, X[0])

@@ -155,14 +155,18 @@ def test_a_masked_sample_stops_no_update(problem, numbers, make_loss):
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("estimator", ["exact", "k2", "k3"])
-def test_a_log_ratio_of_a_thousand_leaves_loss_and_gradient_finite(problem, numbers, make_loss, sign, estimator):
+@pytest.mark.parametrize(
+    "more", [{}, {"noise": True}, {"project": lambda old, new: new}], ids=["plain", "rpo", "project"]
+)
+def test_a_log_ratio_of_a_thousand_leaves_loss_and_gradient_finite(problem, numbers, make_loss, sign, estimator, more):
     """Old and new mean 31.6 sigma apart in both dimensions, the action at the one or at the other."""
     _, evaluate, learner, batch = problem()
+    batch = batch._replace(noise=torch.zeros_like(batch.action))
     here = batch.policy.mean[:3].clone()
     there = here + 1000**0.5 * batch.policy.log_std[:3].exp()
     batch.policy.mean[:3], batch.action[:3] = there, here if sign > 0 else there
     chosen = getattr(kl, estimator)
-    step = build_step(evaluate, make_loss(kl=chosen, terms=(penalty(chosen),)), Guards())
+    step = build_step(evaluate, make_loss(kl=chosen, terms=(penalty(chosen),), **more), Guards())
     after, metrics = turn(step, learner, batch, numbers(coef={"kl": 0.1}))
     assert metrics["taken"] == 1 and all(map(math.isfinite, metrics.values())) and torch.isfinite(after.params).all()
     assert metrics["guard/clamped"] == metrics["guard/warned"] == metrics["guard/extreme"] == 3
