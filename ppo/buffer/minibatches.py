@@ -67,7 +67,8 @@ def blank(batch: Batch) -> Batch:
         mask = batch.mask.view(batch.mask.shape + (1,) * (x.ndim - batch.mask.ndim))
         return torch.where(mask, x, torch.zeros_like(x))
 
-    return tree_map(zeroed, batch)._replace(obs=batch.obs, memory=batch.memory, first=batch.first)
+    left = ("obs", "memory", "first") if isinstance(batch.memory, Tensor) else ()
+    return tree_map(zeroed, batch)._replace(**{name: getattr(batch, name) for name in left})
 
 
 def shuffle(batch: Batch, minibatch_size: int, order: Int[Tensor, " B"]) -> Batch:

@@ -111,6 +111,7 @@ def test_a_run_folder_names_no_package_that_resuming_it_would_import(config, tmp
     )
     (tmp_path / "evil.py").write_text(EVIL.format(tmp_path / "exploded"))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "evil", raising=False)  # another test's
     file = tmp_path / "run" / "config.yaml"
     file.write_text(file.read_text().replace("Pendulum-v1", "evil:Evil-v0"))
     words = (f"resume={tmp_path / 'run'}", "total_steps=256")
