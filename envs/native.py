@@ -64,6 +64,5 @@ def processor() -> bytes:
     """What this one can do, as Linux says it; elsewhere nothing. What was compiled for one may not run on another."""
     said = Path("/proc/cpuinfo")
     lines = said.read_text().splitlines(True) if said.exists() else []
-    return "".join(
-        line for line in lines if line.startswith(("flags", "Features"))
-    ).encode()  # of Intel and AMD, of ARM
+    # "flags" of Intel and AMD, "Features" of ARM
+    return "".join(line for line in lines if line.startswith(("flags", "Features"))).encode()

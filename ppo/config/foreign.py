@@ -84,16 +84,21 @@ def foreign(config: Any, trust: Sequence[str], where: Path) -> DictConfig:
     return cfg
 
 
+def package_of(cfg: DictConfig) -> str | None:
+    """The package that ``env.id`` names before its colon, where it names one: mypackage of mypackage.worlds:Name-v0."""
+    module, colon, _ = str(cfg.env.get("id")).rpartition(":")
+    return module.split(".")[0] if colon else None
+
+
 def check_package(cfg: DictConfig, trust: Sequence[str], where: Path) -> None:
     """Raise ConfigError where the environment of a configuration that was read from ``where`` is in a package of its own,
     which gymnasium would import, and that is not trusted."""
-    name = str(cfg.env.get("id"))
-    module, colon, _ = name.rpartition(":")
-    package = module.split(".")[0]
-    if colon and package not in trust:
+    package = package_of(cfg)
+    if package is not None and package not in trust:
+        name = str(cfg.env.id)
         raise ConfigError(
-            f"{where}: env.id={name} is in {module}, a package of its own, whose code runs only if you trust it: "
-            f"--trust {package} (of a training run, for resume=, init= and reference.run=: trust=[{package}])"
+            f"{where}: env.id={name} is in {name.rpartition(':')[0]}, a package of its own, whose code runs only if you trust "
+            f"it: --trust {package} (of a training run, for resume=, init= and reference.run=: trust=[{package}])"
         )
 
 

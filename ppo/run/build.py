@@ -18,7 +18,7 @@ from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
-from ppo.config.foreign import foreign
+from ppo.config.foreign import foreign, package_of
 from ppo.config.options import ConfigError, plain, strategy
 from ppo.loss.reference import Reference
 from ppo.network import own
@@ -197,8 +197,8 @@ def _outside(network: ActorCritic) -> str | None:
 
 def trusted(cfg: DictConfig) -> list[str]:
     """Packages that a file may name: those of ``trust``, and that of the environment, which the command line names too."""
-    module, colon, _ = str(cfg.env.get("id")).rpartition(":")
-    return [*cfg.trust, module.split(".")[0]] if colon else list(cfg.trust)
+    package = package_of(cfg)
+    return list(cfg.trust) if package is None else [*cfg.trust, package]
 
 
 def choose_reference(

@@ -69,9 +69,8 @@ def groups_named(words: Sequence[str]) -> None:
 def _quoted_path(typed: str) -> str:
     key, equals, value = typed.partition("=")
     name = key.lstrip("+")
-    empty = (
-        ("",) if name in EXISTING else ("", "''", '""')
-    )  # quoted it says of a run that there is none; a folder has a name
+    # Quoted, an empty text says of a run that there is none; a folder always has a name.
+    empty = ("",) if name in EXISTING else ("", "''", '""')
     if equals and value in empty and name in (*EXISTING, *_NEW):
         raise ConfigError(f"{typed}: names no path (is a shell variable empty?); without one, leave the word out")
     if name in (*EXISTING, *_NEW) and value[:1] == "~":  # a shell leaves it alone here
