@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from envs.base import EnvError
 from envs.fault import keep
+from ppo.config.errors import one_line
 from ppo.config.options import ConfigError, plain
 from ppo.run import checkpoint
 from ppo.run.artifact import located
@@ -101,7 +102,7 @@ def env_options(words: Sequence[str]) -> dict[str, Any]:
 def fail(error: Exception) -> int:
     """Say the error in one line; the exit code."""
     keep(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return 2
 
 

@@ -95,9 +95,11 @@ def test_a_run_that_is_over_is_not_ended_by_what_on_update_says_of_its_last_row(
     assert "finished" in repr(run) and load([run.folder])[0].failed is None
 
 
-def test_resume_may_be_none_and_its_folder_may_have_any_name(fit, tmp_path):
+def test_resume_may_be_none_and_its_folder_may_have_any_name(fit, tmp_path, monkeypatch):
     run = fit(env=Follow, resume=None, folder=tmp_path / "it's a=b,c")
     assert fit(env=Follow, resume=run.folder).folder == run.folder
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fit(env=Follow, folder="~/run").folder == tmp_path / "run"
     with pytest.raises(ConfigError, match="env=probe: beside env="):
         fit("env=probe", env=Follow)
     with pytest.raises(ConfigError, match="logger=null: choose one of"):

@@ -75,6 +75,11 @@ def test_what_cannot_be_is_one_line(pendulum, capsys):
         assert end.value.code == 2 and said in err and err.count("\n") == 1
 
 
+def test_an_error_of_several_lines_is_told_in_one(capsys):
+    assert evaluate.fail(OSError("ffmpeg: no such codec\n  built with gcc\n\nversion 7")) == 2
+    assert capsys.readouterr().err == "error: ffmpeg: no such codec built with gcc version 7\n"
+
+
 def test_evaluation_leaves_the_checkpoint_as_it_was(pendulum):
     before = find(pendulum).read_bytes()
     evaluate.main([str(pendulum), "--episodes", "1"])

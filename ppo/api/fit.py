@@ -119,7 +119,11 @@ def fit(
         where, cfg = continued(cfg, words)
     else:
         now = datetime.now()
-        where = Path(folder) if folder else Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S-%f}-seed{cfg.seed}")
+        where = (
+            Path(folder).expanduser()
+            if folder
+            else Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S-%f}-seed{cfg.seed}")
+        )
     where = where.absolute()
     where.mkdir(parents=True, exist_ok=True)
     from ppo.train import train

@@ -131,6 +131,9 @@ def _together(cfg: DictConfig, chosen: dict[str, partial]) -> None:
     if named("lr", "adaptive_kl_step"):
         undone = "an epoch that is undone takes the rate's falls with it; stop=none"
         require(not named("stop", "rollback"), "stop", undone)
+    if named("norm", "ema"):
+        low, high = said["norm"]["low"], said["norm"]["high"]
+        _require(low < high, "norm.low", low, f"must be below norm.high={high}: the scale is the distance between them")
     for group, option, start in _ADAPTIVE:
         if named(group, option):
             own = said[group]

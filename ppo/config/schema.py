@@ -17,6 +17,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from ppo.config.ranges import bare
 
 CONF = Path(__file__).parents[2] / "conf"
+SEEDS = 2**63  # so many there are: gymnasium keeps them in 64 bits
+Seed = Annotated[int, Ge(0), Lt(SEEDS)]
 
 
 @dataclass(kw_only=True)
@@ -64,7 +66,7 @@ class Eval:
 
     every: Annotated[int, Ge(0)]
     episodes: Annotated[int, Ge(0)]
-    seed: Annotated[int, Ge(0), Lt(2**63)]
+    seed: Seed
     stochastic: bool  # sampled actions, as in training, instead of the most likely ones
     max_steps: Annotated[int, Ge(1)]  # an episode that is longer has no end: this evaluation is given up
     video: bool  # of the first episode, into the run folder and onto the dashboard
@@ -112,7 +114,7 @@ class Scalars:
     match_kl: Annotated[float, Gt(0)] | None
     max_grad_norm: Annotated[float, Gt(0)] | None
     init: str | None
-    seed: Annotated[int, Ge(0), Lt(2**63)]
+    seed: Seed
     device: str
     threads: Annotated[int, Ge(1)] | Literal["auto"]
     compile: bool | Literal["auto"]

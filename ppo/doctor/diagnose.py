@@ -1,6 +1,7 @@
 """All checks together: which findings are causes, and which only follow from another."""
 
 import inspect
+import math
 from collections.abc import Mapping
 
 from ppo.config.options import suggest
@@ -144,5 +145,5 @@ def check_thresholds(thresholds: Mapping[str, Mapping[str, float]]) -> None:
         for name, value in options.items() if isinstance(options, Mapping) else [("", options)]:
             if f"{check}.{name}" not in known:
                 raise DoctorError(f"{check}.{name}: no such threshold of the doctor{suggest(f'{check}.{name}', known)}")
-            if not isinstance(value, int | float):
+            if not isinstance(value, int | float) or math.isnan(value):
                 raise DoctorError(f"{check}.{name}={value}: must be a number")

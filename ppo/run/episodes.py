@@ -8,6 +8,7 @@ import torch
 
 from envs.base import EnvError, VectorEnv
 from ppo.config.options import ConfigError
+from ppo.config.schema import SEEDS
 from ppo.network.acting import one_thread
 from ppo.run.policy import Act, forget
 
@@ -18,7 +19,7 @@ FPS = 30.0  # of an environment that names no other
 
 def check_seed(seed: int, what: str = "seed=") -> None:
     """Raise ConfigError where no episode begins with ``seed``; ``what`` gave it."""
-    if not 0 <= seed < 2**63:
+    if not 0 <= seed < SEEDS:
         raise ConfigError(f"{what}{seed}: must be at least 0" + (" and below 2^63" if seed > 0 else ""))
 
 

@@ -28,7 +28,7 @@ class Interrupted(Exception):
         self.code = 128 + number
 
     def __str__(self) -> str:
-        return f"{signal.Signals(self.args[0]).name}; the same command goes on"
+        return f"{signal.Signals(self.args[0]).name}; resume= continues it, in a sweep its command"
 
 
 class Ended(Interrupted):

@@ -60,6 +60,7 @@ MISTAKES = [
     (["lr=adaptive_kl", "stop=none", "target_kl=null"], ["target_kl", "lr=adaptive_kl"]),
     (["lr=adaptive_kl", "target_kl=0.01", "+lr.end=0"], ["lr.end", "lr=adaptive_kl", "no such option"]),
     (["lr=adaptive_kl", "target_kl=0.01", "lr.min=1", "lr.max=0.1"], ["lr.min=1", "lr.max=0.1"]),
+    (["norm=ema", "norm.low=0.9", "norm.high=0.1"], ["norm.low=0.9", "below norm.high=0.1"]),
     (["kl._target_=os.system"], ["kl._target_", "os.system", "no option of kl", "trust="]),
     (["kl._target_=ppo.loss.kl.k9"], ["kl._target_", "ppo.loss.kl.k9"]),
     (["observe.actor=[gyro]"], ["observe.actor=gyro", "no such columns", "no names, only numbers"]),

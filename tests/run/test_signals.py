@@ -29,7 +29,7 @@ def test_a_signal_asks_and_the_next_check_ends_the_run(listening, capfd):
     signals.check()
     signal.raise_signal(signal.SIGUSR1)
     signal.raise_signal(signal.SIGTERM)  # so soon after, it is the same request
-    with pytest.raises(Interrupted, match="SIGUSR1; the same command goes on") as error:
+    with pytest.raises(Interrupted, match="SIGUSR1; resume= continues it, in a sweep its command") as error:
         signals.check()
     assert error.value.code == 138
     assert capfd.readouterr().err == "SIGUSR1: finishing the update, then ending; once more ends at once\n"
