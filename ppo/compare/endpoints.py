@@ -32,10 +32,11 @@ class Sample(NamedTuple):
 
 
 def available(trials: Sequence[Trial]) -> list[str]:
-    """The endpoints that at least one finished run has; at least one run, where none finished."""
+    """The endpoints that at least one finished run has; at least one run, where none finished. A single evaluation has no
+    area under it."""
     telling = [trial for trial in trials if not trial.failed] or trials
-    curves = [name for name in CURVES if any(name in trial.curves for trial in telling)]
-    return [f"{curve}/{kind}" for curve in curves for kind in KINDS]
+    points = {name: max((len(t.curves[name][0]) for t in telling if name in t.curves), default=0) for name in CURVES}
+    return [f"{name}/{kind}" for name in CURVES for kind in KINDS if points[name] > (kind == "auc")]
 
 
 def common_span(trials: Sequence[Trial], curve: str) -> Span:

@@ -48,8 +48,10 @@ def incident(row: dict) -> bool:
 
 
 def began_at(trials: Sequence[Trial], curve: str) -> float:
-    """The return that training began with: the first of each run's ``curve``, the mean over all runs; NaN where none."""
-    return _over_known(np.mean, [float(trial.curves[curve][1][0]) for trial in trials if curve in trial.curves])
+    """The return that training began with: the first of each run's ``curve``, the mean over all runs; NaN where none. The
+    only one of a run is no beginning: it may be its end (``eval.every=0``)."""
+    values = [trial.curves[curve][1] for trial in trials if curve in trial.curves]
+    return _over_known(np.mean, [float(curve[0]) for curve in values if len(curve) > 1])
 
 
 def rollback(arm: dict, base: dict, *, mean: float, base_mean: float, began: float) -> list[str]:

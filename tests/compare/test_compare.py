@@ -246,6 +246,13 @@ def test_where_the_zero_of_the_reward_lies_changes_no_share(trial, zero):
     assert row["rollback"] == [f"loses 25% of what the baseline gained ({number(zero - 50)} to {number(zero + 150)})"]
 
 
+def test_a_single_evaluation_has_no_area_and_no_beginning(trial):
+    """``eval.every=0``: the only evaluation is the end, and nobody knows what the baseline gained."""
+    found = compare(arms(trial), baseline="b").verdict
+    assert {row["endpoint"] for row in found["pairs"]} == {"return/final"}
+    assert not any(row["rollback"] for row in found["stability"])
+
+
 def test_of_a_baseline_that_gained_nothing_no_share_is_lost(trial):
     runs = [trial(arm, seed, 100, end) for arm, end in (("base", 90), ("arm", 10)) for seed in range(2)]
     assert [row["rollback"] for row in compare(runs, baseline="base").verdict["stability"]] == [None, []]
@@ -380,8 +387,8 @@ def test_a_curve_that_was_not_logged_is_not_failed(run_folder):
 
 def test_a_curve_that_only_failed_runs_have_is_no_endpoint(run_folder):
     """There is nothing that they could be lower than."""
-    crashed = run_folder([10.0], kl="k1", seed=3, status="failed")
-    folders = [run_folder([10.0 + seed], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2)]
+    crashed = run_folder([5.0, 10.0], kl="k1", seed=3, status="failed")
+    folders = [run_folder([5.0, 10.0 + seed], kl=kl, seed=seed) for kl in ("exact", "k1") for seed in (1, 2)]
     for rows in (folder / "metrics.jsonl" for folder in folders):
         rows.write_text(rows.read_text().replace('"eval/return"', '"another"'))
     verdict = compare(load([*folders, crashed]), by=["kl"]).verdict
