@@ -110,11 +110,24 @@ def _named(key: str, name: str, trust: Iterable[str]) -> Callable:
     try:
         function = resolve_name(name)
     except Exception as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        found = _of_its_module(name) or error
+        why = f"{type(found).__name__}: {' '.join(str(found).split())}"
         raise ConfigError(f"{key}={name}: there is no such function ({why})") from error
     if not callable(function):
         raise ConfigError(f"{key}={name}: is of type {type(function).__name__}, not a function")
     return function
+
+
+def _of_its_module(name: str) -> ImportError | None:
+    """What the module of ``name`` could not import. resolve_name only tells that its package has no such attribute."""
+    try:
+        import_module(name.rpartition(".")[0])
+    except ImportError as error:
+        missing = error.name or ""
+        return None if f"{name}.".startswith(f"{missing}.") else error
+    except Exception:  # resolve_name tells of these itself
+        return None
+    return None
 
 
 def _call(key: str, entry: dict[str, Any], trust: Iterable[str]) -> partial:

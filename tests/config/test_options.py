@@ -276,6 +276,21 @@ def test_a_long_name_is_shortened_and_stays_its_own():
     assert len(short("é" * 300).encode()) <= 200
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "told"),
+    [
+        ("no_library", "import no_such_library", "No module named 'no_such_library'"),
+        ("no_driver", "raise OSError('no driver')", "OSError: no driver"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_says_what_it_lacks(tmp_path, monkeypatch, name, body, told):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "inner.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=told):
+        strategy("env", {"_target_": "envs.vecenv.vecenv", "make": f"{name}.inner.make"}, (name,))
+
+
 def test_a_function_is_given_by_its_name_in_a_package_that_is_trusted():
     def said(make, trust=("json", "math")):
         return strategy("env", {"_target_": "envs.vecenv.vecenv", "make": make}, trust).keywords["make"]
