@@ -24,8 +24,8 @@ from ppo.run.words import EXISTING, word
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
 FREE = ("total_steps", "workers", "logger", "eval", "checkpoint", "resume", "exact_resume", "on_nonfinite")
 FREE += ("doctor", "plots", "trust", "env_timeout", "rank_timeout")
-_BEGAN = time.time()  # before any folder of a run of this process
 ROUNDING = ("threads", "compile", "device")  # ... and these only its rounding
+_BEGAN = time.time()  # before any folder of a run of this process
 
 
 class DiskError(RuntimeError):
