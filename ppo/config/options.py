@@ -17,7 +17,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, cast
 
-from hydra.utils import get_method
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -107,14 +106,20 @@ def _named(key: str, name: str, trust: Iterable[str]) -> Callable:
     if not dot or package not in trust:
         hint = f"trust=[{package}]" if dot else "PACKAGE.FUNCTION"
         raise ConfigError(f"{key}={name}: to call a function of a package of your own: {hint}")
+    return _resolve(key, name)
+
+
+def _resolve(key: str, name: str, near: str = "") -> Callable:
+    """The function that ``name`` names: PACKAGE.MODULE.FUNCTION. Raises ConfigError with what its module raised; ``near``:
+    what may have been meant."""
     try:
         function = resolve_name(name)
     except Exception as error:
-        found = _of_its_module(name) or error
-        why = f"{type(found).__name__}: {' '.join(str(found).split())}"
-        raise ConfigError(f"{key}={name}: there is no such function ({why})") from error
+        cause = _of_its_module(name) or error
+        why = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+        raise ConfigError(f"{key}: there is no {name!r} ({why}){near}") from error
     if not callable(function):
-        raise ConfigError(f"{key}={name}: is of type {type(function).__name__}, not a function")
+        raise ConfigError(f"{key}: {name!r} is of type {type(function).__name__}, not a function")
     return function
 
 
@@ -144,12 +149,9 @@ def _call(key: str, entry: dict[str, Any], trust: Iterable[str]) -> partial:
         raise ConfigError(
             f"{key}._target_: {target!r} is none of {' or '.join(WRAPPERS)}; to call into a package of your own: trust=[PACKAGE]"
         )
-    try:
-        function = get_method(target) if module not in WRAPPERS else getattr(import_module(module), name)
-    except Exception as error:
-        known = [n for n in dir(import_module(module)) if n[0].isupper()] if module in WRAPPERS else []
-        near = suggest(name, known) if difflib.get_close_matches(name, known, 1) else ""
-        raise ConfigError(f"{key}._target_: there is no {target!r}{near}") from error
+    known = [n for n in dir(import_module(module)) if n[0].isupper()] if module in WRAPPERS else []
+    near = suggest(name, known) if difflib.get_close_matches(name, known, 1) else ""
+    function = _resolve(f"{key}._target_", target, near)
     try:
         inspect.signature(function).bind(None, **options)
     except (TypeError, ValueError) as error:
@@ -180,10 +182,7 @@ def _typed(group: str, known: dict[str, inspect.Parameter], options: dict) -> di
 def _function(group: str, target: str) -> Callable:
     """What ``_target_`` names. A function whose name would be a word of Python's ends in ``_``, as the custom is:
     ``ppo.loss.norm.global`` is the option of ``global_``."""
-    try:
-        return get_method(f"{target}_" if keyword.iskeyword(target.rpartition(".")[2]) else target)
-    except Exception as error:
-        raise ConfigError(f"{group}._target_: there is no {target!r}") from error
+    return _resolve(f"{group}._target_", f"{target}_" if keyword.iskeyword(target.rpartition(".")[2]) else target)
 
 
 @cache

@@ -287,8 +287,14 @@ def test_a_module_that_cannot_be_imported_says_what_it_lacks(tmp_path, monkeypat
     (tmp_path / name).mkdir()
     (tmp_path / name / "inner.py").write_text(body)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=told):
-        strategy("env", {"_target_": "envs.vecenv.vecenv", "make": f"{name}.inner.make"}, (name,))
+    inner = f"{name}.inner.make"
+    for group, words in (
+        ("env", {"_target_": "envs.vecenv.vecenv", "make": inner}),
+        ("env", {"_target_": "envs.gym.gym", "wrappers": [{"_target_": inner}]}),
+        ("kl", {"_target_": inner}),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            strategy(group, words, (name,))
 
 
 def test_a_function_is_given_by_its_name_in_a_package_that_is_trusted():
@@ -299,7 +305,7 @@ def test_a_function_is_given_by_its_name_in_a_package_that_is_trusted():
     for make, words in (
         ("shutil.rmtree", r"^env.make=shutil.rmtree: to call a function of a package of your own: trust=\[shutil\]$"),
         ("loads", "PACKAGE.FUNCTION$"),
-        ("json.nope", "there is no such function .*nope"),
+        ("json.nope", "^env.make: there is no 'json.nope' .AttributeError: .*nope"),
         ("math.pi", "is of type float, not a function"),
     ):
         with pytest.raises(ConfigError, match=words):
