@@ -9,10 +9,9 @@ import numpy as np
 
 from ppo.compare.trial import CompareError, Trial
 from ppo.config.options import dotted, suggest
+from ppo.run.folder import BESIDE
 
-# Of the configuration, what may differ: it changes no result.
-FREE = ("seed", "logger", "workers", "doctor", "plots", "resume", "exact_resume", "checkpoint", "trust")
-FREE += ("env_timeout", "rank_timeout")
+FREE = ("seed", *BESIDE)  # of the configuration, what may differ
 UNKNOWN = ("git.commit", "git.dirty", "python")  # a run may not know these of itself
 Arms = dict[str, list[Trial]]
 

@@ -23,6 +23,7 @@ class Reference(NamedTuple):
     policy: Frozen
     divergence: Callable[[Policy, Policy], Tensor]  # (policy, reference) -> [*B] nats
     coef: Callable[[Progress], float]  # the weight of the next update
+    weighs: bool  # false: its weight is 0 throughout, so that it is only measured
     held_out: int  # states to measure on that nothing is learned from
 
 
@@ -54,7 +55,8 @@ def pull(
         "linear": lambda progress: coef + (end - coef) * progress.done,
         "adaptive": partial(_adaptive, coef, target),
     }
-    return Reference(policy, _KL[kl], schedules[schedule], held_out)
+    weighs = coef > 0 or schedule == "adaptive" or (schedule == "linear" and end > 0)
+    return Reference(policy, _KL[kl], schedules[schedule], weighs, held_out)
 
 
 @takes(pull=pull)

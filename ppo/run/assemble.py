@@ -1,7 +1,7 @@
 """From a configuration to the parts of a run: every choice bound to its function, nothing stepped, nothing written."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from ppo.run.effects import unread
 from ppo.run.film import drawn
 from ppo.run.loss import choose_loss
 from ppo.run.match import matching
-from ppo.run.state import State
+from ppo.run.state import Kept, State
 from ppo.update.compile import compile_step, compile_whole
 from ppo.update.loop import Update
 from ppo.update.measure import build_measure
@@ -72,9 +72,9 @@ class Parts(NamedTuple):
     unread: dict[str, str]  # choices that change nothing under the others: see ppo.run.effects
 
 
-def assemble(cfg: DictConfig, *, begun: bool = False, reference: Mapping[str, Tensor] | None = None) -> Parts:
+def assemble(cfg: DictConfig, *, begun: bool = False, reference: Kept | None = None) -> Parts:
     """Build the parts. ``begun``: the run goes on from a checkpoint of its own, which has all that ``init`` gave it; what it
-    started from may be gone by now. ``reference``: the tensors of its reference policy, as that checkpoint has them.
+    started from may be gone by now. ``reference``: its reference policy, as that checkpoint has it.
 
     Raises ConfigError (or EnvError) before anything is left behind.
     """
@@ -101,17 +101,19 @@ def assemble(cfg: DictConfig, *, begun: bool = False, reference: Mapping[str, Te
         flat, evaluate = flatten(network), build_evaluate(network)
         moments = Moments.empty(*envs.observation_space.shape, device=device)
         reward_scale = RewardScale.empty(cfg.num_envs, device=device)
-        if cfg.init is not None and not (begun and (reference or chosen["reference"].func is not initial)):
+        kept = reference or Kept()
+        if cfg.init is not None and not (begun and (kept.tensors or chosen["reference"].func is not initial)):
             moments, reward_scale = restore(cfg, network, flat, moments, reward_scale)
         normaliser = partial(
             obs_normaliser, space=envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs
         )
-        frozen = choose_reference(cfg, chosen["reference"], network, normaliser(moments), envs, reference or {})
+        start = normaliser(moments)
+        frozen, theirs = choose_reference(cfg, chosen["reference"], network, start, envs, kept)
         demo = chosen["demo"](envs.observation_space, envs.action_space, chosen["action"].func is tanh)
         to_world = received(chosen["action"], envs.action_space, envs.device)
         to_world(np.zeros((1, *(envs.action_space.shape or ()))))  # a space that it cannot serve is refused here
 
-        idle = unread(chosen, target_kl=cfg.target_kl, critic=cfg.coef.value > 0)
+        idle = unread(chosen, cfg)
         match = matching(chosen, idle, match_kl=cfg.match_kl, target_kl=cfg.target_kl)
         guards = Guards(**{key: cfg.guard[key] for key in Guards._fields})
         minimised = choose_loss(cfg, chosen, evaluate=evaluate, flat=flat, guards=guards, frozen=frozen, demo=demo)
@@ -167,6 +169,7 @@ def assemble(cfg: DictConfig, *, begun: bool = False, reference: Mapping[str, Te
                 recalled=frozen.policy.empty_memory(cfg.num_envs) if frozen else (),
                 constants=constants(network),
                 reference=tree_map(torch.clone, frozen.policy.tensors()) if frozen else (),
+                reference_config=theirs,
             ),
             warm_up=warms_up(cfg),
             total_steps=cfg.total_steps,

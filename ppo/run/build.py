@@ -1,9 +1,10 @@
 """Policies by a configuration: built anew, or with the parameters and statistics of a checkpoint."""
 
 import copy
+import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from ppo.network.frozen import Frozen
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run import checkpoint
 from ppo.run.artifact import located
+from ppo.run.state import Kept
 
 
 def torch_device(name: str) -> torch.device:
@@ -128,17 +130,18 @@ def obs_normaliser(moments: Moments, space: Box, *, on: bool, clip: float) -> Ob
     return ObsNormaliser.of(moments, torch.finfo(torch.from_numpy(space.low).dtype).eps, clip=clip)
 
 
-def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor], envs: VectorEnv, device: torch.device) -> Frozen:
-    """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says. Raises CheckpointError, ConfigError."""
+def saved_policy(cfg: DictConfig, tensors: dict[str, Tensor] | None, envs: VectorEnv, device: torch.device) -> Frozen:
+    """The policy that the ``tensors`` of a checkpoint hold, trained as ``cfg`` says; with None as it was before training, and
+    nothing seen. Raises CheckpointError, ConfigError."""
     option = strategy("network", cfg.network, cfg.trust)
     quantiles = cfg.value.get("quantiles", 1)
     # By the seed that it was trained with: a network of a user's own may have drawn more than its parameters.
     drawn = torch.Generator().manual_seed(cfg.seed)
     network = build_network(option, envs, drawn, observe=cfg.observe, quantiles=quantiles).to(device)
-    _fill(network, flatten(network), tensors)
-    moments = checkpoint.from_leaves(
-        Moments.empty(*envs.observation_space.shape, device=device), tensors, "obs_moments"
-    )
+    moments = Moments.empty(*envs.observation_space.shape, device=device)
+    if tensors is not None:
+        _fill(network, flatten(network), tensors)
+        moments = checkpoint.from_leaves(moments, tensors, "obs_moments")
     normalise = obs_normaliser(moments, envs.observation_space, on=cfg.normalise.obs, clip=cfg.normalise.clip_obs)
     return Frozen(network, normalise)
 
@@ -207,15 +210,21 @@ def choose_reference(
     network: ActorCritic,
     normalise: ObsNormaliser,
     envs: VectorEnv,
-    kept: Mapping[str, Tensor],
-) -> Reference | None:
-    """The reference policy, frozen: the network as it is now, or one that is read; of a run that resumes what it ``kept`` of
-    it, since the run that it was read from may have gone on."""
+    kept: Kept,
+) -> tuple[Reference | None, str | None]:
+    """(the reference policy, frozen: the network as it is now, or one that is read; the configuration of a run that it was
+    read from, as JSON). A run that resumes has what it ``kept`` of it: the run that it was read from may have gone on, or be
+    gone."""
+    said = kept.config
 
     def read(run: str) -> Frozen:
+        nonlocal said
         try:
-            tensors, meta = checkpoint.load(checkpoint.find(located(run)))
-            theirs = foreign(meta.get("config"), trusted(cfg), Path(run))
+            tensors = None
+            if said is None:
+                tensors, meta = checkpoint.load(checkpoint.find(located(run)))
+                said = json.dumps(meta.get("config"))
+            theirs = foreign(json.loads(said), trusted(cfg), Path(run))
             if theirs.action._target_ != cfg.action._target_:  # what a policy's numbers mean
                 raise ConfigError(
                     f"reference.run={run}: was trained with action={theirs.action._target_.rpartition('.')[2]}"
@@ -226,10 +235,10 @@ def choose_reference(
 
     try:
         chosen = option(Frozen(copy.deepcopy(network), normalise), read)
-        if chosen and kept:
+        if chosen and kept.tensors:
             held = chosen.policy.tensors()
-            tree_map(Tensor.copy_, held, checkpoint.from_leaves(held, kept))
-        return chosen
+            tree_map(Tensor.copy_, held, checkpoint.from_leaves(held, kept.tensors))
+        return chosen, said
     except checkpoint.CheckpointError as error:
         raise ConfigError(f"reference: is of another shape than the one that this run began with: {error}") from error
     except ConfigError:

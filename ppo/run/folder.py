@@ -21,9 +21,11 @@ from ppo.logging.jsonl import read
 from ppo.run.artifact import is_one
 from ppo.run.words import EXISTING, word
 
+# Of the configuration, what changes no number of a run.
+BESIDE = ("workers", "logger", "checkpoint", "resume", "exact_resume", "doctor", "plots", "trust")
+BESIDE += ("env_timeout", "rank_timeout")
 # What may differ between a run and what goes on with it: none of these changes a number of an update ...
-FREE = ("total_steps", "workers", "logger", "eval", "checkpoint", "resume", "exact_resume", "on_nonfinite")
-FREE += ("doctor", "plots", "trust", "env_timeout", "rank_timeout")
+FREE = (*BESIDE, "total_steps", "eval", "on_nonfinite")
 ROUNDING = ("threads", "compile", "device")  # ... and these only its rounding
 _BEGAN = time.time()  # before any folder of a run of this process
 
@@ -182,6 +184,8 @@ def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
     if now["total_steps"] < before["total_steps"]:
         raise ConfigError(f"total_steps={now['total_steps']}: the run in {folder} is one of {before['total_steps']}")
     for key in (key for key in differing if key.split(".")[0] in ROUNDING):
+        if _value(now, key) == "auto":  # what comes of it is known, and told, when the run starts
+            continue
         what = f"{key} was {_value(before, key)} and is {_value(now, key)}"
         print(f"{folder}: not to the bit what it would have been: {what}", file=sys.stderr, flush=True)
 

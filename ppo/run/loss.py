@@ -59,7 +59,7 @@ def choose_loss(
     if projected is not None and projected.coef > 0:
         terms.append(projection())
         coef["projection"] = partial(_always, projected.coef)
-    if frozen is not None:
+    if frozen is not None and frozen.weighs:
         terms.append(reference(frozen.divergence))
         coef["reference"] = frozen.coef
     if demo is not None:

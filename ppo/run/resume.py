@@ -22,7 +22,7 @@ from ppo.logging.jsonl import read
 from ppo.run import checkpoint
 from ppo.run.checkpoint import CheckpointError
 from ppo.run.folder import check_same, somebody_elses
-from ppo.run.state import State, in_todays_names
+from ppo.run.state import Kept, State, in_todays_names
 
 
 class Saved(NamedTuple):
@@ -75,8 +75,9 @@ def thaw(saved: Saved, template: State, flat: Tensor, generator: torch.Generator
     """The saved state; puts the network's parameters ``flat [P]``, its constants, which are those of ``template``, and the
     generator where they were."""
     # An earlier version kept no largest reward: it may have been any, and what is not finite is refused.
-    unknown: dict[str, Tensor] = {
-        "reward_scale.largest": torch.tensor(torch.finfo(torch.float64).max, dtype=torch.float64)
+    unknown: dict[str, Any] = {
+        "reward_scale.largest": torch.tensor(torch.finfo(torch.float64).max, dtype=torch.float64),
+        "reference_config": template.reference_config,
     }
     if template.reference:  # nor the reference: it is what was read again
         unknown |= {f"{_REFERENCE}{name}": x for name, x in template.reference.items()}
@@ -125,15 +126,16 @@ def find(folder: Path, config: dict[str, Any]) -> Saved | None:
     return saved
 
 
-def reference(folder: Path) -> dict[str, Tensor]:
-    """The reference policy of the run in ``folder``, which all of its checkpoints hold; empty where there is none, and in
-    those of earlier versions."""
+def reference(folder: Path) -> Kept:
+    """The reference policy of the run in ``folder``, which all of its checkpoints hold; those of earlier versions hold
+    nothing of it, or no configuration."""
     latest = checkpoint.find(folder)
     for path in (latest, checkpoint.before(latest)):
         with suppress(CheckpointError):
-            tensors = checkpoint.load(path)[0]
-            return {name.removeprefix(_REFERENCE): x for name, x in tensors.items() if name.startswith(_REFERENCE)}
-    return {}
+            tensors, meta = checkpoint.load(path)
+            own = {name.removeprefix(_REFERENCE): x for name, x in tensors.items() if name.startswith(_REFERENCE)}
+            return Kept(own, meta["progress"].get("reference_config"))
+    return Kept()
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What changes while training, between two updates."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -32,6 +33,7 @@ class State(NamedTuple):
     recalled: Memory = ()  # [N, R] of the reference policy
     constants: dict[str, Tensor] | tuple[()] = ()  # of the network, where it has any; see ppo.network.flat
     reference: dict[str, Tensor] | tuple[()] = ()  # the reference policy: the run that it was read from may go on
+    reference_config: str | None = None  # and be gone: what that run was trained with, as JSON
 
     def note(self, metrics: Mapping[str, Any], halt: Halt | None) -> "State":
         """With what the options of the next update will read of this one.
@@ -49,6 +51,13 @@ class State(NamedTuple):
         if chosen.match:
             chosen = chosen._replace(match=chosen.match.saw(float(metrics["kl/final"]), halt.value if undone else None))
         return self._replace(chosen=chosen, seen=seen, advantage_scale=_number(metrics, "advantage/scale"))
+
+
+class Kept(NamedTuple):
+    """What a run's own checkpoint holds of its reference policy; of none, nothing."""
+
+    tensors: Mapping[str, Tensor] = MappingProxyType({})
+    config: str | None = None
 
 
 _EARLIER = {  # fields of the state in checkpoints of earlier versions, where all were beside each other

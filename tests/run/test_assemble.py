@@ -83,6 +83,21 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
     assert first_knobs(parts_of("max_grad_norm=null")[1]).max_grad_norm == math.inf
 
 
+@pytest.mark.parametrize(
+    ("words", "weighs"),
+    [
+        (("reference.coef=0",), False),
+        (("reference.coef=0", "reference.schedule=linear", "reference.end=0"), False),
+        (("reference.coef=0", "reference.schedule=linear", "reference.end=0.1"), True),
+        (("reference.coef=0.1",), True),
+    ],
+)
+def test_a_reference_of_weight_0_is_measured_and_no_term_of_the_loss(parts_of, words, weighs):
+    _, parts = parts_of("reference=initial", *words)
+    assert parts.reference and ("reference" in [term.name for term in parts.terms]) is weighs
+    assert ("reference" in first_knobs(parts).coef) is weighs
+
+
 def step_of(parts_of, *words):
     """(learner, metrics) of one step, off policy by a little; the same samples whatever the words."""
     _, parts = parts_of("env.task=target", *words)

@@ -16,11 +16,11 @@ import ppo.train
 from envs.base import WorkerLost
 from ppo import cli
 from ppo.buffer.rewards import RewardScale
-from ppo.config.options import ConfigError
+from ppo.config.options import ConfigError, plain
 from ppo.logging import jsonl
 from ppo.logging.base import Run
 from ppo.run import checkpoint
-from ppo.run.folder import hold
+from ppo.run.folder import check_same, hold
 from ppo.run.launch import restarting
 from ppo.train import train
 from tests.envs.toy import Restless
@@ -254,6 +254,17 @@ def test_a_reference_stays_what_it_was_when_its_own_run_goes_on(go, tmp_path, ki
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_run_resumes_without_the_one_that_its_reference_was_read_from(go, tmp_path):
+    """Its own checkpoint has what that policy was trained with, too."""
+    teacher = ("env.task=target", "eval.episodes=0", "normalise.obs=true", "lr.value=0.01")
+    go(*teacher, "network.actor=[8]", "normalise.clip_obs=2", name="teacher")
+    taught = ("reference=checkpoint", f"reference.run={tmp_path / 'teacher'}", "reference.held_out=16")
+    go(*teacher, *taught, name="whole"), go(*teacher, *taught, name="parts", cut=2)
+    shutil.rmtree(tmp_path / "teacher")
+    go(*teacher, *taught, name="parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_a_deviation_at_its_bound_can_be_started_from_and_one_beyond_is_named(trained, finished):
     """0.1 in float32, as the step projects it, is a little more than 0.1."""
     at, lower = ("network.log_std=0.1", "network.log_std_max=0.1"), ("network.log_std=-0.5", "network.log_std_max=0")
@@ -322,6 +333,15 @@ def test_what_changes_only_the_rounding_is_said(go, capsys):
     go("threads=2", name="run")
     torch.set_num_threads(1)
     assert "not to the bit what it would have been: threads was 1 and is 2" in capsys.readouterr().err
+
+
+def test_what_is_still_to_be_chosen_is_no_difference(config, tmp_path, capsys):
+    """threads=auto comes to a number when the run starts; only then is there something to say."""
+    before, auto, other = (plain(config(f"threads={n}")) for n in ("1", "auto", "2"))
+    check_same(tmp_path, before, auto)
+    assert capsys.readouterr().err == ""
+    check_same(tmp_path, before, other)
+    assert "threads was 1 and is 2" in capsys.readouterr().err
 
 
 def test_rows_without_a_checkpoint_are_never_overwritten(go, tmp_path):
