@@ -89,7 +89,8 @@ class Record:
     def __call__(self, state: State, metrics: dict[str, Any], halt: Halt | None, worlds: Sequence) -> None:
         """Write an update down, save it, and only then show it. ``worlds``: as ``save``. Raises NonFinite where running
         statistics are not finite."""
-        if spoilt := crash.not_finite(checkpoint.to_leaves(state)):
+        moving = state._replace(constants=(), reference=())  # constants may be infinite: the mask of an action
+        if spoilt := crash.not_finite(checkpoint.to_leaves(moving)):
             raise crash.NonFinite(self._crash({"statistics": spoilt}, None))
         if not self.sink:
             return

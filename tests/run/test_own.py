@@ -52,6 +52,36 @@ def test_the_network_of_the_documentation_is_trained_evaluated_and_taught(mine, 
     assert error.value.code == 2 and "trust=[PACKAGE]" in capsys.readouterr().err
 
 
+def test_it_may_hold_numbers_that_are_not_finite(tmp_path, monkeypatch, finished):
+    """A mask of actions that there are not: its logits are -inf. What it holds beside its parameters does not move."""
+    (tmp_path / "masks.py").write_text(MASKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = finished("network._target_=masks.Net", "trust=[masks]", "env=gym", "env.id=Acrobot-v1", "eval.episodes=0")
+    assert len(run.rows) == 2 and all(row["check/first_log_ratio"] < 1e-5 for row in run.rows)
+    sys.modules.pop("masks", None)
+
+
+MASKS = """
+import torch
+from torch import nn
+from ppo.network.distributions import Categorical
+
+class Net(nn.Module):
+    def __init__(self, size, actions, generator):
+        super().__init__()
+        self.body = nn.Linear(size, actions + 1)
+        absent = torch.zeros(actions)
+        absent[-1] = -torch.inf
+        self.register_buffer("absent", absent)
+
+    def policy(self, obs):
+        return Categorical(self.body(obs)[..., :-1] + self.absent)
+
+    def value(self, obs):
+        return self.body(obs)[..., -1]
+"""
+
+
 def test_its_options_are_its_own_and_its_seed_the_runs(mine, config):
     def parameters(*words):
         parts = assemble(config(*mine, *words))
