@@ -8,7 +8,7 @@ from ppo.config.options import suggest
 from ppo.doctor import critic, limits, lost, policy, steps
 from ppo.doctor.finding import Finding
 from ppo.doctor.history import DoctorError, History
-from ppo.doctor.remedy import useful
+from ppo.doctor.remedy import allowed, useful
 
 # In the order in which one would look: what makes other numbers meaningless first.
 CHECKS = (
@@ -120,7 +120,8 @@ def diagnose(history: History, *, thresholds: Mapping[str, Mapping[str, float]] 
 
 
 def _useful(tries: tuple[str, ...], history: History) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(left for words in tries if (left := useful(words, history.config))))
+    left = dict.fromkeys(useful(words, history.config) for words in tries)
+    return tuple(words for words in left if words and allowed(words, history.config))
 
 
 def _explains(cause: Finding, other: Finding) -> bool:

@@ -58,7 +58,9 @@ class History:
         return str(self.option(f"{group}._target_", "")).rsplit(".", 1)[-1]
 
     def limit(self) -> float:
-        """The KL that the run's own stop rule allows; infinite where it has none."""
+        """The KL that the run's own stop rule allows, or TRPO's step; infinite where neither is there."""
+        if self.chosen("objective") == "trpo":
+            return self.option("target_kl", math.inf)
         if self.chosen("stop") not in ("minibatch", "epoch", "rollback") or not self.option("target_kl"):
             return math.inf
         return self.option("stop.factor", 1.5) * self.option("target_kl")

@@ -1,8 +1,16 @@
 """What is advised: words of the command line, held against the configuration before they are said."""
 
+import json
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ppo.config.check import bind
+from ppo.config.options import ConfigError, yamls
+from ppo.config.schema import GROUPS
 from ppo.doctor.history import History, lookup
 
 
@@ -32,6 +40,30 @@ def useful(words: str, config: dict[str, Any]) -> str:
             continue
         kept.append(word)
     return " ".join(kept)
+
+
+def allowed(words: str, config: dict[str, Any]) -> bool:
+    """Whether a run of ``config`` may have these ``words`` as well, by what keys say of each other: ``stop=rollback`` is
+    refused beside ``objective=vmpo``. Of a configuration that is refused as it is, such as one with a package of its owner's,
+    nothing is known, and every word is allowed.
+    """
+    text = json.dumps(config, sort_keys=True, default=str)
+    return not _accepted("", text) or _accepted(words, text)
+
+
+@lru_cache(maxsize=256)  # a run that is watched asks after each of its updates
+def _accepted(words: str, text: str) -> bool:
+    said = json.loads(text) | {"trust": [], "env": None, "logger": None}
+    try:
+        for word in words.split():
+            key, _, value = word.partition("=")
+            if key in GROUPS:
+                said[key] = yamls(key)[value]
+        typed = [word for word in words.split() if word.partition("=")[0] not in GROUPS]
+        bind(cast(DictConfig, OmegaConf.merge(said, OmegaConf.from_dotlist(typed))), required=())
+    except (ConfigError, OmegaConfBaseException, LookupError, TypeError):
+        return False
+    return True
 
 
 def same(value: Any, word: str) -> bool:

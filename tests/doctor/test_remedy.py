@@ -9,7 +9,7 @@ from ppo.config.options import plain
 from ppo.config.schema import CONF, GROUPS
 from ppo.doctor.diagnose import CHECKS, diagnose
 from ppo.doctor.history import History, lookup
-from ppo.doctor.remedy import same, slower, to_reach, useful
+from ppo.doctor.remedy import allowed, same, slower, to_reach, useful
 from tests.doctor.test_diagnose import PLANTED
 
 CONFIG = {
@@ -38,6 +38,18 @@ CONFIG = {
 def test_what_is_there_already_or_does_not_fit_is_left_out(words, left):
     assert useful(words, CONFIG) == left
     assert useful(words, {}) == words
+
+
+def test_what_would_be_refused_beside_the_other_words_is_not_advised(config):
+    def said(words: str, *own: str) -> bool:
+        return allowed(words, plain(config(*BASE, "target_kl=0.02", *own)))
+
+    assert said("stop=rollback lr.value=1e-4") and not said(
+        "stop=rollback lr.value=1e-4", "objective=vmpo", "stop=none"
+    )
+    assert not said("stop=minibatch", "match_kl=0.02", "stop=none", "lr=constant")
+    assert not said("lr.value=-1") and not said("lr=fast")
+    assert allowed("stop=rollback", {}) and allowed("stop=rollback", CONFIG)  # of which little is known
 
 
 def test_words_and_values():
@@ -70,6 +82,9 @@ CONFIGURATIONS = [
     ("lr=adaptive_kl", "target_kl=0.01", "clip=none", "penalty=adaptive", "action=tanh", "network=state_std"),
     ("clip=linear", "lr=linear", "value=huber", "normalise.reward=false", "normalise.obs=false", "epochs=3"),
     ("objective=trpo", "clip=none", "target_kl=0.01", "network=gsde", "gamma=0.9"),
+    ("objective=vmpo", "stop=none"),
+    ("lr=adaptive_kl_step", "stop=none", "target_kl=0.01"),
+    ("match_kl=0.02", "stop=none", "lr=constant"),
     ("num_envs=1", "num_steps=1", "minibatch_size=1", "penalty=fixed", "penalty.beta=1000"),
 ]
 
