@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from omegaconf import DictConfig
 
 from envs.device import on_device
 from ppo.control.progress import Progress, Seen
@@ -22,12 +23,13 @@ _KLS = (
 )  # far below and far above those it is compared with, and more than ppo.control.progress.NOTHING of them
 
 
-def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: bool) -> dict[str, str]:
+def unread(options: Mapping[str, Callable], cfg: DictConfig) -> dict[str, str]:
     """{group or key: why it changes nothing, and what would make it count}.
 
-    options: the bound functions of kl, stop, objective, clip, penalty, lr, value and env, by group. critic: whether the loss
-    has the critic's term. Nothing here lists what goes with what: each option is called twice, with one input changed.
+    options: the bound functions of kl, stop, objective, clip, penalty, outer, lr, value and env, by group. Of these nothing
+    here lists what goes with what: each option is called twice, with one input changed.
     """
+    target_kl, critic = cfg.target_kl, cfg.coef.value > 0
     limits = [options["stop"](target) for target in (0.01, 0.02)]
     adaptive = {group: options[group] for group in ("lr", "clip", "penalty")}
     penalised = options["penalty"](Progress(target_kl=target_kl or 0.01)) > 0
@@ -48,10 +50,30 @@ def unread(options: Mapping[str, Callable], *, target_kl: float | None, critic: 
     found |= _idle("objective", options["objective"], _objective, within=("gate",))
     if "reference" in options:
         found |= _idle("reference", options["reference"], _pull, within=("schedule",))
+    if not penalised and _name(options["penalty"]) != "none":
+        found["penalty"] = "its weight is 0"
+    if _name(options["outer"]) != "none" and _straight(options["outer"]):
+        found["outer"] = "it ends where the minibatch steps led; outer.sigma=1.5 would go on"
     if not critic:
         found["value"] = "coef.value=0 leaves the critic out of the loss"
+    if natural and not critic:
+        no_step = "objective=trpo moves the policy by a step of its own, and coef.value=0 leaves no other to be taken"
+        found |= dict.fromkeys(("lr", "epochs", "max_grad_norm", "adam"), no_step)
     if on_device(options["env"]):
         found["workers"] = "a world on a device is one program, which no process can share"
+    return found | _switched_off(cfg)
+
+
+def _switched_off(cfg: DictConfig) -> dict[str, str]:
+    """Numbers of ``conf/config.yaml`` that another one of it leaves nothing to do."""
+    found = {}
+    if cfg.epochs == 1:
+        found["recompute_advantage"] = "with epochs=1 the critic has not moved yet"
+    for what in ("obs", "reward"):
+        if not cfg.normalise[what]:
+            found[f"normalise.clip_{what}"] = f"normalise.{what}=false has nothing clipped"
+    if cfg.eval.episodes == 0:
+        found |= {f"eval.{key}": "eval.episodes=0 evaluates nothing" for key in cfg.eval if key != "episodes"}
     return found
 
 
@@ -125,6 +147,12 @@ def _pull(reference: Callable) -> list[float]:
     coef = reference(anyone, lambda run: anyone).coef
     after = [Progress(done=0.5, last=1.0, seen=Seen(reference_kl=kl)) for kl in torch.logspace(-5, 3, 65).tolist()]
     return [coef(progress) for progress in (Progress(), *after)]
+
+
+def _straight(outer: Callable) -> bool:
+    """Whether an outer step ends where the inner steps did, whatever velocity it has."""
+    start, end = torch.zeros(2), torch.tensor([1.0, -2.0])
+    return all(torch.equal(outer(start, end, velocity)[0], end) for velocity in (start, end))
 
 
 def _clips(objective: Callable) -> bool:
