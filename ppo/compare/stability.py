@@ -7,8 +7,9 @@ import numpy as np
 
 from ppo.compare.sentence import number
 from ppo.compare.trial import Trial
+from ppo.logging.band import EDGES
 
-SPIKE = 0.05  # nat: above it kl/final is in the critical band
+SPIKE = EDGES[-1]  # nat: above it kl/final is in the critical band
 LOSS, SLOWDOWN = 0.10, 2.0
 _WATCHED = ("loss/", "kl/", "grad/", "policy/")  # explained variance may well be NaN: of a constant target
 

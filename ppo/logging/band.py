@@ -22,13 +22,13 @@ EDGES = (0.01, 0.02, 0.03, 0.05)  # nat: the upper end, included, of each band b
 EARLY, LATE = 0.1, 0.8  # shares of training at which learning begins and fine-tuning begins
 
 
-def band(kl: float, *, healthy: float = 0.01, fine: float = 0.02, warning: float = 0.03, problem: float = 0.05) -> Band:
-    """The band of ``kl`` (nat, mean over samples, one update). Each keyword is the upper end of its band, included.
+def band(kl: float, *, healthy: float = EDGES[0]) -> Band:
+    """The band of ``kl`` (nat, mean over samples, one update). ``healthy``: the upper end, included, of the first.
 
-    What is above ``problem``, or not a number at all, is critical. Only the exact KL and the estimators that are
+    What is above the last edge, or not a number at all, is critical. Only the exact KL and the estimators that are
     never negative can be read this way: a noisy k1 below zero is "healthy" by accident.
     """
-    for found, edge in zip(BANDS, (healthy, fine, warning, problem), strict=False):
+    for found, edge in zip(BANDS, (healthy, *EDGES[1:]), strict=False):
         if kl <= edge:
             return found
     return BANDS[-1]

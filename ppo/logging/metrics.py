@@ -31,6 +31,8 @@ _STEPPED = "at least one step was executed"
 _STOPPED = "the update was stopped"
 _MATCHED = "match_kl is set"
 _GAUSSIAN = "actions are continuous"
+_PULLED = "reference= has a weight above 0"
+_NOT_TRPO = "objective= is not trpo"
 _MEAN = "mean over the minibatches of executed steps, each measured before its step"
 _FULL = "after the update, mean over the whole rollout"
 
@@ -85,11 +87,9 @@ METRICS: dict[str, Metric] = {
         "the same on states that the reference visited and nothing is learned from",
         "reference.held_out is not 0",
     ),
-    "loss/reference": Metric(
-        "nat", f"the divergence of the reference term; {_MEAN}", "reference= is not none and objective= not trpo"
-    ),
+    "loss/reference": Metric("nat", f"the divergence of the reference term; {_MEAN}", f"{_PULLED}, and {_NOT_TRPO}"),
     "coef/entropy": Metric("", "weight of loss/entropy in the loss of this update", "coef.entropy is not 0"),
-    "reference/coef": Metric("", "weight of that divergence in the loss of this update", "reference= is not none"),
+    "reference/coef": Metric("", "weight of that divergence in the loss of this update", _PULLED),
     # Demonstrations.
     "bc/loss": Metric("nat", f"-log pi(action|obs) of the demonstrated pairs; {_MEAN}", "demo= is not none"),
     "bc/coef": Metric("", "weight of bc/loss in the loss of this update", "demo= is not none"),
@@ -141,8 +141,12 @@ METRICS: dict[str, Metric] = {
     "loss/total": Metric("", f"what is minimised: policy + coefficient x each other term; {_MEAN}", _STEPPED),
     "loss/policy": Metric("", f"the objective's loss; {_MEAN}", _STEPPED),
     "loss/value": Metric("", f"value loss before its coefficient; {_MEAN}", _STEPPED),
-    "loss/entropy": Metric("nat", f"minus the entropy, before its coefficient; {_MEAN}", "coef.entropy is not 0"),
-    "loss/kl": Metric("nat", f"the penalty's KL before its coefficient; {_MEAN}", "a penalty is chosen"),
+    "loss/entropy": Metric(
+        "nat", f"minus the entropy, before its coefficient; {_MEAN}", f"coef.entropy is not 0, and {_NOT_TRPO}"
+    ),
+    "loss/kl": Metric(
+        "nat", f"the penalty's KL before its coefficient; {_MEAN}", f"a penalty is chosen, and {_NOT_TRPO}"
+    ),
     "loss/<term>": Metric(
         "", f"the term of the loss before its coefficient; {_MEAN}", f"the term is in the loss, and {_STEPPED}"
     ),
@@ -185,9 +189,9 @@ METRICS: dict[str, Metric] = {
     ),
     "stop/minibatch": Metric("", "minibatch of that epoch it stopped at, from 1", _STOPPED),
     # Numerical guards: counts of samples, summed over executed steps.
-    "guard/clamped": Metric("count", "|r| beyond the clamp (10): clamped before exp"),
-    "guard/warned": Metric("count", "|r| beyond the warning (5)"),
-    "guard/extreme": Metric("count", "ratio above 100 or below 0.01"),
+    "guard/clamped": Metric("count", "|r| beyond the clamp (10): clamped before exp", _STEPPED),
+    "guard/warned": Metric("count", "|r| beyond the warning (5)", _STEPPED),
+    "guard/extreme": Metric("count", "ratio above 100 or below 0.01", _STEPPED),
     "guard/nonfinite": Metric("count", "samples whose r is NaN or infinite; a refused step's are counted too"),
     # The doctor, as it was while the run trained; see docs/doctor.md.
     "doctor/band": Metric(
@@ -213,7 +217,11 @@ METRICS: dict[str, Metric] = {
         "what the simulator says of itself (extras['log']), as it names it; mean over the steps that gave it",
         "it says it",
     ),
-    "action/clipped": Metric("fraction", "entries of the actions that action=clip cut at the bounds, over the rollout"),
+    "action/clipped": Metric(
+        "fraction",
+        "entries of the actions that action=clip cut at the bounds, over the rollout",
+        "actions are continuous, and action=clip",
+    ),
 }
 
 _CONF = Path(__file__).parents[2] / "conf" / "kl"

@@ -75,7 +75,7 @@ def summarise(step: Step, table: Table) -> dict[str, float]:
     """
     first, executed = table.row(0), table.part((table["taken"] > 0) & (table["samples"] > 0))
     metrics = {
-        "check/first_kl": max((first[f"kl/{name}"] for name in FAMILY), key=_size),
+        "check/first_kl": max((abs(first[f"kl/{name}"]) for name in FAMILY), key=_size),
         "check/first_log_ratio": first["max_log_ratio"],
         "guard/nonfinite": table["guard/nonfinite"].sum().item(),
     }

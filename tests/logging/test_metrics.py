@@ -99,4 +99,20 @@ def test_bands(kl, name):
 
 def test_bands_can_be_moved():
     assert band(0.04, healthy=0.1).name == "healthy"
-    assert band(0.04, problem=0.03).name == "critical"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("action=tanh", "env.task=target"),
+        ("objective=trpo", "target_kl=0.01", "coef.entropy=0.1", "penalty=fixed", "reference=initial"),
+        ("env=gym", "env.id=Acrobot-v1", "network=categorical", "stop=rollback", "target_kl=0.01"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_said_to_be_there_always_is_in_every_row(finished, words):
+    always = {name for name, metric in METRICS.items() if metric.when == "always" and not name.startswith("trace/")}
+    for row in finished(*words, "eval.episodes=0").rows:
+        assert always - set(row) == set()
+        unless_trpo = {name for name, metric in METRICS.items() if "objective= is not trpo" in metric.when}
+        assert unless_trpo and (words[0] != "objective=trpo" or not unless_trpo & set(row))
