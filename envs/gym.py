@@ -1,4 +1,4 @@
-"""Any gymnasium environment with continuous observations and actions, by its id."""
+"""Any gymnasium environment, by its id."""
 
 import itertools
 from collections.abc import Callable, Sequence

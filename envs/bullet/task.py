@@ -22,7 +22,7 @@ _RENDER_MODES = get_args(RenderMode)
 
 
 class BulletEnv(gymnasium.Env):
-    """A gymnasium environment over one ``World``. A task loads its models, then calls ``finish``, and adds the rest."""
+    """A gymnasium environment over one ``World``. A task loads its models in ``build``, and adds the rest."""
 
     metadata = {"render_modes": list(_RENDER_MODES), "render_fps": 60}  # noqa: RUF012 - as gymnasium declares it
     distance = 3.0  # m from which the camera looks

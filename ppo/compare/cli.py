@@ -1,4 +1,4 @@
-"""The command line of a comparison: ``python scripts/compare_runs.py outputs/ab --by kl --baseline kl=exact``."""
+"""The command line of a comparison: ``python -m ppo.compare outputs/ab --by kl --baseline kl=exact``."""
 
 import argparse
 import os

@@ -51,7 +51,7 @@ class Normalise:
 
 @dataclass(kw_only=True)
 class Guard:
-    """Bounds on the log-ratio; see ppo.update.step.Guards."""
+    """Bounds on the log-ratio; see ppo.update.total.Guards."""
 
     clamp: Annotated[float, Gt(0), Le(80)]  # exp of more overflows float32
     warn: Annotated[float, Gt(0)]

@@ -16,14 +16,13 @@ class LoggerError(RuntimeError):
 
 
 class Run(NamedTuple):
-    """What the trainer tells a logger about the run. Group, job type and tags are set in a multirun, for comparisons."""
+    """What the trainer tells a logger about the run. Group and job type are set in a multirun, for comparisons."""
 
     folder: Path  # the run's own folder; a logger's files live inside
     name: str  # for people
     config: dict  # resolved, plain containers only
     group: str | None = None  # what is compared together: the sweep
     job_type: str | None = None  # which arm of it: "kl=exact,norm=group"
-    tags: tuple[str, ...] = ()
     id: str | None = None  # the backend's id of the run that this one resumes
     words: tuple[str, ...] = ()  # of the command line
     on_update: Callable[[dict], Any] | None = None  # a person's own function of every row; what is true ends the run

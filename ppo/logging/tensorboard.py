@@ -63,7 +63,7 @@ class Tensorboard:
     def __init__(self, run: Run, writer: "SummaryWriter") -> None:
         self._writer = writer
         self._env_steps = 0
-        about = {"name": run.name, "group": run.group, "job_type": run.job_type, "tags": list(run.tags)}
+        about = {"name": run.name, "group": run.group, "job_type": run.job_type}
         self._write_json("config", about | {"config": run.config})
         panels = {title: [*lines, *dots] for title, lines, dots in PANELS}
         panels["band of the KL, causes found"] = ["doctor/band", "doctor/findings"]

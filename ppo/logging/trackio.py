@@ -20,7 +20,7 @@ def trackio(run: Run, *, project: str, group: str | None) -> Logger:
         import trackio as sdk
     except ImportError:
         raise missing("trackio") from None
-    about = {"folder": str(run.folder), "job_type": run.job_type, "tags": list(run.tags)}
+    about = {"folder": str(run.folder), "job_type": run.job_type}
     with redirect_stdout(io.StringIO()):  # it greets at length
         # In a context of its own, trackio does not know it as "the" run, which the next one or the exit would end.
         handle = Context().run(

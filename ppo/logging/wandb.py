@@ -41,8 +41,7 @@ def wandb(
     ``mode=auto`` follows WANDB_MODE or ``wandb offline``; failing those it is online when wandb finds credentials
     (WANDB_API_KEY, netrc, its settings) and the server answers within ``timeout`` seconds, and offline otherwise. Which
     one it became, and how to upload it, is said in one line on stderr. ``mode=online`` insists: it raises LoggerError
-    instead of going offline. ``group`` and ``job_type`` take the place of what a multirun derives, ``tags`` are added
-    to it. ``id`` continues an
+    instead of going offline. ``group`` and ``job_type`` take the place of what a multirun derives. ``id`` continues an
     earlier online run, as a resumed run does by itself. The end of a run waits at most ``finish_timeout`` seconds for its
     upload. ``artifacts`` keeps the policy at the end of the run.
     """
@@ -67,7 +66,7 @@ def wandb(
         "config": run.config,
         "group": fitting(group or run.group or "", _NAME) or None,
         "job_type": fitting(job_type or run.job_type or "", _JOB_TYPE) or None,
-        "tags": [fitting(tag, _TAG) for tag in dict.fromkeys((*run.tags, *tags))],
+        "tags": [fitting(tag, _TAG) for tag in dict.fromkeys(tags)],
         "id": id or _on_the_server(run),
         "resume": "allow" if id or _on_the_server(run) else None,
         "reinit": "create_new",  # the default hands out the previous run again

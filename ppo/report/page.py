@@ -22,7 +22,7 @@ def of(run: Path) -> str:
     folder = run.parent if run.name == "metrics.jsonl" else run
     if not (folder / "metrics.jsonl").is_file() and (inside := run_folders(folder)):
         raise DoctorError(
-            f"{run}: {len(inside)} runs below it; give one of them, or compare them: python scripts/compare_runs.py {run}"
+            f"{run}: {len(inside)} runs below it; give one of them, or compare them: python -m ppo.compare {run}"
         )
     history, about = load(run), run_json(folder)
     data = encoded(charts(history), choices=[Choice("metric", "metric", named(history))])

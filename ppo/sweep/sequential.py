@@ -150,6 +150,6 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError(str(error)) from error
     if pair:
         print(pair["sentence"])
-        command = ["python", "scripts/compare_runs.py", str(todo.folder), "--by", ",".join(todo.by), "--sequential"]
+        command = ["python", "-m", "ppo.compare", str(todo.folder), "--by", ",".join(todo.by), "--sequential"]
         print(shlex.join(command))
     return code

@@ -14,7 +14,7 @@ from ppo.logging.base import LoggerError, Run
 
 def test_numbers_and_text_are_read_back(tmp_path, capfd):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    logger = option("logger", "tensorboard")(Run(tmp_path, "a", {"kl": "exact"}, "sweep", "kl=exact", ("ab",)))
+    logger = option("logger", "tensorboard")(Run(tmp_path, "a", {"kl": "exact"}, "sweep", "kl=exact"))
     logger.log({"update": 1, "kl/exact": 0.25, "update/stop": "none"}, 64)
     logger.log({"update": 2, "kl/exact": math.nan, "update/stop": "epoch"}, 128)
     logger.close({"eval/best": 9.0}, failed=True)

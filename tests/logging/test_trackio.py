@@ -19,7 +19,7 @@ from pathlib import Path
 from ppo.logging.base import Run
 from ppo.config.options import option
 arms = ("exact", "k3")
-loggers = [option("logger", "trackio")(Run(Path("run"), arm, {"kl": arm}, "sweep", f"kl={arm}", ("ab",))) for arm in arms]
+loggers = [option("logger", "trackio")(Run(Path("run"), arm, {"kl": arm}, "sweep", f"kl={arm}")) for arm in arms]
 Path("film.mp4").write_bytes(b"not really a film")
 for arm, logger in zip(arms, loggers):
     logger.video("eval/video", Path("film.mp4"), 64)

@@ -20,7 +20,7 @@ def wandb(run, **given):
 def test_a_logged_in_machine_is_online(tmp_path, server, capfd):
     ids = []
     for arm, failed in (("exact", False), ("k3", True)):
-        logger = wandb(Run(tmp_path / arm, arm, {"kl": arm}, "sweep", f"kl={arm}", ("ab",)))
+        logger = wandb(Run(tmp_path / arm, arm, {"kl": arm}, "sweep", f"kl={arm}"), tags=["ab"])
         logger.log({"update": 1, "kl/exact": 0.25}, 64)
         logger.log({"update": 2, "kl/exact": 0.5}, 128)
         logger.close({"eval/best": 9.0}, failed)
