@@ -15,7 +15,7 @@ from typing import Any
 
 STEP = b""  # the message that asks for a step, and the answer that it went well
 _start = os.getcwd()  # of the run, see ``start_here``
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.workers import main; main(*map(int, sys.argv[2:]))"
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from envs.worker import main; main(*map(int, sys.argv[2:]))"
 _AWAKE = 1e-3  # s: what is waited for without sleeping; longer than a policy takes to act, shorter than anyone minds
 GRACE = 5.0  # s that a worker has to close its environments and end
 

@@ -68,7 +68,7 @@ def to_a_worker(number: int) -> Callable[[Victim], None]:
     def inject(victim: Victim) -> None:
         pid = victim.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        workers = [child for child in children if b"envs.workers" in Path("/proc", child, "cmdline").read_bytes()]
+        workers = [child for child in children if b"envs.worker" in Path("/proc", child, "cmdline").read_bytes()]
         os.kill(int(workers[0]), number)
 
     return inject
@@ -236,7 +236,7 @@ def _orphans() -> list[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"envs.workers" in path.read_bytes() and parent == 1:
+            if b"envs.worker" in path.read_bytes() and parent == 1:
                 found.append(f"worker process {path.parent.name} lives on")
     return found
 

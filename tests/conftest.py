@@ -58,7 +58,7 @@ def _left_behind() -> list[str]:
     if not Path("/proc/self/task").is_dir():
         return []
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    workers = [pid for pid in children if b"envs.workers" in _read(Path("/proc", pid, "cmdline"))]
+    workers = [pid for pid in children if b"envs.worker" in _read(Path("/proc", pid, "cmdline"))]
     blocks = [fd.name for fd in Path("/proc/self/fd").iterdir() if _link(fd).startswith("/memfd:envs")]
     return [f"worker {pid}" for pid in workers] + [f"block {fd}" for fd in blocks]
 

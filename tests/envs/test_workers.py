@@ -32,7 +32,7 @@ def processes(env):
 def alive(pid):
     """Whether the process runs; a zombie, or one without the worker's command line, does not."""
     try:
-        return b"envs.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"envs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return False
 

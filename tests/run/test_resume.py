@@ -376,7 +376,7 @@ def test_an_environment_that_no_seed_governs_is_refused_or_begins_new_episodes(g
 
 def kill_a_worker():
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        if b"envs.workers" in Path("/proc", pid, "cmdline").read_bytes():
+        if b"envs.worker" in Path("/proc", pid, "cmdline").read_bytes():
             os.kill(int(pid), signal.SIGKILL)
             return
 
