@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # started as a file, Python 
 import numpy as np
 
 from ppo.compare.load import load
-from ppo.compare.stats import summary
+from ppo.compare.stats import MIN_SEEDS, summary
 from ppo.compare.table import COLUMNS
 from ppo.compare.trial import CompareError, Curve, Trial
 from ppo.config.extras import needs
@@ -122,7 +122,8 @@ def draw(found: Results, file: Path) -> None:
                     axis.plot(steps, values, color=f"C{i}", lw=0.7, alpha=0.35)
                 steps, values = interpolated(curves)
                 mean, low, high = mean_interval(values)
-                axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.15, lw=0)
+                if len(curves) >= MIN_SEEDS:  # of two runs the interval is as high as the picture, and says nothing
+                    axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.15, lw=0)
                 drawn[arm] = axis.plot(steps, mean, color=f"C{i}", lw=2)[0]
         axis.set_title(env, fontsize=9)
         axis.locator_params(axis="x", nbins=5)
