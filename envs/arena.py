@@ -26,6 +26,8 @@ def spaces(observation: object, action: object, name: str) -> tuple[Box, ActionS
     """The two spaces of one sub-environment: the row of its observation, and its action, a box with a single axis,
     Discrete, or MultiDiscrete with a single axis. EnvError, with a way out, if they are of another kind."""
     if not isinstance(observation, Space):
+        if callable(observation):
+            raise EnvError(f"{name}: it has an observation space for each of several agents; needed is one agent's")
         raise EnvError(f"{name}: its observation space is {observation}; needed is one of gymnasium's")
     try:
         flat = box(observation)

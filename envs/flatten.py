@@ -31,8 +31,8 @@ def leaves(space: Space, path: str = "") -> Iterator[tuple[str, Space]]:
         yield path, space
     else:
         raise EnvError(
-            f"an observation of {space} has no fixed number of entries; wrap the environment in one whose observation is a "
-            "Box, Dict, Tuple, Discrete, MultiBinary or MultiDiscrete"
+            f"{path or 'an observation'} is a {type(space).__name__}, which has no fixed number of entries; wrap the environment "
+            "(env.wrappers) in one whose observation is a Box, Dict, Tuple, Discrete, MultiBinary or MultiDiscrete"
         )
 
 
@@ -41,9 +41,11 @@ def _parts(spaces: tuple[Space, ...]) -> list[tuple[str, Space]]:
 
 
 def columns(space: Space) -> dict[str, range]:
-    """Where in the row each named part is; of a single unnamed box, nothing."""
+    """Where in the row each named part is; of a single unnamed box, nothing. EnvError where two are called alike."""
     found, start = {}, 0
     for name, leaf in leaves(space):
+        if name in found:
+            raise EnvError(f"two parts of its observation are called {name}; rename a key")
         found[name] = range(start, start := start + flatdim(leaf))
     found.pop("", None)
     return found

@@ -218,7 +218,10 @@ def _registered(id: str, kwargs: dict[str, Any], **drawn: Any) -> gymnasium.Env:
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{id}: {error} (for MuJoCo tasks: pip install 'gymnasium[mujoco]')") from error
     except gymnasium.error.Error as error:
-        raise EnvError(f"{id}: gymnasium cannot make it: {' '.join(str(error).split())}") from error
+        hint = ""
+        if isinstance(error, gymnasium.error.UnregisteredEnv) and ":" not in id and "Did you mean" not in str(error):
+            hint = f"; a task of another package: env.id=PACKAGE:{id}, with the package that registers it"
+        raise EnvError(f"{id}: gymnasium cannot make it: {' '.join(str(error).split())}{hint}") from error
     except ModuleNotFoundError as error:
         module, missing = (
             id.rpartition(":")[0],

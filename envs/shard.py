@@ -94,12 +94,12 @@ class Shard:
         self._action_shape, self._discrete = tuple(action.shape or ()), isinstance(action, Discrete)
         self._read = Reader(self._observation_shape, rows)
         self.row = self._read.row
-        self.columns = columns(observation) or self._declared(flat[0].shape[0])
+        self.columns = self._named(observation, flat[0].shape[0])
         return flat
 
-    def _declared(self, size: int) -> dict[str, range]:
+    def _named(self, observation: gymnasium.Space, size: int) -> dict[str, range]:
         try:
-            return metadata.columns(self.envs[0], size)
+            return columns(observation) or metadata.columns(self.envs[0], size)
         except EnvError as error:
             raise EnvError(f"{self.name}: {error}") from None
 

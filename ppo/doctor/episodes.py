@@ -76,6 +76,8 @@ def fuzz(subject: Subject, *, steps: int = 300, reach: float = 1e3) -> Verdict:
             done += play(envs, pushed, seed, until=subject.until).steps
     finally:
         envs.close()
+    if not done:
+        return Verdict("note", "no step at the corners of the action space was taken, for want of time (--seconds)")
     return Verdict("ok", f"{done} steps at the corners of the action space are finite")
 
 

@@ -9,6 +9,7 @@ from gymnasium.spaces import Box, Space
 from ppo.doctor.history import lookup
 
 _CUT = 0.5  # share of a new policy's actions beyond the bounds, above which hardly any is its own
+_PICTURE = 3 * 32 * 32  # numbers in an observation, from which on it is likely to be one
 _WIDE = 100.0  # deviations of a new policy that fit between the bounds, above which it hardly explores them
 SUBTRACT = (
     "subtract the offset in the environment; or give its space dtype float64, which normalise.obs=true subtracts from"
@@ -89,9 +90,12 @@ def resolution(config: dict[str, Any], dtype: Any) -> float:
 
 
 def _of_observations(config: dict[str, Any], space: Space) -> Foreseen | None:
-    """Bounds so narrow beside their offset that there are few values between them."""
+    """Bounds so narrow beside their offset that there are few values between them; or as many numbers as a picture has."""
     if not isinstance(space, Box):
         return None
+    if (size := math.prod(space.shape)) >= _PICTURE:
+        what = f"an observation has {size:,} numbers, as one row"
+        return Foreseen(f"{what}: a picture needs convolutions, in a network of your own (docs/python.md)")
     eps = resolution(config, space.dtype)
     low, high = space.low.astype(float).ravel(), space.high.astype(float).ravel()
     with np.errstate(over="ignore", invalid="ignore"):

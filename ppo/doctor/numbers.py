@@ -37,9 +37,10 @@ def actions(subject: Subject, *, steps: int = 20) -> Verdict:
     fixed = int((low == high).sum())
     clips = action_option(subject.config) == "clip"
     cut = f", {beyond(space, first_sigma(subject.config)).max():.0%} of a new policy's cut off" if clips else ""
-    effect = "each has an effect" if tried == len(low) - fixed else f"the first {tried} have an effect"
+    short = tried < len(low) - fixed
+    effect = f"only {tried} of them tried, for want of time (--seconds)" if short else "each has an effect"
     none = f", {fixed} with nothing to choose (low = high)" if fixed else ""
-    return Verdict("note" if fixed else "ok", f"{len(low)} action{'s' * (len(low) > 1)}{cut}, {effect}{none}")
+    return Verdict("note" if fixed or short else "ok", f"{len(low)} action{'s' * (len(low) > 1)}{cut}, {effect}{none}")
 
 
 def observations(subject: Subject, *, large: float = 1e3, steps: int = 300) -> Verdict:

@@ -138,9 +138,9 @@ class Evaluation:
         if not (self._foreseen or sink.ever_had("train/return")):
             self._foreseen = True
             sink.say(
-                "no episode has ended in training yet, and an evaluation plays them to their ends, of at most eval.max_steps="
-                f"{self._schedule.max_steps:,} steps; env.kwargs.max_episode_steps=1000 sets a time limit (env=gym), "
-                "eval.episodes=0 does without evaluations"
+                "no episode has ended in training yet, and an evaluation plays them to their ends; one without an end is given "
+                f"up after eval.max_steps={self._schedule.max_steps:,} steps. Where a task of env=gym has no time limit, "
+                "env.kwargs.max_episode_steps=1000 sets one; eval.episodes=0 does without evaluations"
             )
 
     def _close(self) -> None:

@@ -1,5 +1,6 @@
 """Each check of an environment finds the fault that was seeded for it, and only there."""
 
+import re
 import time
 from functools import partial
 from typing import ClassVar
@@ -14,6 +15,9 @@ from envs.vector import vector
 from ppo.doctor import __main__ as command
 from ppo.doctor import environment
 from ppo.doctor.environment import CHECKS, Verdict, examine
+from ppo.doctor.episodes import fuzz
+from ppo.doctor.numbers import actions
+from ppo.doctor.play import Subject
 from tests.doctor.worlds import Point
 
 
@@ -214,6 +218,13 @@ def test_a_slow_environment_is_examined_within_the_time():
 def test_what_the_time_is_not_enough_for_is_said():
     found = examine(lambda num_envs: vector(lambda index: Slow(), num_envs, 0, "slow"), seconds=-1.0)
     assert all(verdict.what.startswith("not examined") for verdict in found.values())
+
+
+def test_a_check_that_could_not_look_does_not_say_ok():
+    late = Subject(lambda num_envs: vector(lambda index: Slow(), num_envs, 0, "slow"), {}, until=-1.0)
+    for check, said in ((fuzz, "^no step at the corners"), (actions, "only 0 of them tried, for want of time")):
+        verdict = check(late)
+        assert verdict.level == "note" and re.search(said, verdict.what)
 
 
 def test_nothing_is_advised_that_is_set_already(monkeypatch):

@@ -52,6 +52,13 @@ def test_observations_that_float32_cannot_tell_apart():
     assert foreseeable(CLIP | {"normalise": {"obs": True}}, wide, UNIT) == []
 
 
+def test_a_picture_is_told_of():
+    """It is flattened, and learned from by a perceptron."""
+    (line,) = foreseeable(CLIP, Box(0, 255, (210 * 160 * 3,), np.float32), UNIT)
+    assert line.startswith("an observation has 100,800 numbers") and "convolutions" in line
+    assert foreseeable(CLIP, Box(-1, 1, (348,), np.float32), UNIT) == []
+
+
 @pytest.mark.parametrize(
     ("norm", "sizes", "alone"),
     [

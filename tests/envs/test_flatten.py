@@ -3,9 +3,10 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 from gymnasium.spaces.utils import flatten, flatten_space
 
+from envs.base import EnvError
 from envs.flatten import box, columns, unpack
 from envs.reader import Unreadable
 from envs.vector import vector
@@ -90,3 +91,15 @@ def test_what_does_not_fit_is_refused_by_its_name(changed, said):
     unpack(SPACE)(GOOD, "step")
     with pytest.raises(Unreadable, match=f"^step.*{said}"):
         unpack(SPACE)(GOOD | changed, "step")
+
+
+def test_two_parts_of_one_name_are_refused():
+    """Else a name would be that of the wrong columns."""
+    twice = Dict({"a/b": Box(-1, 1, (2,)), "a": Dict({"b": Box(-1, 1, (1,))})})
+    with pytest.raises(EnvError, match="^two parts of its observation are called a/b; rename a key$"):
+        columns(twice)
+
+
+def test_a_part_without_a_size_is_named():
+    with pytest.raises(EnvError, match="^task/words is a Text, which has no fixed number of entries"):
+        columns(Dict(task=Dict(words=Text(9))))

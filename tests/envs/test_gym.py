@@ -41,6 +41,13 @@ def test_kwargs_reach_the_environment():
         ("Nope-v0", {}, "doesn't exist"),
         ("Pendulum-v1", {"colour": 1}, "colour"),
         ("nowhere:Thing-v0", {}, "nowhere"),
+        (
+            "FetchReach-v4",
+            {},
+            "a task of another package: env.id=PACKAGE:FetchReach-v4, with the package that registers it$",
+        ),
+        ("dm_control/cartpole-swingup-v0", {}, "env.id=PACKAGE:dm_control/cartpole"),
+        ("Halfcheetah-v5", {}, r"Did you mean: `HalfCheetah`\?$"),
     ],
 )
 def test_what_cannot_be_made_ends_in_one_line(id, kwargs, says):

@@ -15,6 +15,7 @@ from ppo.buffer.collect import collect
 from ppo.buffer.data import tree_map
 from ppo.buffer.minibatches import allocate
 from ppo.buffer.rewards import RewardScale
+from ppo.config.options import ConfigError
 from ppo.network.distributions import Gaussian
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run.assemble import assemble
@@ -81,6 +82,20 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
     assert {name: number.item() for name, number in got.items()} == pytest.approx(expected)
     assert coef == pytest.approx({"entropy": 0.2, "kl": 0.3, "reference": 0.4})
     assert first_knobs(parts_of("max_grad_norm=null")[1]).max_grad_norm == math.inf
+
+
+def test_an_environment_that_sets_torchs_default_changes_no_network(parts_of, monkeypatch):
+    """Else its parameters would be float64; and where a program has set it, that is said."""
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Wide-v0", lambda: torch.set_default_dtype(torch.float64) or Counter(0))
+    try:
+        _, parts = parts_of("env=gym", "env.id=Wide-v0")
+        assert parts.flat.dtype == torch.get_default_dtype() == torch.float32
+        torch.set_default_dtype(torch.float64)
+        with pytest.raises(ConfigError, match="torch's default is torch.float64 here"):
+            parts_of("env=gym", "env.id=Wide-v0")
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize(
