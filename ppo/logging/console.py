@@ -23,8 +23,6 @@ from rich.text import Text
 from ppo.logging.band import band_at
 from ppo.logging.base import lossy
 
-_REDRAW = 0.25  # s: a bar drawn more often costs time and shows no more
-
 
 class Console:
     """Progress on ``stream`` (default: stdout) towards ``total_steps`` environment steps; a context manager.
@@ -45,7 +43,7 @@ class Console:
         self._every = every
         lossy(self._stream)
         self._known: dict[str, float | int | str] = {}
-        self._began = self._drawn = self._told = time.monotonic()  # start, last drawing, last plain line
+        self._began = self._told = time.monotonic()  # start, last plain line
         self._told_steps = done_steps
         self._live: Live | None = None
         if is_terminal(self._stream):
@@ -62,12 +60,6 @@ class Console:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def advance(self, env_steps: int) -> None:
-        """Move the bar between updates, in the middle of a long rollout. Cheap: draws a few times a second at most."""
-        self._steps = env_steps
-        if time.monotonic() - self._drawn >= _REDRAW:
-            self._draw()
 
     def update(self, row: Mapping[str, float | int | str], env_steps: int) -> None:
         """Show an update's metrics. What a row lacks (no episode ended) stays as it was last seen."""
@@ -96,7 +88,6 @@ class Console:
             self._tell()
 
     def _draw(self) -> None:
-        self._drawn = time.monotonic()
         if self._live is not None:
             row = Table.grid(Column(ratio=1), Column(no_wrap=True), expand=True, padding=(0, 1))
             row.add_row(ProgressBar(total=self._total, completed=self._steps), self._position())

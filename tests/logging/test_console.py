@@ -47,7 +47,6 @@ def test_without_a_terminal_short_lines_now_and_then(clock, monkeypatch):
     with Console(1000, stream=out, every=60) as console:
         for step in range(100, 1000, 100):
             clock.now += 10
-            console.advance(step - 50)
             console.update(ROW | ({"eval/return": 50.0} if step == 300 else {}), step)
         console.line("stop: [k3] 0.031 > 0.015")
         clock.now += 10
