@@ -30,9 +30,10 @@ def leaves(space: Space, path: str = "") -> Iterator[tuple[str, Space]]:
     elif isinstance(space, _LEAVES):
         yield path, space
     else:
+        part = f"part {path} of an observation" if path else "an observation"
         raise EnvError(
-            f"{path or 'an observation'} is a {type(space).__name__}, which has no fixed number of entries; wrap the environment "
-            "(env.wrappers) in one whose observation is a Box, Dict, Tuple, Discrete, MultiBinary or MultiDiscrete"
+            f"{part} is a {type(space).__name__}, which has no fixed number of entries; wrap the environment (env.wrappers) in "
+            "one whose observation is a Box, Dict, Tuple, Discrete, MultiBinary or MultiDiscrete"
         )
 
 

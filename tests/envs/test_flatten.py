@@ -101,5 +101,7 @@ def test_two_parts_of_one_name_are_refused():
 
 
 def test_a_part_without_a_size_is_named():
-    with pytest.raises(EnvError, match="^task/words is a Text, which has no fixed number of entries"):
+    with pytest.raises(
+        EnvError, match="^part task/words of an observation is a Text, which has no fixed number of entries"
+    ):
         columns(Dict(task=Dict(words=Text(9))))

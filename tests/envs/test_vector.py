@@ -250,6 +250,7 @@ def test_spaces_of_another_kind_are_refused_with_the_way_out(open_vector):
         ("observation_space", Dict(x=Text(5)), "wrap the environment"),
         ("observation_space", Sequence(Discrete(4)), "Dict, Tuple, Discrete"),
         ("observation_space", None, "one of gymnasium's"),
+        ("observation_space", lambda agent: Discrete(2), "several agents; needed is one agent's"),
     ):
         made = type("Odd", (Counter,), {role: space})
         with pytest.raises(EnvError, match=f"Odd: .*{role.split('_')[0]} .*{way}") as error:
