@@ -21,9 +21,11 @@ def on_device(option: Callable) -> bool:
 
 def make(option: Callable, num_envs: Envs, workers: int = 0, device: torch.device | str = "cpu") -> VectorEnv:
     """``num_envs`` worlds of an ``env=`` option, on ``device`` where they live on one. Raises EnvError."""
-    if on_device(option):
-        return option(num_envs, workers, torch.device(device))
-    return option(num_envs, workers)
+    kind = torch.get_default_dtype()
+    try:
+        return option(num_envs, workers, torch.device(device)) if on_device(option) else option(num_envs, workers)
+    finally:
+        torch.set_default_dtype(kind)  # code of an environment may have set another one, which networks would take
 
 
 class Tally(NamedTuple):

@@ -8,7 +8,7 @@ from ppo.config.options import suggest
 from ppo.doctor import critic, limits, lost, policy, steps
 from ppo.doctor.finding import Finding
 from ppo.doctor.history import DoctorError, History
-from ppo.doctor.remedy import allowed, useful
+from ppo.doctor.remedy import useful
 
 # In the order in which one would look: what makes other numbers meaningless first.
 CHECKS = (
@@ -120,8 +120,7 @@ def diagnose(history: History, *, thresholds: Mapping[str, Mapping[str, float]] 
 
 
 def _useful(tries: tuple[str, ...], history: History) -> tuple[str, ...]:
-    left = dict.fromkeys(useful(words, history.config) for words in tries)
-    return tuple(words for words in left if words and allowed(words, history.config))
+    return tuple(dict.fromkeys(left for words in tries if (left := useful(words, history.config))))
 
 
 def _explains(cause: Finding, other: Finding) -> bool:

@@ -15,7 +15,8 @@ from ppo.doctor.history import History, lookup
 
 
 def useful(words: str, config: dict[str, Any]) -> str:
-    """``words`` without those that ``config`` has already; empty where none is left, or where one does not fit.
+    """``words`` without those that ``config`` has already; empty where none is left, where one does not fit, or where together
+    they are not ``allowed``.
 
     A word fits where the option that is chosen has such a key: ``clip.eps`` does not with ``clip=asymmetric``, unless
     ``clip=fixed`` stands before it. Of what ``config`` does not say, nothing is known, and every word fits.
@@ -39,7 +40,8 @@ def useful(words: str, config: dict[str, Any]) -> str:
         elif not is_option and same(lookup(config, key), value):
             continue
         kept.append(word)
-    return " ".join(kept)
+    left = " ".join(kept)
+    return left if left and allowed(left, config) else ""
 
 
 def allowed(words: str, config: dict[str, Any]) -> bool:

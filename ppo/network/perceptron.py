@@ -81,7 +81,7 @@ class Native:
                 columns = list(layer.columns)
             elif isinstance(layer, nn.Linear):
                 weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-                layers.append((np.ascontiguousarray(weight.T, np.float32), bias.astype(np.float32), 0))
+                layers.append((np.ascontiguousarray(weight.T), bias.copy(), 0))
             else:
                 layers[-1] = (*layers[-1][:2], _ACTIVATIONS[type(layer)])
         return layers, columns or list(range(len(layers[0][0])))

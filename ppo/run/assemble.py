@@ -95,9 +95,6 @@ def assemble(cfg: DictConfig, *, begun: bool = False, reference: Kept | None = N
             f"torch's default is {torch.get_default_dtype()} here; needed: torch.set_default_dtype(torch.float32)"
         )
     envs = make(chosen["env"], which, cfg.workers, device)
-    torch.set_default_dtype(
-        torch.float32
-    )  # code of an environment may have set another one, which the networks would have
     envs.time_limit = cfg.env_timeout or math.inf
     try:
         if not isinstance(envs.action_space, Box):

@@ -19,6 +19,7 @@ from ppo.config.options import ConfigError
 from ppo.network.distributions import Gaussian
 from ppo.network.normaliser import Moments, ObsNormaliser
 from ppo.run.assemble import assemble
+from ppo.run.machine import resolve
 from tests.envs.toy import Counter
 from tests.update.steps import turn
 
@@ -84,11 +85,12 @@ def test_every_number_of_an_update_is_in_its_place(parts_of):
     assert first_knobs(parts_of("max_grad_norm=null")[1]).max_grad_norm == math.inf
 
 
-def test_an_environment_that_sets_torchs_default_changes_no_network(parts_of, monkeypatch):
-    """Else its parameters would be float64; and where a program has set it, that is said."""
+def test_an_environment_that_sets_torchs_default_changes_no_network(parts_of, config, monkeypatch):
+    """Else its parameters would be float64, also where workers=auto looked at one first; a program that has set it is told."""
     monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
     gymnasium.register("Wide-v0", lambda: torch.set_default_dtype(torch.float64) or Counter(0))
     try:
+        resolve(config("env=gym", "env.id=Wide-v0", "workers=auto"))
         _, parts = parts_of("env=gym", "env.id=Wide-v0")
         assert parts.flat.dtype == torch.get_default_dtype() == torch.float32
         torch.set_default_dtype(torch.float64)
